@@ -1,0 +1,70 @@
+"""The `carfix` executable: collects the commands and turns exceptions into one line and an exit code."""
+
+import importlib
+import sys
+import traceback
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from carfix import __version__
+from carfix.errors import EXIT_FAILED, EXIT_INTERRUPTED, CarfixError
+
+#: Humans read stderr; stdout belongs to data (piped video, JSON lines).
+stderr = Console(stderr=True, highlight=False)
+
+app = typer.Typer(
+    name="carfix",
+    help="Removes compression artifacts from video with CAR-CNN and keeps everything else of the file.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode="markdown",
+)
+
+#: Order of the commands in `carfix --help`: what most people need first. Each module defines `register(app)`.
+COMMANDS = ("restore", "compare", "inspect", "models", "dataset", "train", "evaluate")
+
+
+def _version(show: bool) -> None:
+    if show:
+        sys.stdout.write(f"carfix {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Removes compression artifacts from video with CAR-CNN and keeps everything else of the file."""
+
+
+def main() -> None:
+    """Run the command line; the process ends with the exit code of DESIGN section 2."""
+    for command in COMMANDS:
+        importlib.import_module(f"carfix.cli.{command}").register(app)
+    verbose = any(arg in ("-v", "--verbose") for arg in sys.argv[1:])
+    try:
+        app()
+    except KeyboardInterrupt:
+        stderr.print("carfix: interrupted")
+        sys.exit(EXIT_INTERRUPTED)
+    except CarfixError as error:
+        report_error(error, verbose=verbose)
+        sys.exit(error.exit_code)
+    except Exception as error:  # noqa: BLE001 - the last line of defence: no traceback without -v
+        report_error(error, verbose=verbose)
+        sys.exit(EXIT_FAILED)
+
+
+def report_error(error: BaseException, *, verbose: bool) -> None:
+    """Print `error` as one line on stderr, with its traceback behind it only if `verbose`."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    if not isinstance(error, CarfixError):
+        text = f"internal error: {type(error).__name__}: {text} (run again with -v and report the traceback)"
+    stderr.print(f"carfix: {text}", markup=False, soft_wrap=True)
+    if verbose:
+        traceback.print_exception(error)

@@ -1,0 +1,33 @@
+"""What can go wrong, as types: each carries the exit code that the command line ends with.
+
+A message is one line that says what is wrong, with which file, and what to do about it.
+"""
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_MISSING_PART = 3
+EXIT_INTERRUPTED = 130
+
+
+class CarfixError(Exception):
+    """An input, output or file that cannot be worked with. Ends with exit code 1."""
+
+    exit_code = EXIT_FAILED
+
+
+class UsageError(CarfixError):
+    """A command that cannot be right whatever the files hold: unknown codec, negative tile. Exit code 2."""
+
+    exit_code = EXIT_USAGE
+
+
+class MissingPartError(CarfixError):
+    """A part of the machine or of the installation is missing; the message names the cure. Exit code 3."""
+
+    exit_code = EXIT_MISSING_PART
+
+
+class Interrupted(CarfixError):
+    """The user stopped the work (Ctrl-C, SIGTERM); finished segments are kept. Exit code 130."""
+
+    exit_code = EXIT_INTERRUPTED

@@ -1,0 +1,1 @@
+"""torch: architectures, checkpoints, losses and SSIM. Knows nothing of video files."""

@@ -1,0 +1,154 @@
+"""Self-describing weights: one `.safetensors` file that says what it is, where it came from and what it gains.
+
+Nothing is unpickled. The file's metadata holds one JSON text under `carfix`; a damaged, foreign or altered file
+is refused with one line.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from carfix.errors import CarfixError
+from carfix.net.arch import Config, RestorationNet, build, config_from_dict
+
+#: Key of the description among the file's metadata.
+METADATA_KEY = "carfix"
+#: Raised when the description's fields change their meaning.
+FORMAT = 1
+
+
+class CheckpointError(CarfixError):
+    """A weights file that is missing, damaged, foreign or altered."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Description:
+    """What a weights file says of itself."""
+
+    name: str
+    config: Config
+    loss: str  # of `carfix.net.losses.LOSSES`
+    steps: int  # optimiser steps that led here, warm starts included
+    training_data: str  # a summary and its sources' licences
+    gains: Mapping[str, float]  # measured: {"psnr": dB over the decoded frames, "ssim": ...}
+    licence: str
+    sha256: str = ""  # of the tensors; filled in by `save_checkpoint`
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A network with its description, ready for inference."""
+
+    net: RestorationNet
+    description: Description
+    path: Path
+
+
+def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, types, shapes and bytes, in the order of the names."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def save_checkpoint(path: Path, net: RestorationNet, description: Description) -> Description:
+    """Write `net` to `path` (through a temporary file) and return the description with its SHA-256."""
+    # Contiguous in the plain layout: channels_last is a matter of the machine that trains.
+    tensors = {
+        name: tensor.detach().float().cpu().contiguous(memory_format=torch.contiguous_format)
+        for name, tensor in net.state_dict().items()
+    }
+    description = dataclasses.replace(description, config=net.config, sha256=tensors_sha256(tensors))
+    text = json.dumps(
+        {
+            "format": FORMAT,
+            "name": description.name,
+            "architecture": net.config.architecture,
+            "config": dataclasses.asdict(net.config),
+            "loss": description.loss,
+            "steps": description.steps,
+            "training_data": description.training_data,
+            "gains": dict(description.gains),
+            "licence": description.licence,
+            "sha256": description.sha256,
+        },
+        sort_keys=True,
+    )
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        save_file(tensors, temporary, metadata={METADATA_KEY: text})
+        temporary.replace(path)
+    except OSError as error:
+        raise CheckpointError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return description
+
+
+def read_description(path: Path) -> Description:
+    """The description alone, without loading the tensors. Raises `CheckpointError`."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+    except FileNotFoundError:
+        raise CheckpointError(f"no such weights file: {path}") from None
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} is not a readable weights file ({error}); fetch it again") from error
+    if METADATA_KEY not in metadata:
+        raise CheckpointError(f"{path} is a safetensors file, but not one that carfix wrote")
+    try:
+        return _parse(json.loads(metadata[METADATA_KEY]))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path}: its description is damaged ({error!r}); fetch it again") from error
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+    except CarfixError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+
+
+def _parse(fields: Mapping[str, Any]) -> Description:
+    if fields["format"] != FORMAT:
+        raise CheckpointError(f"format {fields['format']} of weights is not known to this carfix; update carfix")
+    return Description(
+        name=str(fields["name"]),
+        config=config_from_dict(fields["architecture"], fields["config"]),
+        loss=str(fields["loss"]),
+        steps=int(fields["steps"]),
+        training_data=str(fields["training_data"]),
+        gains={str(key): float(value) for key, value in fields["gains"].items()},
+        licence=str(fields["licence"]),
+        sha256=str(fields["sha256"]),
+    )
+
+
+def load_checkpoint(path: Path) -> Model:
+    """Load a network in evaluation mode on the CPU in fp32. Raises `CheckpointError`."""
+    description = read_description(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} is not a readable weights file ({error}); fetch it again") from error
+    if tensors_sha256(tensors) != description.sha256:
+        raise CheckpointError(f"{path} was altered: its tensors do not have the SHA-256 that it states; fetch it again")
+    net = build(description.config)
+    try:
+        net.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"{path}: its tensors do not fit the architecture {description.config.architecture!r} that it states"
+        ) from error
+    net.eval().requires_grad_(False)
+    return Model(net=net, description=description, path=path)

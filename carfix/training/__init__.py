@@ -1,0 +1,1 @@
+"""Training: datasets of encoded variants, aligned patches and the training loop."""

@@ -1,0 +1,1 @@
+"""PyAV: containers, streams, frames, timestamps and colour. Knows nothing of networks."""
