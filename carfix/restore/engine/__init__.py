@@ -1,0 +1,51 @@
+"""Engines: planes in, planes out. One small protocol, so that the pipeline need not know what computes."""
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from carfix.net.checkpoint import Model
+
+#: Luma codes: uint8 for 8-bit video, uint16 (low bits used) for 9 to 16 bit.
+Planes = NDArray[np.uint8] | NDArray[np.uint16]
+
+
+class Engine(Protocol):
+    """Restores luma planes with one model on one device."""
+
+    #: For the log, e.g. "ncnn on cpu, 2 threads, fp32, windows 256x256".
+    description: str
+    model: Model
+    #: Number of frames that the engine likes to get at once.
+    batch: int
+
+    def restore(self, planes: Planes, bit_depth: int) -> Planes:
+        """`[N, H, W]` codes of `bit_depth` bits to restored codes of the same shape and type.
+
+        Out of memory is handled inside (smaller windows, the same frames again); raises `CarfixError` below the
+        smallest window.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release the device's memory; the engine is not used again."""
+        ...
+
+
+def open_engine(
+    model: Model,
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    tile: int | None = None,
+    batch: int | None = None,
+) -> Engine:
+    """The best engine for `model` on `device` (`auto`, `cpu`, `cuda[:N]`, `mps`, `vulkan`).
+
+    `precision` is `auto`, `fp32`, `bf16` or `fp16`; `tile` the side of a window in pixels (None: the engine's
+    choice). Raises `UsageError` for values that cannot be right, `MissingPartError` for a device that is not there.
+    """
+    from carfix.restore.engine.select import select_engine  # torch is imported only when something is computed
+
+    return select_engine(model, device=device, precision=precision, tile=tile, batch=batch)
