@@ -36,7 +36,9 @@ class CarCnnConfig:
     negative_slope: float = 0.2  # of LeakyReLU
     stride: int = 1  # the paper's text names no other; kept as a field so that a checkpoint says it
     norm: str = "none"  # no normalisation layers: they cost range precision and gain nothing in restoration
-    global_residual: bool = True  # the reading of "residual" that is taken here (VDSR): output = input + network
+    global_residual: bool = (
+        True  # the reading of "residual" that is taken here (VDSR): output = input + network
+    )
 
     @property
     def scale(self) -> int:
@@ -122,7 +124,9 @@ class CarCnn(RestorationNet):
     def __init__(self, config: CarCnnConfig) -> None:
         super().__init__()
         if config.stride != 1 or config.norm != "none":
-            raise CarfixError(f"car-cnn with stride {config.stride} and norm {config.norm!r} is not supported")
+            raise CarfixError(
+                f"car-cnn with stride {config.stride} and norm {config.norm!r} is not supported"
+            )
         self.config: CarCnnConfig = config
         self.head = nn.ModuleList([conv(1, config.features), conv(config.features, config.features)])
         self.blocks = nn.ModuleList(

@@ -42,7 +42,9 @@ def resolve(name: str, *, accelerator: bool = False) -> Path:
     if path.suffix == SUFFIX or path.exists():
         return path
     known = ", ".join(weights) or "none"
-    raise CheckpointError(f"no model called {name!r}; installed are {known}, or give a path to a {SUFFIX} file")
+    raise CheckpointError(
+        f"no model called {name!r}; installed are {known}, or give a path to a {SUFFIX} file"
+    )
 
 
 def load_model(name: str = "auto", *, accelerator: bool = False) -> Model:

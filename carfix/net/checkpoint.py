@@ -120,7 +120,9 @@ def read_description(path: Path) -> Description:
 
 def _parse(fields: Mapping[str, Any]) -> Description:
     if fields["format"] != FORMAT:
-        raise CheckpointError(f"format {fields['format']} of weights is not known to this carfix; update carfix")
+        raise CheckpointError(
+            f"format {fields['format']} of weights is not known to this carfix; update carfix"
+        )
     return Description(
         name=str(fields["name"]),
         config=config_from_dict(fields["architecture"], fields["config"]),
@@ -142,7 +144,9 @@ def load_checkpoint(path: Path) -> Model:
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path} is not a readable weights file ({error}); fetch it again") from error
     if tensors_sha256(tensors) != description.sha256:
-        raise CheckpointError(f"{path} was altered: its tensors do not have the SHA-256 that it states; fetch it again")
+        raise CheckpointError(
+            f"{path} was altered: its tensors do not have the SHA-256 that it states; fetch it again"
+        )
     net = build(description.config)
     try:
         net.load_state_dict(tensors)

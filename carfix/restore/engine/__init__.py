@@ -46,6 +46,8 @@ def open_engine(
     `precision` is `auto`, `fp32`, `bf16` or `fp16`; `tile` the side of a window in pixels (None: the engine's
     choice). Raises `UsageError` for values that cannot be right, `MissingPartError` for a device that is not there.
     """
-    from carfix.restore.engine.select import select_engine  # torch is imported only when something is computed
+    from carfix.restore.engine.select import (
+        select_engine,
+    )  # torch is imported only when something is computed
 
     return select_engine(model, device=device, precision=precision, tile=tile, batch=batch)

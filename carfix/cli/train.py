@@ -1,0 +1,150 @@
+"""`carfix train`: a dataset to weights."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+EXAMPLES = """
+**Examples**
+
+`carfix train data --arch fast --loss psnr --steps 60000` - a fast network, from scratch
+
+`carfix train data --loss psnr --steps 100000 --minutes 9` - the full one, nine minutes at a time
+
+`carfix train data --loss both --init weights/car-cnn-mse.safetensors --lr 1e-4` - fine-tune
+
+`torchrun --nproc-per-node 4 -m carfix train data` - on four GPUs
+"""
+NETWORK, OPTIMISER, RUNNING = "Network", "Optimiser", "Run"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    app.command("train", epilog=EXAMPLES)(train)
+
+
+def train(
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Folder that `carfix dataset` built.")],
+    arch: Annotated[str, typer.Option(help="car-cnn or fast.", rich_help_panel=NETWORK)] = "car-cnn",
+    scale: Annotated[
+        int, typer.Option(min=1, help="fast: side of a cell in pixels.", rich_help_panel=NETWORK)
+    ] = 4,
+    features: Annotated[
+        int, typer.Option(min=1, help="Features of each layer.", rich_help_panel=NETWORK)
+    ] = 64,
+    blocks: Annotated[
+        int | None, typer.Option(min=1, help="Residual blocks; car-cnn has 15.", rich_help_panel=NETWORK)
+    ] = None,
+    loss: Annotated[
+        str, typer.Option(help="mse, ssim, both (alpha 0.79) or psnr.", rich_help_panel=OPTIMISER)
+    ] = "both",
+    steps: Annotated[
+        int, typer.Option(min=1, help="Length of the whole training.", rich_help_panel=OPTIMISER)
+    ] = 20_000,
+    batch: Annotated[int, typer.Option(min=1, help="Patches a step.", rich_help_panel=OPTIMISER)] = 128,
+    patch: Annotated[
+        int, typer.Option(min=16, help="Side of a patch in pixels.", rich_help_panel=OPTIMISER)
+    ] = 64,
+    lr: Annotated[float, typer.Option(help="Adam's learning rate.", rich_help_panel=OPTIMISER)] = 1e-4,
+    schedule: Annotated[str, typer.Option(help="cosine or constant.", rich_help_panel=OPTIMISER)] = "cosine",
+    warmup: Annotated[
+        int, typer.Option(min=0, help="Steps of linear warm-up.", rich_help_panel=OPTIMISER)
+    ] = 200,
+    ema: Annotated[
+        float,
+        typer.Option(
+            min=0, max=0.99999, help="Decay of averaged weights, 0: none.", rich_help_panel=OPTIMISER
+        ),
+    ] = 0.999,
+    clip: Annotated[
+        float, typer.Option(min=0, help="Largest gradient norm, 0: none.", rich_help_panel=OPTIMISER)
+    ] = 0.5,
+    frames: Annotated[
+        int, typer.Option(min=1, help="Frames used of each encoded clip.", rich_help_panel=OPTIMISER)
+    ] = 24,
+    seed: Annotated[
+        int, typer.Option(help="Equal seeds give equal trainings.", rich_help_panel=OPTIMISER)
+    ] = 0,
+    run: Annotated[
+        Path | None,
+        typer.Option(help="Folder of checkpoints, log and weights: runs/NAME.", rich_help_panel=RUNNING),
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the weights.", rich_help_panel=RUNNING)] = None,
+    init: Annotated[Path | None, typer.Option(help="Weights to start from.", rich_help_panel=RUNNING)] = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="Stop after so long, with a checkpoint.", rich_help_panel=RUNNING)
+    ] = None,
+    validate_every: Annotated[
+        int, typer.Option(min=1, help="Steps between validations.", rich_help_panel=RUNNING)
+    ] = 500,
+    checkpoint_seconds: Annotated[
+        float, typer.Option(min=0, help="Seconds between checkpoints.", rich_help_panel=RUNNING)
+    ] = 60.0,
+    device: Annotated[
+        str, typer.Option(help="auto, cpu, cuda[:N] or mps.", rich_help_panel=RUNNING)
+    ] = "auto",
+    precision: Annotated[
+        str, typer.Option(help="auto, fp32 or bf16 (mixed).", rich_help_panel=RUNNING)
+    ] = "auto",
+    compile_net: Annotated[
+        bool,
+        typer.Option("--compile/--no-compile", help="torch.compile the network.", rich_help_panel=RUNNING),
+    ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show tracebacks.")] = False,
+) -> None:
+    """Train a network on a dataset; run it again to continue where it stopped.
+
+    Checkpoints resume exactly: a killed run loses at most the time since the last one. The weights that are best
+    on the validation clips are written to RUN/NAME.safetensors.
+    """
+    from carfix.cli.app import stderr
+    from carfix.cli.progress import counted
+    from carfix.errors import UsageError
+    from carfix.net.arch import CarCnnConfig, Config, FastConfig
+    from carfix.training.train import TrainSettings, auto_precision, pick_device
+    from carfix.training.train import train as run_training
+
+    config: Config
+    if arch == CarCnnConfig.architecture:
+        config = CarCnnConfig(features=features, blocks=blocks or CarCnnConfig.blocks)
+    elif arch == FastConfig.architecture:
+        config = FastConfig(scale=scale, features=features, blocks=blocks or FastConfig.blocks)
+    else:
+        raise UsageError(f"--arch is car-cnn or fast, not {arch!r}")
+    settings = TrainSettings(
+        config=config,
+        loss=loss,
+        steps=steps,
+        batch=batch,
+        patch=patch,
+        lr=lr,
+        schedule=schedule,
+        warmup=warmup,
+        ema=ema,
+        clip=clip,
+        frames=frames,
+        seed=seed,
+        precision=auto_precision(pick_device(device)) if precision == "auto" else precision,
+    )
+    name = name or (f"{arch}-{loss}" if arch == CarCnnConfig.architecture else arch)
+    with counted(stderr) as stage:
+        result = run_training(
+            dataset=dataset,
+            run=run or Path("runs") / name,
+            name=name,
+            settings=settings,
+            device=device,
+            init=init,
+            minutes=minutes,
+            validate_every=validate_every,
+            checkpoint_seconds=checkpoint_seconds,
+            compile_net=compile_net,
+            progress=stage("steps"),
+            loading=stage("encodings loaded"),
+        )
+    best = "no validation yet" if result.best is None else f"best validation gain {result.best:+.4f}"
+    state = "finished" if result.finished else "stopped"
+    stderr.print(
+        f"{state} at step {result.step} of {steps}, {best}; weights in {result.weights}", soft_wrap=True
+    )

@@ -1,0 +1,54 @@
+"""Values that several commands spell alike: lists, sizes, bit rates, splits."""
+
+import re
+from typing import Literal, cast
+
+from carfix.errors import UsageError
+
+_SUFFIXES = {"": 1, "k": 1_000, "m": 1_000_000}
+
+
+def words(text: str) -> list[str]:
+    """The non-empty parts of a comma-separated list."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def integers(text: str, option: str) -> list[int]:
+    """A comma-separated list of integers. Raises `UsageError`."""
+    try:
+        return [int(part) for part in words(text)]
+    except ValueError:
+        raise UsageError(f"{option} takes integers separated by commas, not {text!r}") from None
+
+
+def rates(text: str, option: str) -> list[int | None]:
+    """A comma-separated list of bit rates as FFmpeg spells them (2M, 1500k); `none` is no cap."""
+    values: list[int | None] = []
+    for part in words(text):
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)([kKmM]?)", part)
+        if part == "none":
+            values.append(None)
+        elif match and float(match[1]) > 0:
+            values.append(round(float(match[1]) * _SUFFIXES[match[2].lower()]))
+        else:
+            raise UsageError(f"{option} takes bit rates such as 2M,1500k or none, not {part!r}")
+    return values
+
+
+def size_pair(text: str) -> tuple[int, int]:
+    """`WxH`; one side may be -2: even, keeping the aspect ratio. Raises `UsageError`."""
+    match = re.fullmatch(r"(-2|\d+)[x:](-2|\d+)", text)
+    if match:
+        width, height = int(match[1]), int(match[2])
+        if (width >= 16 or width == -2) and (height >= 16 or height == -2) and max(width, height) >= 16:
+            return width, height
+    raise UsageError(f"a size is WIDTHxHEIGHT of at least 16x16, one side may be -2, not {text!r}")
+
+
+def split_name(text: str) -> Literal["train", "val", "test"] | None:
+    """A split's name; `auto` is None. Raises `UsageError`."""
+    if text == "auto":
+        return None
+    if text not in ("train", "val", "test"):
+        raise UsageError(f"--split is auto, train, val or test, not {text!r}")
+    return cast(Literal["train", "val", "test"], text)

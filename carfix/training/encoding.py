@@ -1,0 +1,188 @@
+"""How variants are encoded: the paper's grid of 12, and wider draws that keep a network blind to the encoder."""
+
+import dataclasses
+import random
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from carfix.errors import CarfixError
+
+#: Section 4.1 of the paper.
+PAPER_CRFS = (29, 35, 41, 47)
+PAPER_MAXRATES = (2_000_000, 1_500_000, 1_000_000)  # bit/s
+#: bufsize = this times maxrate.
+BUFFER_SECONDS = 2
+
+#: The caps are meant for this many pixels a second; below, they are scaled, or they would never bind.
+CAP_PIXEL_RATE = 1920 * 1080 * 30
+
+#: What a draw chooses from. Cameras write baseline without B-frames; archives were re-encoded with anything.
+DRAW_CRFS = (23, 51)
+DRAW_PRESETS = ("ultrafast", "veryfast", "medium", "medium", "slow")
+DRAW_PROFILES = ("baseline", "main", "high", "high")
+DRAW_GOPS = (25, 50, 250)
+#: Share of draws that are H.264; the rest is spread over MPEG-4 Part 2, MJPEG and HEVC.
+DRAW_H264_SHARE = 0.8
+
+Luma = NDArray[np.uint8]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Encoding:
+    """One set of encoder settings. Rates in bit/s before scaling to the clip's pixel rate."""
+
+    codec: str = "libx264"
+    crf: int | None = None
+    qscale: int | None = None  # for codecs without CRF
+    maxrate: int | None = None
+    preset: str | None = "medium"
+    profile: str | None = None
+    tune: str | None = None
+    gop: int | None = None
+
+    @property
+    def name(self) -> str:
+        """File-name-safe and unique for the settings: `crf29-2000k` for the paper's, longer for others."""
+        parts = [] if self.codec == "libx264" else [self.codec]
+        parts.append(f"crf{self.crf}" if self.crf is not None else f"q{self.qscale}")
+        if self.maxrate is not None:
+            parts.append(f"{self.maxrate // 1000}k")
+        if self.preset not in (None, "medium"):
+            parts.append(str(self.preset))
+        parts += [part for part in (self.profile, self.tune) if part is not None]
+        if self.gop is not None:
+            parts.append(f"g{self.gop}")
+        return "-".join(parts)
+
+    def options(self, cap_scale: Fraction) -> dict[str, str]:
+        """The encoder's options with the cap scaled by `cap_scale`."""
+        options: dict[str, str] = {}
+        if self.crf is not None:
+            options["crf"] = str(self.crf)
+        if self.qscale is not None:
+            options |= {"qmin": str(self.qscale), "qmax": str(self.qscale)}
+        if self.maxrate is not None:
+            maxrate = max(1000, round(self.maxrate * cap_scale))
+            if self.codec == "libx265":
+                options["x265-params"] = (
+                    f"vbv-maxrate={maxrate // 1000}:vbv-bufsize={BUFFER_SECONDS * maxrate // 1000}"
+                )
+            else:
+                options |= {"maxrate": str(maxrate), "bufsize": str(BUFFER_SECONDS * maxrate)}
+        if self.codec == "libx265":
+            options["x265-params"] = ":".join(filter(None, [options.get("x265-params"), "log-level=error"]))
+        for key, value in (("preset", self.preset), ("profile", self.profile), ("tune", self.tune)):
+            if value is not None:
+                options[key] = value
+        if self.gop is not None:
+            options["g"] = str(self.gop)
+        return options
+
+    def record(self, cap_scale: Fraction) -> dict[str, Any]:
+        """What the manifest keeps of it."""
+        fields = {key: value for key, value in dataclasses.asdict(self).items() if value is not None}
+        return {**fields, "options": self.options(cap_scale)}
+
+
+def cap_scale(width: int, height: int, fps: Fraction) -> Fraction:
+    """Factor of the caps for a clip: its share of 1080p30's pixel rate, at most 1."""
+    return min(Fraction(1), width * height * fps / CAP_PIXEL_RATE)
+
+
+def paper_grid(
+    crfs: Sequence[int] = PAPER_CRFS,
+    maxrates: Sequence[int | None] = PAPER_MAXRATES,
+    presets: Sequence[str] = ("medium",),
+    profiles: Sequence[str | None] = (None,),
+) -> list[Encoding]:
+    """Every combination of the settings, in the paper's order."""
+    return [
+        Encoding(crf=crf, maxrate=maxrate, preset=preset, profile=profile)
+        for preset in presets
+        for profile in profiles
+        for maxrate in maxrates
+        for crf in crfs
+    ]
+
+
+def draw(count: int, seed: str) -> list[Encoding]:
+    """`count` different encodings drawn at random, the same for the same `seed`."""
+    rng = random.Random(seed)
+    drawn: dict[str, Encoding] = {}
+    while len(drawn) < count:
+        encoding = _draw_h264(rng) if rng.random() < DRAW_H264_SHARE else _draw_other(rng)
+        drawn.setdefault(encoding.name, encoding)
+    return list(drawn.values())
+
+
+def _draw_h264(rng: random.Random) -> Encoding:
+    return Encoding(
+        crf=rng.randint(*DRAW_CRFS),
+        maxrate=rng.choice(PAPER_MAXRATES) if rng.random() < 0.5 else None,
+        preset=rng.choice(DRAW_PRESETS),
+        profile=rng.choice(DRAW_PROFILES),
+        tune="zerolatency" if rng.random() < 0.25 else None,
+        gop=rng.choice(DRAW_GOPS),
+    )
+
+
+def _draw_other(rng: random.Random) -> Encoding:
+    codec = rng.choice(("mpeg4", "mjpeg", "libx265"))
+    if codec == "libx265":
+        return Encoding(
+            codec=codec, crf=rng.randint(26, 46), preset=rng.choice(("ultrafast", "fast")), gop=50
+        )
+    if codec == "mpeg4":
+        return Encoding(codec=codec, qscale=rng.randint(3, 24), preset=None, gop=rng.choice((12, 50)))
+    return Encoding(codec=codec, qscale=rng.randint(4, 24), preset=None)
+
+
+def encode(
+    path: Path, frames: Luma, fps: Fraction, encoding: Encoding, *, scale_caps: bool = True
+) -> dict[str, Any]:
+    """Encode luma `[N, H, W]` with neutral chroma into `path` (MP4); returns what the manifest keeps.
+
+    H and W are even. Raises `CarfixError` if the encoder refuses its settings.
+    """
+    _, height, width = frames.shape
+    scale = cap_scale(width, height, fps) if scale_caps else Fraction(1)
+    pixel_format = "yuvj420p" if encoding.codec == "mjpeg" else "yuv420p"
+    chroma = np.full((height // 2, width), 128, np.uint8)  # both planes, one above the other
+    try:
+        with av.open(path, "w", format="mp4") as container:
+            stream = container.add_stream(encoding.codec, rate=fps, options=encoding.options(scale))
+            stream.width, stream.height, stream.pix_fmt = width, height, pixel_format
+            # One thread: the same bytes on every machine, and datasets are built by several processes anyway.
+            stream.codec_context.thread_count = 1
+            for index, luma in enumerate(frames):
+                frame = av.VideoFrame.from_ndarray(np.concatenate([luma, chroma]), format=pixel_format)
+                frame.pts, frame.time_base = index, 1 / fps
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise CarfixError(f"cannot encode {path.name} with {encoding.codec}: {error}") from error
+    return encoding.record(scale)
+
+
+def encode_lossless(path: Path, frames: Luma, fps: Fraction) -> None:
+    """Write luma `[N, H, W]` losslessly (FFV1, gray, Matroska)."""
+    try:
+        with av.open(path, "w", format="matroska") as container:
+            stream: VideoStream = container.add_stream(
+                "ffv1", rate=fps, options={"level": "3", "coder": "1", "context": "1"}
+            )
+            stream.width, stream.height, stream.pix_fmt = frames.shape[2], frames.shape[1], "gray"
+            for index, luma in enumerate(frames):
+                frame = av.VideoFrame.from_ndarray(luma, format="gray")
+                frame.pts, frame.time_base = index, 1 / fps
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+    except (av.FFmpegError, OSError) as error:
+        raise CarfixError(f"cannot write {path}: {error}") from error

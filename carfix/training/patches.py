@@ -1,0 +1,165 @@
+"""Aligned patch pairs (decoded, pristine) from a dataset, drawn so that every step can be repeated.
+
+Frames are decoded once into a cache beside the dataset and mapped into memory; the patches of a step depend on
+nothing but the seed, the step and the rank, so that a resumed training sees what an uninterrupted one sees.
+"""
+
+import dataclasses
+import os
+import queue
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from carfix.errors import CarfixError
+from carfix.training.encoding import Luma
+from carfix.training.sources import read_video
+from carfix.video.manifest import Clip, read_manifest
+
+CACHE_FOLDER = ".cache"
+#: Batches made ahead of the training step.
+PREFETCH = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class FramePairs:
+    """Chosen frames of one variant: `decoded` and `pristine`, both `[N, H, W]` uint8, memory-mapped."""
+
+    clip: str
+    variant: str
+    decoded: Luma
+    pristine: Luma
+
+
+def chosen_frames(total: int, limit: int) -> list[int]:
+    """Up to `limit` frame numbers spread over `total`, so that every place of a GOP turns up."""
+    if total <= limit:
+        return list(range(total))
+    return [round(index) for index in np.linspace(0, total - 1, limit)]
+
+
+def load_pairs(
+    dataset: Path,
+    split: str,
+    *,
+    frames: int,
+    progress: Callable[[int, int, str], None] = lambda d, t, n: None,
+) -> list[FramePairs]:
+    """Up to `frames` frames of every variant of the split's clips. Raises `CarfixError` if there are none."""
+    clips = read_manifest(dataset).select(split)
+    jobs = [(clip, variant) for clip in clips for variant in sorted(clip.variants)]
+    if not jobs:
+        raise CarfixError(
+            f"the dataset {dataset} has no {split} clips; add some or build it with --split {split}"
+        )
+    pairs: list[FramePairs] = []
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for pair in pool.map(lambda job: _load_pair(dataset, *job, frames), jobs):
+            pairs.append(pair)
+            progress(len(pairs), len(jobs), pair.clip)
+    return pairs
+
+
+def _load_pair(dataset: Path, clip: Clip, variant: str, frames: int) -> FramePairs:
+    chosen = chosen_frames(clip.frames, frames)
+    folder = dataset / CACHE_FOLDER / f"{clip.name}-{clip.source_sha256[:8]}-{frames}"
+    pristine = _cached(folder / "pristine.npy", dataset / clip.pristine, clip, chosen)
+    size = clip.variants[variant].bytes  # a variant made anew has another size: its cache is stale
+    decoded = _cached(folder / f"{variant}-{size}.npy", dataset / clip.variants[variant].file, clip, chosen)
+    return FramePairs(clip.name, variant, decoded, pristine)
+
+
+def _cached(cache: Path, video: Path, clip: Clip, chosen: Sequence[int]) -> Luma:
+    if not cache.exists():
+        luma, _ = read_video(video, size=None, start=0, frames=clip.frames)
+        if luma.shape != (clip.frames, clip.height, clip.width):
+            raise CarfixError(f"{video} does not hold what the manifest says; build the dataset again")
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        temporary = cache.with_name(f".{cache.name}.{os.getpid()}-{threading.get_ident()}.tmp")
+        with temporary.open("wb") as file:
+            np.save(file, luma[list(chosen)])
+        temporary.replace(cache)
+    mapped: Luma = np.load(cache, mmap_mode="r")
+    return mapped
+
+
+class PatchSampler:
+    """Draws batches of aligned patch pairs; every frame is as likely as any other."""
+
+    def __init__(
+        self, pairs: Sequence[FramePairs], *, patch: int, batch: int, grid: int, seed: int, rank: int
+    ) -> None:
+        """`grid`: patches start at multiples of it, so that a network's cells keep their place in the blocks."""
+        self._pairs = [pair for pair in pairs if min(pair.decoded.shape[1:]) >= patch]
+        if not self._pairs:
+            raise CarfixError(f"no clip of the dataset is as large as a patch of {patch}x{patch}")
+        self._ends = np.cumsum([len(pair.decoded) for pair in self._pairs])
+        self._patch, self._batch, self._grid = patch, batch, grid
+        self._seed, self._rank = seed, rank
+
+    def draw(self, step: int) -> tuple[Luma, Luma]:
+        """The batch of `step`: decoded and pristine, each `[B, 1, P, P]` uint8."""
+        rng = np.random.default_rng([self._seed, self._rank, step])
+        size = self._patch
+        decoded = np.empty((self._batch, 1, size, size), np.uint8)
+        pristine = np.empty_like(decoded)
+        for slot in range(self._batch):
+            frame = int(rng.integers(self._ends[-1]))
+            index = int(np.searchsorted(self._ends, frame, side="right"))
+            pair = self._pairs[index]
+            frame -= int(self._ends[index]) - len(pair.decoded)
+            height, width = pair.decoded.shape[1:]
+            y = int(rng.integers((height - size) // self._grid + 1)) * self._grid
+            x = int(rng.integers((width - size) // self._grid + 1)) * self._grid
+            # A mirrored patch keeps its cells whole because its width is a multiple of the grid.
+            step_x = -1 if rng.random() < 0.5 else 1
+            decoded[slot, 0] = pair.decoded[frame, y : y + size, x : x + size][:, ::step_x]
+            pristine[slot, 0] = pair.pristine[frame, y : y + size, x : x + size][:, ::step_x]
+        return decoded, pristine
+
+    def batches(self, first: int, last: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """The batches of steps `first` to `last` - 1 as uint8 tensors, made ahead by a thread."""
+        ahead: queue.Queue[tuple[Luma, Luma] | BaseException] = queue.Queue(PREFETCH)
+        stop = threading.Event()
+
+        def work() -> None:
+            try:
+                for step in range(first, last):
+                    item = self.draw(step)
+                    while not stop.is_set():
+                        try:
+                            ahead.put(item, timeout=0.2)
+                            break
+                        except queue.Full:
+                            continue
+                    if stop.is_set():
+                        return
+            except BaseException as error:  # noqa: BLE001 - handed to the consumer, which raises it
+                ahead.put(error)
+
+        worker = threading.Thread(target=work, name="patches", daemon=True)
+        worker.start()
+        try:
+            for _ in range(first, last):
+                item = ahead.get()
+                if isinstance(item, BaseException):
+                    raise item
+                yield torch.from_numpy(item[0]), torch.from_numpy(item[1])
+        finally:
+            stop.set()
+            worker.join()
+
+
+def to_unit(codes: Tensor) -> Tensor:
+    """8-bit luma codes to the networks' range [-1, 1]."""
+    return codes.float() * (2.0 / 255.0) - 1.0
+
+
+def to_codes(unit: Tensor) -> Tensor:
+    """The networks' range [-1, 1] to 8-bit luma codes, rounded, as floats."""
+    return ((unit + 1.0) * (255.0 / 2.0)).round().clamp(0, 255)

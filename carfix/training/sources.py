@@ -1,0 +1,186 @@
+"""Pristine sources of a dataset: video files, folders of frames, and still photographs, all as luma."""
+
+import hashlib
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import torch
+from av.video.frame import VideoFrame
+from torch.nn import functional
+
+from carfix.errors import CarfixError
+from carfix.training.encoding import Luma
+
+PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"})
+VIDEO_SUFFIXES = frozenset(
+    {".mp4", ".mkv", ".mov", ".avi", ".ts", ".264", ".h264", ".y4m", ".webm", ".m4v", ".mpg"}
+)
+
+#: What a clip from a photograph looks like. The camera drifts by up to this many pixels a frame ...
+STILL_DRIFT = 0.7
+#: ... and its sensor adds Gaussian noise of a standard deviation (8-bit codes) between these: never noise-free.
+STILL_NOISE = (0.3, 1.5)
+STILL_FPS = Fraction(25)
+#: Pixels kept free around the moving crop.
+STILL_BORDER = 16
+
+Size = tuple[int, int]  # width, height; one of them may be -2: even, keeps the aspect ratio
+
+
+def is_photo(path: Path) -> bool:
+    """Whether `path` is a still photograph by its suffix."""
+    return path.suffix.lower() in PHOTO_SUFFIXES
+
+
+def fitted(size: Size, width: int, height: int) -> Size:
+    """`size` with -2 filled in for a source of `width` x `height`; both sides even."""
+    target_width, target_height = size
+    if target_width < 0:
+        target_width = round(width * target_height / height)
+    if target_height < 0:
+        target_height = round(height * target_width / width)
+    return max(2, target_width // 2 * 2), max(2, target_height // 2 * 2)
+
+
+def luma_plane(frame: VideoFrame) -> Luma:
+    """The luma codes of a decoded frame, `[H, W]`, 8 bit. The plane itself: no range conversion on the way."""
+    component = frame.format.components[0]
+    if (
+        frame.format.is_rgb
+        or component.bits != 8
+        or (not frame.format.is_planar and frame.format.name != "gray")
+    ):
+        frame = frame.reformat(format="yuv420p")
+    plane = frame.planes[0]
+    rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
+    return np.ascontiguousarray(rows[:, : plane.width])
+
+
+def _resized(luma: Luma, size: Size) -> Luma:
+    # gray to gray: swscale would convert the range between yuv420p and gray.
+    frame = av.VideoFrame.from_ndarray(luma, format="gray")
+    return luma_plane(frame.reformat(width=size[0], height=size[1], interpolation="AREA"))
+
+
+def _prepared(luma: Luma, size: Size | None) -> Luma:
+    height, width = luma.shape
+    if size is not None and (target := fitted(size, width, height)) != (width, height):
+        return _resized(luma, target)
+    return luma[: height // 2 * 2, : width // 2 * 2]
+
+
+def read_video(path: Path, *, size: Size | None, start: int, frames: int) -> tuple[Luma, Fraction]:
+    """Luma `[N, H, W]` and frame rate of up to `frames` frames of a video from frame `start` on.
+
+    Raises `CarfixError` if nothing can be decoded.
+    """
+    planes: list[Luma] = []
+    try:
+        with av.open(path) as container:
+            if not container.streams.video:
+                raise CarfixError(f"{path} has no video stream")
+            stream = container.streams.video[0]
+            stream.thread_type = "AUTO"
+            fps = stream.average_rate or stream.guessed_rate or Fraction(25)
+            for index, frame in enumerate(container.decode(stream)):
+                if index >= start:
+                    planes.append(_prepared(luma_plane(frame), size))
+                if len(planes) >= frames:
+                    break
+    except (av.FFmpegError, OSError) as error:
+        raise CarfixError(f"{path} cannot be decoded: {error}") from error
+    return _stacked(planes, path), Fraction(fps)
+
+
+def read_folder(path: Path, *, size: Size | None, start: int, frames: int) -> tuple[Luma, Fraction]:
+    """Luma `[N, H, W]` of a folder of pictures in the order of their names, taken as consecutive frames."""
+    pictures = sorted(child for child in path.iterdir() if is_photo(child))[start : start + frames]
+    return _stacked([_prepared(read_photo(picture), size) for picture in pictures], path), STILL_FPS
+
+
+def _stacked(planes: list[Luma], path: Path) -> Luma:
+    if not planes:
+        raise CarfixError(f"{path} holds no frame in the range that was asked for")
+    if len({plane.shape for plane in planes}) != 1:
+        raise CarfixError(f"{path} holds frames of different sizes")
+    return np.stack(planes)
+
+
+def read_photo(path: Path) -> Luma:
+    """Luma of a picture in video (limited) range, `[H, W]`."""
+    try:
+        with av.open(path) as container:
+            frame = next(container.decode(video=0))
+            rgb = frame.reformat(format="rgb24").to_ndarray().astype(np.float32)
+    except (av.FFmpegError, OSError, StopIteration, IndexError) as error:
+        raise CarfixError(f"{path} cannot be decoded: {error}") from error
+    # BT.601 luma in the limited range that cameras write.
+    luma = 16 + (219 / 255) * (rgb @ np.array([0.299, 0.587, 0.114], np.float32))
+    return np.clip(np.rint(luma), 0, 255).astype(np.uint8)
+
+
+def animate(photo: Luma, *, size: Size | None, frames: int, seed: str) -> Luma:
+    """A short clip `[N, H, W]` from a photograph: a slowly drifting camera with a noisy sensor.
+
+    The same `seed` gives the same clip.
+    """
+    rng = np.random.default_rng(int.from_bytes(hashlib.sha256(seed.encode()).digest()[:8], "big"))
+    border = 2 * STILL_BORDER
+    height, width = photo.shape
+    if size is not None:
+        target = fitted(size, width, height)
+        photo = _resized(photo, (target[0] + border, target[1] + border))
+        height, width = photo.shape
+    out_height, out_width = (height - border) // 2 * 2, (width - border) // 2 * 2
+    if min(out_height, out_width) < 64:
+        raise CarfixError(f"a photograph of {width}x{height} is too small to be animated")
+    still = rng.random() < 0.3  # fixed cameras move not at all
+    velocity = np.zeros(2) if still else rng.normal(0, STILL_DRIFT / 2, 2)
+    noise = rng.uniform(*STILL_NOISE)
+    source = torch.from_numpy(photo.astype(np.float32))[None, None]
+    position = np.zeros(2)
+    clip = np.empty((frames, out_height, out_width), np.uint8)
+    for index in range(frames):
+        moved = _shifted(source, position, out_height, out_width).numpy()
+        noisy = moved + rng.normal(0, noise, moved.shape)
+        clip[index] = np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
+        velocity = np.clip(
+            0.9 * velocity + (0 if still else rng.normal(0, 0.1, 2)), -STILL_DRIFT, STILL_DRIFT
+        )
+        position = np.clip(position + velocity, -STILL_BORDER + 2, STILL_BORDER - 2)
+    return clip
+
+
+def _shifted(source: torch.Tensor, offset: np.ndarray, height: int, width: int) -> torch.Tensor:
+    """The crop of `[1, 1, H, W]` at `STILL_BORDER` + `offset` (y, x; fractions of pixels), bicubic."""
+    ys = (torch.arange(height) + STILL_BORDER + float(offset[0])) * 2 / (source.shape[2] - 1) - 1
+    xs = (torch.arange(width) + STILL_BORDER + float(offset[1])) * 2 / (source.shape[3] - 1) - 1
+    grid = torch.stack([xs.expand(height, width), ys[:, None].expand(height, width)], dim=-1)[None].float()
+    return functional.grid_sample(source, grid, mode="bicubic", padding_mode="border", align_corners=True)[
+        0, 0
+    ]
+
+
+def find_clips(sources: list[Path], *, stills: bool) -> Iterator[Path]:
+    """Every clip among `sources`: files as they are, folders walked in the order of names.
+
+    A folder that holds pictures is one clip, its frames in the order of their names; with `stills` each picture
+    is a clip of its own. Raises `CarfixError` for a path that does not exist.
+    """
+    for source in sources:
+        if not source.exists():
+            raise CarfixError(f"no such file or folder: {source}")
+        if not source.is_dir():
+            yield source
+            continue
+        children = sorted(source.iterdir())
+        pictures = [child for child in children if is_photo(child)]
+        if pictures and not stills:
+            yield source
+        elif stills:
+            yield from pictures
+        yield from (child for child in children if child.suffix.lower() in VIDEO_SUFFIXES)
+        yield from find_clips([child for child in children if child.is_dir()], stills=stills)
