@@ -59,6 +59,13 @@ def peak(bit_depth: int) -> int:
     return (1 << bit_depth) - 1
 
 
+def metrics_device(device: str) -> str:
+    """Where to measure while networks run on `device`: on CUDA if they do, else on the CPU."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return device if device.startswith("cuda") else "cpu"
+
+
 def measure(
     reference: Planes,
     candidate: Planes,

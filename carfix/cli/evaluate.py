@@ -1,0 +1,102 @@
+"""`carfix evaluate`: the paper's tables over a dataset."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+EXAMPLES = """
+**Examples**
+
+`carfix evaluate data` - decoded, spp, spp-best and every installed network on the val split
+
+`carfix evaluate data -m car-cnn -m runs/last.safetensors --no-spp` - two networks alone
+
+`carfix evaluate data --split test --markdown > tables.md` - the tables for a paper
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    app.command("evaluate", epilog=EXAMPLES)(evaluate)
+
+
+def evaluate(
+    dataset: Annotated[Path, typer.Argument(help="Folder that `carfix dataset` made.")],
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="Network by name or path, repeatable; default: all installed; none: no network.",
+        ),
+    ] = None,
+    split: Annotated[str, typer.Option(help="val, test, train or all.")] = "val",
+    variant: Annotated[
+        list[str] | None, typer.Option(help="Take this variant only, e.g. crf29-2000k; repeatable.")
+    ] = None,
+    spp: Annotated[bool, typer.Option("--spp/--no-spp", help="Measure FFmpeg's spp.")] = True,
+    spp_best: Annotated[
+        bool,
+        typer.Option("--spp-best/--no-spp-best", help="Search spp's best constant quantizer a variant."),
+    ] = True,
+    spp_quality: Annotated[int, typer.Option(help="spp's quality, 0 to 6.")] = 3,
+    frames: Annotated[
+        int | None, typer.Option(min=1, help="Measure this many frames of each clip, at most.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")] = "auto",
+    cache: Annotated[
+        bool, typer.Option("--cache/--no-cache", help="Keep measurements in the dataset's folder.")
+    ] = True,
+    json_: Annotated[bool, typer.Option("--json", help="Write JSON to stdout.")] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Write CSV: a row a method, variant and clip.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Write the tables as Markdown.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show tracebacks.")] = False,
+) -> None:
+    """Measure PSNR and SSIM of networks and of FFmpeg's spp on a dataset.
+
+    Rebuilds Tables 1 and 2 of the CAR-CNN paper. A rerun computes only what changed.
+    """
+    import json
+    import sys
+
+    from rich.console import Console
+
+    from carfix.cli.app import stderr
+    from carfix.cli.progress import counted
+    from carfix.errors import UsageError
+    from carfix.net.catalog import installed, load_model
+    from carfix.quality import tables
+    from carfix.quality.evaluate import evaluate_dataset
+    from carfix.quality.methods import Restored
+    from carfix.quality.metrics import metrics_device
+    from carfix.quality.spp import PostFilter
+
+    if json_ + csv + markdown > 1:
+        raise UsageError("--json, --csv and --markdown all write to stdout: take one of them")
+    if split not in ("train", "val", "test", "all"):
+        raise UsageError(f"--split is train, val, test or all, not {split!r}")
+    names = list(installed()) if model is None else [name for name in model if name != "none"]
+    models = [Restored(load_model(name), device=device, precision=precision) for name in names]
+    with counted(stderr) as stage:
+        evaluation = evaluate_dataset(
+            dataset=dataset,
+            models=models,
+            split=split,
+            spp=PostFilter("spp", quality=spp_quality) if spp else None,
+            spp_best=spp_best,
+            frames=frames,
+            variants=variant or (),
+            device=metrics_device(device),
+            cache=cache,
+            progress=stage("frames"),
+        )
+    if json_:
+        sys.stdout.write(json.dumps(tables.evaluation_json(evaluation), indent=1) + "\n")
+    elif csv:
+        sys.stdout.write(tables.evaluation_csv(evaluation))
+    elif markdown:
+        sys.stdout.write(tables.evaluation_markdown(evaluation))
+    else:
+        tables.print_evaluation(evaluation, Console())

@@ -1,0 +1,78 @@
+"""`carfix models`: the installed weights, from what their files say of themselves."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    app.command("models")(models)
+
+
+def models(
+    files: Annotated[
+        list[Path] | None, typer.Argument(help="Weights files to describe; default: the installed ones.")
+    ] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Write JSON to stdout.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show tracebacks.")] = False,
+) -> None:
+    """List the networks: architecture, loss, parameters, cost, measured gain, licence, SHA-256."""
+    import json
+    import sys
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from carfix.net.catalog import installed
+
+    paths = files or list(installed().values())
+    found = [_described(path) for path in paths]
+    if json_:
+        sys.stdout.write(json.dumps({"models": found}, indent=1) + "\n")
+        return
+    table = Table()
+    for heading in ("name", "architecture", "loss"):
+        table.add_column(heading)
+    for heading in ("parameters", "radius", "multiply-adds a pixel", "gain"):
+        table.add_column(heading, justify="right")
+    for heading in ("licence", "SHA-256"):
+        table.add_column(heading)
+    for model in found:
+        gain = model["gains"].get("psnr")
+        table.add_row(
+            model["name"],
+            model["architecture"],
+            model["loss"],
+            f"{model['parameters']:,}",
+            f"{model['receptive_field_radius']} px",
+            f"{model['multiply_adds_per_pixel']:,.0f}",
+            "-" if gain is None else f"{gain:+.2f} dB",
+            model["licence"],
+            model["sha256"][:12],
+        )
+    Console().print(table if found else "no weights are installed")
+
+
+def _described(path: Path) -> dict[str, Any]:
+    """One model as `--json` prints it."""
+    from carfix.net.arch import build, multiply_adds_per_pixel, parameter_count, receptive_field_radius
+    from carfix.net.checkpoint import read_description
+
+    description = read_description(path)
+    net = build(description.config)
+    return {
+        "name": description.name,
+        "path": str(path),
+        "architecture": description.config.architecture,
+        "loss": description.loss,
+        "steps": description.steps,
+        "parameters": parameter_count(net),
+        "receptive_field_radius": receptive_field_radius(description.config),
+        "multiply_adds_per_pixel": multiply_adds_per_pixel(net),
+        "gains": dict(description.gains),
+        "training_data": description.training_data,
+        "licence": description.licence,
+        "sha256": description.sha256,
+    }

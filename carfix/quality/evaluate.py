@@ -1,0 +1,298 @@
+"""The paper's tables: every method over every variant of a dataset's clips, with gains over the rivals."""
+
+import dataclasses
+import itertools
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from carfix.errors import CarfixError, UsageError
+from carfix.quality.cache import FILE_NAME, Cache, file_identity, key
+from carfix.quality.flicker import Flicker
+from carfix.quality.methods import Decoded, Filtered, Method, released
+from carfix.quality.metrics import METRICS_VERSION, FrameQuality, measure
+from carfix.quality.reader import LumaFrame, in_batches, read_frames
+from carfix.quality.spp import PostFilter, climb
+from carfix.video.manifest import Clip, Variant, read_manifest
+
+#: Raised when the meaning of a cached measurement changes for another reason than the metrics.
+CACHE_FORMAT = 1
+
+#: Frames that are measured at once: enough to keep every core busy, few enough to stay flat in memory.
+BATCH = 8
+
+#: Where the search for spp's best quantizer starts, and how many trials it takes on average (for the ETA).
+FIRST_QUANTIZER = 4
+EXPECTED_TRIALS = 5
+
+DECODED = "decoded"
+SPP = "spp"
+SPP_BEST = "spp-best"
+RIVALS = (DECODED, SPP, SPP_BEST)
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """One clip's variant by one method, means over its frames; flicker in 8-bit codes on `static_pixels`."""
+
+    frames: int
+    psnr: float  # dB
+    ssim: float
+    identical: int  # frames equal to the pristine ones, counted as 100 dB
+    static_pixels: int
+    flicker: float | None  # None if nothing in the clip is static
+    pristine_flicker: float | None
+
+    @classmethod
+    def pooled(cls, parts: Sequence["Measurement"]) -> "Measurement":
+        """One measurement of all frames of `parts` together."""
+        frames = sum(part.frames for part in parts)
+        pixels = sum(part.static_pixels for part in parts)
+
+        def flicker(values: Sequence[float | None]) -> float | None:
+            pairs = zip(values, parts, strict=True)
+            total = sum((value or 0.0) * part.static_pixels for value, part in pairs)
+            return total / pixels if pixels else None
+
+        return cls(
+            frames=frames,
+            psnr=sum(part.psnr * part.frames for part in parts) / frames,
+            ssim=sum(part.ssim * part.frames for part in parts) / frames,
+            identical=sum(part.identical for part in parts),
+            static_pixels=pixels,
+            flicker=flicker([part.flicker for part in parts]),
+            pristine_flicker=flicker([part.pristine_flicker for part in parts]),
+        )
+
+
+@dataclasses.dataclass
+class Evaluation:
+    """All measurements: `cells[method][variant][clip]`."""
+
+    dataset: Mapping[str, Any]
+    cells: dict[str, dict[str, dict[str, Measurement]]] = dataclasses.field(
+        default_factory=lambda: defaultdict(lambda: defaultdict(dict))
+    )
+    #: The constant quantizer that spp-best took, by variant.
+    best_quantizers: dict[str, int] = dataclasses.field(default_factory=dict)
+
+    def variants(self) -> list[str]:
+        """All variants in the manifest's order."""
+        return list(self.dataset["variants"])
+
+    def pooled(self, method: str, variant: str) -> Measurement | None:
+        """One method's measurement over all frames of a variant, None if no clip has the variant."""
+        cells = self.cells[method][variant]
+        return Measurement.pooled(list(cells.values())) if cells else None
+
+    def mean(self, method: str) -> tuple[float, float]:
+        """PSNR and SSIM, means over the variants."""
+        pooled = [cell for variant in self.variants() if (cell := self.pooled(method, variant))]
+        return float(np.mean([cell.psnr for cell in pooled])), float(np.mean([cell.ssim for cell in pooled]))
+
+    def flicker(self, method: str) -> tuple[float | None, float | None]:
+        """Flicker of a method and of the pristine clips, over everything."""
+        cells = [cell for clips in self.cells[method].values() for cell in clips.values()]
+        everything = Measurement.pooled(cells)
+        return everything.flicker, everything.pristine_flicker
+
+    def smallest_gain(self, method: str, rival: str = DECODED) -> tuple[float, str, str]:
+        """The smallest PSNR gain over `rival` of any clip and variant, in dB, with their names."""
+        return min(
+            (cell.psnr - self.cells[rival][variant][clip].psnr, clip, variant)
+            for variant, clips in self.cells[method].items()
+            for clip, cell in clips.items()
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Unit:
+    """One clip's variant, with its files."""
+
+    clip: Clip
+    variant: Variant
+    pristine: Path
+    compressed: Path
+    frames: int
+
+
+def evaluate_dataset(
+    *,
+    dataset: Path,
+    models: Sequence[Method] = (),
+    split: str = "val",
+    spp: PostFilter | None = None,
+    spp_best: bool = False,
+    frames: int | None = None,
+    variants: Sequence[str] = (),
+    device: str = "cpu",
+    cache: bool = True,
+    progress: Progress = lambda done, total, detail: None,
+) -> Evaluation:
+    """Measure `decoded`, `spp`, `spp-best` and `models` on the variants of a dataset's clips.
+
+    `spp` None leaves the filter out; `spp_best` searches its best constant quantizer for each variant.
+    `frames` limits each clip; `variants` names those to take (default all). PSNR and SSIM are computed on
+    `device`.
+    `progress` is told the frames done, the frames in all and what is worked on. Raises `CarfixError` for a
+    dataset that is damaged or has no such clips, `MissingPartError` for a missing ffmpeg.
+    """
+    manifest = read_manifest(dataset)
+    clips = manifest.select(split)
+    if not clips:
+        raise CarfixError(f"{dataset} has no clip in the split {split!r}; take another one with --split")
+    units = [_unit(dataset, clip, variant, frames) for clip in clips for variant in clip.variants.values()]
+    if len({method.name for method in models}) < len(models):
+        raise UsageError("two of the networks have the same name; evaluate them one at a time")
+    names = list(dict.fromkeys(unit.variant.name for unit in units))
+    if unknown := set(variants) - set(names):
+        raise CarfixError(f"{dataset} has no variant {sorted(unknown)[0]!r}; it has {', '.join(names)}")
+    if variants:
+        names = [name for name in names if name in variants]
+        units = [unit for unit in units if unit.variant.name in variants]
+    evaluation = Evaluation(
+        dataset={
+            "path": str(dataset),
+            "carfix": manifest.carfix,
+            "split": split,
+            "frames_limit": frames,
+            "clips": sorted({unit.clip.name for unit in units}),
+            "variants": names,
+        }
+    )
+    run = _Run(Cache(dataset / FILE_NAME if cache else None), device, frames, progress)
+    rivals: list[Method] = [Decoded(), *([Filtered(spp)] if spp else [])]
+    rounds = len(rivals) + len(models) + (EXPECTED_TRIALS if spp and spp_best else 0)
+    run.total = rounds * sum(unit.frames for unit in units)
+    for method in rivals:
+        evaluation.cells[method.name] = run.method(method, units)
+    if spp and spp_best:
+        _search(run, evaluation, units, spp)
+    for method in models:
+        evaluation.cells[method.name] = run.method(method, units)
+    return evaluation
+
+
+def _search(run: "_Run", evaluation: Evaluation, units: list[_Unit], spp: PostFilter) -> None:
+    """spp's best constant quantizer for each variant: the one of the highest mean PSNR over the clips."""
+    start = FIRST_QUANTIZER
+    for name in evaluation.variants():
+        chosen = [unit for unit in units if unit.variant.name == name]
+        trials: dict[int, dict[str, Measurement]] = {}
+        scores: dict[int, float] = {}
+        while (quantizer := climb(scores, start)) is not None:
+            method = Filtered(dataclasses.replace(spp, quantizer=quantizer))
+            trials[quantizer] = run.method(method, chosen)[name]
+            scores[quantizer] = Measurement.pooled(list(trials[quantizer].values())).psnr
+        start = max(scores, key=lambda quantizer: scores[quantizer])
+        evaluation.best_quantizers[name] = start
+        evaluation.cells[SPP_BEST][name] = trials[start]
+        run.total += (len(trials) - EXPECTED_TRIALS) * sum(unit.frames for unit in chosen)
+        run.advance(0, f"{SPP_BEST}, {name}")
+
+
+class _Run:
+    """Measures units, or takes them from the cache."""
+
+    def __init__(self, cache: Cache, device: str, limit: int | None, progress: Progress) -> None:
+        self.cache = cache
+        self.device = device
+        self.limit = limit
+        self.progress = progress
+        self.total = 0
+        self.done = 0
+
+    def method(self, method: Method, units: Sequence[_Unit]) -> dict[str, dict[str, Measurement]]:
+        """Measurements of one method by variant and clip."""
+        cells: dict[str, dict[str, Measurement]] = defaultdict(dict)
+        with released(method):
+            for unit in units:
+                cells[unit.variant.name][unit.clip.name] = self._cell(method, unit)
+        return dict(cells)
+
+    def _cell(self, method: Method, unit: _Unit) -> Measurement:
+        identity = key(
+            format=CACHE_FORMAT,
+            metrics=METRICS_VERSION,
+            method=method.identity,
+            pristine=[unit.clip.pristine, *file_identity(unit.pristine)],
+            compressed=[unit.variant.file, *file_identity(unit.compressed)],
+            frames=self.limit,
+        )
+        detail = f"{method.name}, {unit.clip.name}, {unit.variant.name}"
+        record = self.cache.get(identity)
+        if record is not None:
+            # Nothing to wait for: it counts neither as work done nor as work to do.
+            self.total -= unit.frames
+            return Measurement(**record)
+        measurement = _measure(
+            method, unit, self.limit, self.device, lambda count: self.advance(count, detail)
+        )
+        self.cache.put(identity, dataclasses.asdict(measurement))
+        return measurement
+
+    def advance(self, count: int, detail: str) -> None:
+        """Report `count` further frames."""
+        self.done += count
+        self.progress(self.done, max(self.total, self.done), detail)
+
+
+def _measure(
+    method: Method, unit: _Unit, limit: int | None, device: str, advance: Callable[[int], None]
+) -> Measurement:
+    parts: list[FrameQuality] = []
+    flicker = Flicker()
+    for batch in in_batches(_pairs(method, unit, limit), BATCH):
+        pristine, shown = zip(*batch, strict=True)
+        depth, shown_depth = pristine[0].bit_depth, shown[0].bit_depth
+        parts.append(
+            measure(
+                np.stack([frame.luma for frame in pristine]),
+                np.stack([frame.luma for frame in shown]),
+                bit_depth=depth,
+                candidate_bit_depth=shown_depth,
+                device=device,
+            )
+        )
+        for reference, frame in batch:
+            flicker.add(reference.luma, frame.luma, bit_depth=depth, shown_bit_depth=shown_depth)
+        advance(len(batch))
+    quality = FrameQuality.concatenate(parts)
+    if not len(quality):
+        raise CarfixError(f"{unit.compressed} has no frames; build the dataset again")
+    return Measurement(
+        frames=len(quality),
+        psnr=float(quality.psnr.mean()),
+        ssim=float(quality.ssim.mean()),
+        identical=quality.identical,
+        static_pixels=flicker.static_pixels,
+        flicker=flicker.shown,
+        pristine_flicker=flicker.pristine,
+    )
+
+
+def _pairs(method: Method, unit: _Unit, limit: int | None) -> Iterator[tuple[LumaFrame, LumaFrame]]:
+    """Pristine and shown frames of the same index: a dataset's variants keep every frame."""
+    pristine = itertools.islice(read_frames(unit.pristine), limit)
+    for reference, frame in itertools.zip_longest(pristine, method.frames(unit.compressed, limit)):
+        if reference is None or frame is None:
+            raise CarfixError(
+                f"{unit.compressed} by {method.name} and {unit.pristine} differ in their number of frames; "
+                "build the dataset again"
+            )
+        yield reference, frame
+
+
+def _unit(dataset: Path, clip: Clip, variant: Variant, limit: int | None) -> _Unit:
+    return _Unit(
+        clip=clip,
+        variant=variant,
+        pristine=dataset / clip.pristine,
+        compressed=dataset / variant.file,
+        frames=clip.frames if limit is None else min(limit, clip.frames),
+    )

@@ -1,0 +1,104 @@
+"""The `ffmpeg` executables of this machine, and which of them has the filters that a job needs.
+
+PyAV's wheels contain neither spp nor libvmaf; the package imageio-ffmpeg brings an executable that has both.
+"""
+
+import dataclasses
+import functools
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+
+import imageio_ffmpeg
+
+from carfix.errors import MissingPartError
+
+#: A line of `ffmpeg -filters`: two or three flags, the name, the pads, a description.
+_FILTER_LINE = re.compile(r"^ [A-Z.|]{2,3} +(\w+) +[AVN|]+->[AVN|]+", re.MULTILINE)
+
+#: What `-export_side_data` must know, else the filters of libpostproc's family get no quantizers from H.264.
+EXPORTED_QUANTIZERS = "venc_params"
+
+#: Seconds after which an executable that should only list itself counts as broken.
+_PATIENCE = 30
+
+
+@dataclasses.dataclass(frozen=True)
+class FFmpeg:
+    """An executable and what it can do."""
+
+    path: str
+    version: str
+    filters: frozenset[str]
+    exports_quantizers: bool
+
+    def lacks(self, filters: Iterable[str], *, quantizers: bool) -> list[str]:
+        """What of `filters`, and of exported quantizers if asked for, this executable does not have."""
+        missing = [f"filter {name}" for name in filters if name not in self.filters]
+        if quantizers and not self.exports_quantizers:
+            missing.append(f"-export_side_data {EXPORTED_QUANTIZERS}")
+        return missing
+
+
+@functools.lru_cache(maxsize=8)
+def probe(path: str) -> FFmpeg | None:
+    """What the executable at `path` can do; None if it does not run."""
+    try:
+        version = _output(path, "-version").split("\n", 1)[0]
+        return FFmpeg(
+            path=path,
+            version=version,
+            filters=frozenset(_FILTER_LINE.findall(_output(path, "-filters"))),
+            exports_quantizers=EXPORTED_QUANTIZERS in _output(path, "-h", "full"),
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def find_ffmpeg(*filters: str, quantizers: bool = False) -> FFmpeg:
+    """PATH's ffmpeg if it has all `filters` (and exports quantizers if asked), else imageio-ffmpeg's.
+
+    Raises `MissingPartError` that says what was looked at, what it lacks, and the cure.
+    """
+    looked_at = []
+    for label, path in _candidates():
+        ffmpeg = probe(path)
+        if ffmpeg is None:
+            looked_at.append(f"{label} does not run")
+            continue
+        missing = ffmpeg.lacks(filters, quantizers=quantizers)
+        if not missing:
+            return ffmpeg
+        looked_at.append(f"{label} has no {', no '.join(missing)}")
+    needed = ", ".join(filters)
+    found = "; ".join(looked_at) or "there is none on this machine"
+    raise MissingPartError(
+        f"this needs an ffmpeg with {needed} ({found}); install one with `pip install -U imageio-ffmpeg`"
+    )
+
+
+def _candidates() -> list[tuple[str, str]]:
+    candidates = []
+    if on_path := shutil.which("ffmpeg"):
+        candidates.append((f"{on_path}", on_path))
+    try:
+        bundled = imageio_ffmpeg.get_ffmpeg_exe()
+    except RuntimeError:  # its wheel for this platform has no executable
+        return candidates
+    if bundled not in (path for _, path in candidates):
+        candidates.append(("imageio-ffmpeg's", bundled))
+    return candidates
+
+
+def _output(path: str, *arguments: str) -> str:
+    result = subprocess.run(
+        [path, "-hide_banner", *arguments], capture_output=True, text=True, timeout=_PATIENCE, check=True
+    )
+    return result.stdout
+
+
+def input_arguments(path: Path) -> list[str]:
+    """`-i PATH` that no name of a file can turn into an option or a protocol."""
+    return ["-i", f"file:{path}"]

@@ -1,0 +1,114 @@
+"""The ways to show a compressed file: as decoded, behind FFmpeg's filters, restored by a network."""
+
+import contextlib
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from carfix.errors import CarfixError
+from carfix.net.checkpoint import Model
+from carfix.quality.metrics import Planes
+from carfix.quality.reader import LumaFrame, in_batches, read_frames
+from carfix.quality.spp import PostFilter, filtered_frames
+from carfix.restore.engine import Engine, open_engine
+
+
+class Method(Protocol):
+    """Frames of a file as one method shows them."""
+
+    @property
+    def name(self) -> str:
+        """As tables and JSON call it."""
+        ...
+
+    @property
+    def identity(self) -> str:
+        """Changes whenever the method's pictures may change."""
+        ...
+
+    def frames(self, path: Path, limit: int | None = None) -> Iterator[LumaFrame]:
+        """Every frame of `path`, or the first `limit`, in presentation order."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Decoded:
+    """The frames as the decoder gives them."""
+
+    name: str = "decoded"
+    identity: str = "decoded"
+
+    def frames(self, path: Path, limit: int | None = None) -> Iterator[LumaFrame]:
+        """See `Method`."""
+        return itertools.islice(read_frames(path), limit)
+
+
+@dataclasses.dataclass(frozen=True)
+class Filtered:
+    """The frames behind one of FFmpeg's post-processing filters."""
+
+    post_filter: PostFilter
+
+    @property
+    def name(self) -> str:
+        """See `Method`."""
+        return self.post_filter.name
+
+    @property
+    def identity(self) -> str:
+        """The filter's settings and the version of the ffmpeg that has it."""
+        return f"{self.post_filter.graph} of {self.post_filter.find().version}"
+
+    def frames(self, path: Path, limit: int | None = None) -> Iterator[LumaFrame]:
+        """See `Method` and `filtered_frames`."""
+        return filtered_frames(path, self.post_filter, limit=limit)
+
+
+class Restored:
+    """The frames restored by a network; the engine is opened at the first frame that is asked for."""
+
+    def __init__(self, model: Model, *, device: str = "auto", precision: str = "auto") -> None:
+        self.name = model.description.name
+        self.identity = f"model {model.description.sha256} on {device} in {precision}"
+        self._model = model
+        self._open: Callable[[], Engine] = lambda: open_engine(model, device=device, precision=precision)
+        self._engine: Engine | None = None
+
+    @property
+    def model(self) -> Model:
+        """The network."""
+        return self._model
+
+    def frames(self, path: Path, limit: int | None = None) -> Iterator[LumaFrame]:
+        """See `Method`."""
+        if self._engine is None:
+            self._engine = self._open()
+        for batch in in_batches(itertools.islice(read_frames(path), limit), self._engine.batch):
+            depth = batch[0].bit_depth
+            shapes = {(frame.luma.shape, frame.bit_depth) for frame in batch}
+            if len(shapes) > 1:
+                raise CarfixError(f"{path}: the size or bit depth of its frames changes on the way")
+            planes: Planes = np.stack([frame.luma for frame in batch])  # type: ignore[assignment]  # of one type
+            restored = self._engine.restore(planes, depth)
+            for frame, luma in zip(batch, restored, strict=True):
+                yield dataclasses.replace(frame, luma=luma)
+
+    def close(self) -> None:
+        """Release the engine; it is opened again when needed."""
+        if self._engine is not None:
+            self._engine.close()
+            self._engine = None
+
+
+@contextlib.contextmanager
+def released(method: Method) -> Iterator[None]:
+    """Closes the method's engine, if it has one, behind the block: no two networks hold memory at once."""
+    try:
+        yield
+    finally:
+        if isinstance(method, Restored):
+            method.close()

@@ -1,0 +1,83 @@
+"""Luma of decoded frames with their presentation times, one at a time: memory stays flat over any length."""
+
+import contextlib
+import dataclasses
+import itertools
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO, TypeVar
+
+import av
+from av.container import InputContainer
+from av.video.frame import VideoFrame
+
+from carfix.errors import CarfixError
+from carfix.quality.metrics import Planes
+from carfix.video.faults import MEDIA_ERRORS, reason
+from carfix.video.luma import luma_format, read_luma
+from carfix.video.source import find_video, open_input
+
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True)
+class LumaFrame:
+    """One frame: codes `[H, W]` of `bit_depth` bits, shown `time` seconds after the file's zero."""
+
+    luma: Planes
+    bit_depth: int
+    time: float | None
+
+
+def luma_of(frame: VideoFrame) -> tuple[Planes, int]:
+    """Codes `[H, W]` and bit depth of a frame's luma; of RGB and packed formats, converted to YCbCr 4:4:4."""
+    try:
+        layout = luma_format(frame.format.name)
+    except CarfixError:
+        deep = max(component.bits for component in frame.format.components) > 8
+        frame = frame.reformat(format="yuv444p16le" if deep else "yuv444p")
+        layout = luma_format(frame.format.name)
+    return read_luma(frame, layout), layout.bit_depth
+
+
+def read_frames(source: Path | IO[bytes], *, name: str | None = None) -> Iterator[LumaFrame]:
+    """Every frame of the video stream in presentation order; `name` stands for a pipe in messages.
+
+    Raises `CarfixError` for a file that is missing, has no video or is broken.
+    """
+    for frame in decode(source, name=name):
+        luma, bit_depth = luma_of(frame)
+        yield LumaFrame(luma=luma, bit_depth=bit_depth, time=frame.time)
+
+
+def decode(
+    source: Path | IO[bytes], *, name: str | None = None, quantizers: bool = False
+) -> Iterator[VideoFrame]:
+    """The decoded frames of `source`, with the decoder's quantizers as side data if asked for."""
+    name = name or str(source)
+    try:
+        with _opened(source) as container:
+            stream = find_video(container, Path(name))
+            stream.thread_type = "AUTO"
+            if quantizers:
+                stream.codec_context.options = {"export_side_data": "venc_params"}
+            yield from container.decode(stream)
+    except MEDIA_ERRORS as error:
+        raise CarfixError(f"{name} cannot be decoded: {reason(error)}") from error
+
+
+@contextlib.contextmanager
+def _opened(source: Path | IO[bytes]) -> Iterator[InputContainer]:
+    if isinstance(source, Path):
+        with open_input(source) as container:
+            yield container
+    else:
+        with av.open(source, mode="r", format="nut") as container:
+            yield container
+
+
+def in_batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Lists of `size` items, the last one shorter."""
+    iterator = iter(items)
+    while batch := list(itertools.islice(iterator, size)):
+        yield batch

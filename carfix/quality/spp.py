@@ -1,0 +1,158 @@
+"""FFmpeg's own post-processing (spp, fspp, uspp) as a rival of carfix, run exactly as FFmpeg runs it.
+
+The frames come through a pipe as raw video in NUT, which keeps the pixel format and every timestamp.
+"""
+
+import dataclasses
+import itertools
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from carfix.errors import CarfixError, MissingPartError, UsageError
+from carfix.quality.ffmpeg import EXPORTED_QUANTIZERS, FFmpeg, find_ffmpeg, input_arguments
+from carfix.quality.reader import LumaFrame, read_frames
+
+FilterName = Literal["spp", "fspp", "uspp"]
+
+#: What each filter takes as `quality`, and FFmpeg's default (`ffmpeg -h filter=NAME`).
+QUALITIES = {"spp": range(0, 7), "fspp": range(4, 6), "uspp": range(0, 9)}
+DEFAULT_QUALITY = {"spp": 3, "fspp": 4, "uspp": 3}
+#: A constant quantizer of 0 means "take the decoder's".
+QUANTIZERS = range(1, 64)
+
+#: Where the best constant quantizer is looked for; far above the best ones, spp only blurs.
+QUANTIZER_GRID = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24)
+
+
+@dataclasses.dataclass(frozen=True)
+class PostFilter:
+    """One filter with its settings; `quantizer` None takes the decoder's quantizers."""
+
+    filter: FilterName = "spp"
+    quality: int | None = None
+    quantizer: int | None = None
+
+    def __post_init__(self) -> None:
+        qualities = QUALITIES[self.filter]
+        if self.quality is not None and self.quality not in qualities:
+            raise UsageError(
+                f"{self.filter} takes a quality of {qualities[0]} to {qualities[-1]}, not {self.quality}"
+            )
+        if self.quantizer is not None and self.quantizer not in QUANTIZERS:
+            raise UsageError(
+                f"{self.filter} takes a quantizer of {QUANTIZERS[0]} to {QUANTIZERS[-1]}, "
+                f"not {self.quantizer}"
+            )
+
+    @property
+    def name(self) -> str:
+        """For tables: `spp`, or `spp-qp8` with a constant quantizer."""
+        return self.filter if self.quantizer is None else f"{self.filter}-qp{self.quantizer}"
+
+    @property
+    def graph(self) -> str:
+        """As `ffmpeg -vf` takes it."""
+        quality = DEFAULT_QUALITY[self.filter] if self.quality is None else self.quality
+        constant = "" if self.quantizer is None else f":qp={self.quantizer}"
+        return f"{self.filter}=quality={quality}{constant}"
+
+    def find(self) -> FFmpeg:
+        """An ffmpeg that has the filter. Raises `MissingPartError`."""
+        return find_ffmpeg(self.filter, quantizers=self.quantizer is None)
+
+
+def command(ffmpeg: FFmpeg, path: Path, post_filter: PostFilter, limit: int | None) -> list[str]:
+    """The command line whose standard output are the filtered frames in NUT."""
+    return [
+        ffmpeg.path,
+        *("-hide_banner", "-nostdin", "-loglevel", "error"),
+        *("-export_side_data", f"+{EXPORTED_QUANTIZERS}"),
+        *input_arguments(path),
+        *("-map", "0:v:0", "-vf", post_filter.graph, "-fps_mode", "passthrough", "-copyts"),
+        *(() if limit is None else ("-frames:v", str(limit))),
+        *("-c:v", "rawvideo", "-f", "nut", "-"),
+    ]
+
+
+def filtered_frames(path: Path, post_filter: PostFilter, *, limit: int | None = None) -> Iterator[LumaFrame]:
+    """The luma of each frame of `path` behind `post_filter`; the first `limit` frames if given.
+
+    Raises `MissingPartError` if no ffmpeg has the filter, or if the filter left every frame as it was;
+    `CarfixError` if ffmpeg fails.
+    """
+    ffmpeg = post_filter.find()
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(
+            command(ffmpeg, path, post_filter, limit), stdout=subprocess.PIPE, stderr=log
+        )
+        assert process.stdout is not None
+        try:
+            try:
+                yield from _checked(
+                    read_frames(process.stdout, name=f"{post_filter.filter} of {path}"), path, post_filter
+                )
+            except CarfixError:
+                process.stdout.close()  # an ffmpeg that still writes must not wait for a reader
+                if process.wait() == 0:
+                    raise
+            if process.wait() != 0:
+                log.seek(0)
+                raise _failure(process.returncode, log.read().decode(errors="replace"), path, post_filter)
+        finally:
+            process.kill()
+            process.stdout.close()
+            process.wait()
+
+
+def _checked(frames: Iterator[LumaFrame], path: Path, post_filter: PostFilter) -> Iterator[LumaFrame]:
+    """`frames`, with an error behind the last one if none differs from the decoded frame."""
+    decoded = read_frames(path)
+    changed = False
+    for frame in frames:
+        if not changed:
+            original = next(decoded, None)
+            changed = original is None or not np.array_equal(original.luma, frame.luma)
+            if changed:
+                decoded.close()  # type: ignore[attr-defined]  # a generator: its decoder is no longer needed
+        yield frame
+    if not changed:
+        cure = "a lower quality of the encoding or a larger constant quantizer"
+        if post_filter.quantizer is None:
+            cure = f"a constant quantizer, e.g. --{post_filter.filter}-qp 8"
+        raise MissingPartError(
+            f"{post_filter.graph} left every frame of {path} as it was: FFmpeg's decoder exports no "
+            f"quantizers for it, or they are too small to filter; try {cure}"
+        )
+
+
+def _failure(returncode: int, log: str, path: Path, post_filter: PostFilter) -> CarfixError:
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    if returncode < 0:
+        return CarfixError(
+            f"ffmpeg crashed (signal {-returncode}) in {post_filter.graph} on {path}; FFmpeg's fspp does so "
+            "when the width is no multiple of 8: try spp or uspp"
+        )
+    return CarfixError(
+        f"ffmpeg failed in {post_filter.graph} on {path}: {lines[-1] if lines else returncode}"
+    )
+
+
+def climb(score: "dict[int, float]", start: int) -> int | None:
+    """The next quantizer of `QUANTIZER_GRID` to try, or None once the best one's neighbours were tried.
+
+    `score` holds the mean PSNR of what was tried so far. PSNR over the quantizer rises and then falls, so the
+    hill that is climbed is the only one.
+    """
+    grid = QUANTIZER_GRID
+    if not score:
+        return start
+    best = grid.index(max(score, key=lambda quantizer: score[quantizer]))
+    for index in itertools.chain(range(best - 1, best), range(best + 1, best + 2)):
+        if 0 <= index < len(grid) and grid[index] not in score:
+            return grid[index]
+    return None

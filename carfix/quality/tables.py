@@ -1,0 +1,195 @@
+"""Evaluations as tables for a terminal, Markdown, CSV and JSON."""
+
+import csv
+import dataclasses
+import io
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from rich.console import Console
+from rich.table import Table
+
+from carfix import __version__
+from carfix.quality.evaluate import RIVALS, Evaluation, Measurement
+
+Metric = Literal["psnr", "ssim"]
+METRICS: tuple[Metric, ...] = ("psnr", "ssim")
+TITLES = {"psnr": "PSNR of luma, dB", "ssim": "SSIM of luma"}
+#: Digits behind the point: finer differences are not visible in any picture.
+DIGITS = {"psnr": 2, "ssim": 4}
+
+MISSING = "-"
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+    """A table before it is drawn: a row a method, a column a variant, then the mean and the gains."""
+
+    title: str
+    columns: list[str]
+    rows: list[tuple[str, list[str]]]  # name and cells
+
+    def transposed(self) -> "Grid":
+        """A row a variant: for terminals that are too narrow for the columns."""
+        cells = zip(*(cells for _, cells in self.rows), strict=True)
+        return Grid(
+            title=self.title,
+            columns=[name for name, _ in self.rows],
+            rows=[(column, list(row)) for column, row in zip(self.columns, cells, strict=True)],
+        )
+
+    @property
+    def width(self) -> int:
+        """Characters that a terminal needs for it; names of variants may break at their hyphen."""
+        columns = [max(len(part) for part in column.replace("-", " ").split()) for column in self.columns]
+        cells = [max(len(row[index]) for _, row in self.rows) for index in range(len(self.columns))]
+        names = max(len(name) for name, _ in self.rows)
+        return names + 2 + sum(max(pair) + 3 for pair in zip(columns, cells, strict=True))
+
+
+def grid(evaluation: Evaluation, metric: Metric) -> Grid:
+    """The table of one metric, with the mean over the variants and its gain over each rival."""
+    digits = DIGITS[metric]
+    index = METRICS.index(metric)
+    rivals = [rival for rival in RIVALS if rival in evaluation.cells]
+    means = {name: evaluation.mean(name)[index] for name in evaluation.cells}
+    rows = []
+    for name in evaluation.cells:
+        pooled = [evaluation.pooled(name, variant) for variant in evaluation.variants()]
+        cells = [f"{getattr(cell, metric):.{digits}f}" if cell else MISSING for cell in pooled]
+        cells.append(f"{means[name]:.{digits}f}")
+        for rival in rivals:
+            cells.append(MISSING if name == rival else f"{means[name] - means[rival]:+.{digits}f}")
+        rows.append((name, cells))
+    columns = [*evaluation.variants(), "mean", *(f"over {rival}" for rival in rivals)]
+    return Grid(title=TITLES[metric], columns=columns, rows=rows)
+
+
+def extras(evaluation: Evaluation) -> Grid:
+    """Per method: the smallest gain over the decoded frames of any clip and variant, and the flicker."""
+    rows = []
+    for name in evaluation.cells:
+        shown, pristine = evaluation.flicker(name)
+        smallest, clip, variant = evaluation.smallest_gain(name)
+        gain = MISSING if name == RIVALS[0] else f"{smallest:+.2f} dB ({clip}, {variant})"
+        rows.append((name, [gain, _number(shown), _number(pristine)]))
+    return Grid(
+        title="Smallest gain over decoded; flicker of static regions: mean |frame - last frame|, codes",
+        columns=["smallest gain", "flicker", "pristine"],
+        rows=rows,
+    )
+
+
+def _number(value: float | None) -> str:
+    return MISSING if value is None else f"{value:.3f}"
+
+
+def notes(evaluation: Evaluation) -> list[str]:
+    """What a reader must know beside the numbers."""
+    dataset = evaluation.dataset
+    limit = dataset["frames_limit"]
+    length = "all frames" if limit is None else f"{limit} frames each"
+    lines = [f"{dataset['path']}: {len(dataset['clips'])} clips of the split {dataset['split']}, {length}"]
+    if evaluation.best_quantizers:
+        best = ", ".join(f"{name} {quantizer}" for name, quantizer in evaluation.best_quantizers.items())
+        lines.append(f"spp-best's quantizers: {best}")
+    identical = sum(
+        cell.identical
+        for cells in evaluation.cells.values()
+        for clips in cells.values()
+        for cell in clips.values()
+    )
+    if identical:
+        lines.append(f"{identical} frames equal the pristine ones and count as 100 dB")
+    return lines
+
+
+def print_evaluation(evaluation: Evaluation, console: Console) -> None:
+    """Draw all tables; a table that is too wide for the terminal is turned on its side."""
+    for wide in (*(grid(evaluation, metric) for metric in METRICS), extras(evaluation)):
+        drawn = (
+            wide if wide.width <= console.width or len(wide.columns) <= len(wide.rows) else wide.transposed()
+        )
+        table = Table(title=drawn.title, title_justify="left")
+        table.add_column("")
+        for column in drawn.columns:
+            table.add_column(column.replace("-", " ", 1) if drawn is wide else column, justify="right")
+        for name, cells in drawn.rows:
+            table.add_row(name, *cells)
+        console.print(table)
+    for line in notes(evaluation):
+        console.print(line, markup=False, highlight=False)
+
+
+def evaluation_markdown(evaluation: Evaluation) -> str:
+    """All tables in GitHub's Markdown."""
+    blocks = []
+    for drawn in (*(grid(evaluation, metric) for metric in METRICS), extras(evaluation)):
+        lines = [f"**{drawn.title}**", "", _markdown_row(["", *drawn.columns])]
+        lines.append(_markdown_row(["---", *["---:"] * len(drawn.columns)]))
+        lines += [_markdown_row([name, *cells]) for name, cells in drawn.rows]
+        blocks.append("\n".join(lines))
+    blocks.append("\n".join(f"{line}  " for line in notes(evaluation)))
+    return "\n\n".join(blocks) + "\n"
+
+
+def _markdown_row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def evaluation_csv(evaluation: Evaluation) -> str:
+    """A row for every method, variant and clip."""
+    fields = [field.name for field in dataclasses.fields(Measurement)]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["method", "variant", "clip", *fields])
+    for method, variants in evaluation.cells.items():
+        for variant, clips in variants.items():
+            for clip, cell in clips.items():
+                writer.writerow([method, variant, clip, *(getattr(cell, field) for field in fields)])
+    return text.getvalue()
+
+
+def evaluation_json(evaluation: Evaluation) -> dict[str, Any]:
+    """The schema of docs/evaluate.md."""
+    return {
+        "carfix": __version__,
+        "dataset": dict(evaluation.dataset),
+        "methods": {name: _method_json(evaluation, name) for name in evaluation.cells},
+    }
+
+
+def _method_json(evaluation: Evaluation, name: str) -> dict[str, Any]:
+    variants: dict[str, Any] = {}
+    clips: dict[str, Any] = {}
+    for variant in evaluation.variants():
+        if pooled := evaluation.pooled(name, variant):
+            variants[variant] = _cell_json(pooled)
+            if name == "spp-best":
+                variants[variant]["quantizer"] = evaluation.best_quantizers[variant]
+        for clip, cell in evaluation.cells[name][variant].items():
+            clips.setdefault(clip, {})[variant] = _cell_json(cell)
+    psnr, ssim = evaluation.mean(name)
+    shown, pristine = evaluation.flicker(name)
+    gains: dict[str, Any] = {}
+    for rival in RIVALS:
+        if rival == name or rival not in evaluation.cells:
+            continue
+        rival_psnr, rival_ssim = evaluation.mean(rival)
+        smallest, clip, variant = evaluation.smallest_gain(name, rival)
+        gains[rival] = {
+            "psnr": psnr - rival_psnr,
+            "ssim": ssim - rival_ssim,
+            "smallest": {"psnr": smallest, "clip": clip, "variant": variant},
+        }
+    return {
+        "variants": variants,
+        "mean": {"psnr": psnr, "ssim": ssim},
+        "gain": gains,
+        "flicker": {"shown": shown, "pristine": pristine},
+        "clips": clips,
+    }
+
+
+def _cell_json(cell: Measurement) -> dict[str, Any]:
+    return {"psnr": cell.psnr, "ssim": cell.ssim, "frames": cell.frames, "flicker": cell.flicker}

@@ -1,0 +1,42 @@
+import json
+from pathlib import Path
+
+import pytest
+import typer
+from quality.clips import write_model
+from typer.testing import CliRunner
+
+from carfix.cli import models
+from carfix.errors import CarfixError
+
+app = typer.Typer()
+app.callback()(lambda: None)
+models.register(app)
+
+
+def test_a_weights_file_is_described_from_its_own_words(tmp_path: Path) -> None:
+    path = write_model(tmp_path / "x.safetensors", "tiny")
+    result = CliRunner().invoke(app, ["models", "--json", str(path)], catch_exceptions=False)
+    assert result.exit_code == 0
+    (model,) = json.loads(result.stdout)["models"]
+    # FastConfig(scale=2, features=4, blocks=1): 3x3 convolutions 4->4, 4->4, 4->4, 4->4 on 2x2 cells.
+    assert model["parameters"] == 4 * (4 * 4 * 9 + 4)
+    assert model["multiply_adds_per_pixel"] == 4 * 4 * 4 * 9 / 4
+    assert model["receptive_field_radius"] == 4 * 2 + 1
+    assert model["gains"] == {"psnr": 0.25, "ssim": 0.01}
+    assert (model["name"], model["architecture"], model["licence"]) == ("tiny", "fast", "CC0-1.0")
+    assert len(model["sha256"]) == 64
+
+
+def test_the_table_shows_gain_and_cost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    path = write_model(tmp_path / "x.safetensors", "tiny")
+    result = CliRunner().invoke(app, ["models", str(path)], catch_exceptions=False)
+    assert "tiny" in result.stdout and "+0.25 dB" in result.stdout and "CC0-1.0" in result.stdout
+
+
+def test_a_foreign_file_is_an_error(tmp_path: Path) -> None:
+    foreign = tmp_path / "foreign.safetensors"
+    foreign.write_bytes(b"no weights")
+    with pytest.raises(CarfixError, match=r"foreign\.safetensors is not a readable weights file"):
+        CliRunner().invoke(app, ["models", str(foreign)], catch_exceptions=False)

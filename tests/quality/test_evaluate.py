@@ -1,0 +1,212 @@
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from quality.clips import luma_of_file, write_dataset, write_model
+from rich.console import Console
+
+from carfix.errors import CarfixError, UsageError
+from carfix.net.checkpoint import load_checkpoint
+from carfix.quality import evaluate, tables
+from carfix.quality.evaluate import Evaluation, Measurement, evaluate_dataset
+from carfix.quality.methods import Restored
+from carfix.quality.metrics import measure
+from carfix.quality.reader import LumaFrame
+from carfix.quality.spp import PostFilter
+from carfix.video.manifest import read_manifest
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_dataset(tmp_path_factory.mktemp("dataset"))
+
+
+class Brighter:
+    """A method that adds `step` codes to the decoded luma, and counts the files it was asked for."""
+
+    def __init__(self, name: str = "brighter", step: int = 1) -> None:
+        self.name = name
+        self.identity = f"{name} {step}"
+        self.step = step
+        self.asked: list[Path] = []
+
+    def frames(self, path: Path, limit: int | None = None) -> Iterator[LumaFrame]:
+        self.asked.append(path)
+        for luma in luma_of_file(path)[:limit]:
+            yield LumaFrame(
+                luma=np.minimum(luma, 255 - self.step) + np.uint8(self.step), bit_depth=8, time=None
+            )
+
+
+def test_decoded_equals_a_direct_measurement(dataset: Path) -> None:
+    evaluation = evaluate_dataset(dataset=dataset, cache=False)
+    clips = read_manifest(dataset).clips
+    assert set(evaluation.cells) == {"decoded"}
+    for variant in ("crf29-none", "crf41-none"):
+        expected = []
+        for clip in clips.values():
+            quality = measure(
+                luma_of_file(dataset / clip.pristine), luma_of_file(dataset / clip.variants[variant].file)
+            )
+            cell = evaluation.cells["decoded"][variant][clip.name]
+            assert cell.frames == 5
+            assert cell.psnr == pytest.approx(quality.psnr.mean(), abs=1e-9)
+            assert cell.ssim == pytest.approx(quality.ssim.mean(), abs=1e-6)
+            expected.append(quality.psnr.mean())
+        pooled = evaluation.pooled("decoded", variant)
+        assert pooled is not None
+        assert pooled.psnr == pytest.approx(np.mean(expected))
+    assert evaluation.mean("decoded")[0] == pytest.approx(
+        np.mean([evaluation.pooled("decoded", name).psnr for name in evaluation.variants()])  # type: ignore[union-attr]
+    )
+
+
+def test_spp_best_is_the_best_of_the_quantizers_tried(dataset: Path) -> None:
+    evaluation = evaluate_dataset(dataset=dataset, spp=PostFilter(), spp_best=True, cache=False)
+    assert list(evaluation.cells) == ["decoded", "spp", "spp-best"]
+    for variant in evaluation.variants():
+        best = evaluation.best_quantizers[variant]
+        scores = {}
+        for quantizer in (best - 1, best, best + 1):
+            if quantizer >= 1:
+                fixed = evaluate_dataset(
+                    dataset=dataset, spp=PostFilter(quantizer=quantizer), variants=[variant], cache=False
+                )
+                scores[quantizer] = fixed.pooled(f"spp-qp{quantizer}", variant).psnr  # type: ignore[union-attr]
+        chosen = evaluation.pooled("spp-best", variant)
+        assert chosen is not None
+        assert scores[best] == pytest.approx(chosen.psnr)
+        decoded = evaluation.pooled("decoded", variant)
+        assert decoded is not None and chosen.psnr != decoded.psnr
+
+
+def test_a_network_is_measured_on_its_restored_frames(dataset: Path, tmp_path: Path) -> None:
+    # A bias of four codes: what the network does to every pixel is known.
+    path = write_model(tmp_path / "shift.safetensors", "shift", bias=4 * 2 / 255)
+    method = Restored(load_checkpoint(path), device="cpu")
+    evaluation = evaluate_dataset(dataset=dataset, models=[method], cache=False)
+    by_hand = evaluate_dataset(dataset=dataset, models=[Brighter(step=4)], cache=False)
+    for variant in evaluation.variants():
+        got, expected = evaluation.pooled("shift", variant), by_hand.pooled("brighter", variant)
+        assert got is not None and expected is not None
+        assert got.psnr == pytest.approx(expected.psnr, abs=0.01)
+    assert evaluation.mean("shift")[0] < evaluation.mean("decoded")[0]
+
+
+def test_a_rerun_computes_only_what_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = write_dataset(tmp_path / "dataset", clips=1)
+    calls: list[str] = []
+    real = evaluate._measure
+
+    def counting(method: evaluate.Method, unit: evaluate._Unit, *rest: object) -> Measurement:
+        calls.append(f"{method.name} {unit.variant.name}")
+        return real(method, unit, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(evaluate, "_measure", counting)
+    first = evaluate_dataset(dataset=dataset, models=[Brighter()])
+    assert len(calls) == 4
+    again = evaluate_dataset(dataset=dataset, models=[Brighter()])
+    assert len(calls) == 4
+    assert tables.evaluation_json(again) == tables.evaluation_json(first)
+    # A changed model, then a changed file, then another number of frames.
+    evaluate_dataset(dataset=dataset, models=[Brighter(step=2)])
+    assert calls[4:] == ["brighter crf29-none", "brighter crf41-none"]
+    changed = dataset / "clips/clip0/crf41-none.mp4"
+    changed.write_bytes((dataset / "clips/clip0/crf29-none.mp4").read_bytes())
+    evaluate_dataset(dataset=dataset, models=[Brighter()])
+    assert calls[6:] == ["decoded crf41-none", "brighter crf41-none"]
+    evaluate_dataset(dataset=dataset, frames=2)
+    assert calls[8:] == ["decoded crf29-none", "decoded crf41-none"]
+    # A cache that was cut off in the middle of a line loses that line alone.
+    cache = dataset / "evaluate-cache.jsonl"
+    cache.write_bytes(cache.read_bytes()[:-10])
+    evaluate_dataset(dataset=dataset, frames=2)
+    assert calls[10:] == ["decoded crf41-none"]
+
+
+def test_progress_ends_at_its_total(dataset: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    evaluate_dataset(
+        dataset=dataset,
+        spp=PostFilter(),
+        spp_best=True,
+        models=[Brighter()],
+        cache=False,
+        progress=lambda done, total, detail: seen.append((done, total)),
+    )
+    assert seen[-1][0] == seen[-1][1] > 0
+    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+
+
+def test_smallest_gain_names_clip_and_variant() -> None:
+    def cell(psnr: float) -> Measurement:
+        return Measurement(
+            frames=1, psnr=psnr, ssim=0.9, identical=0, static_pixels=0, flicker=None, pristine_flicker=None
+        )
+
+    evaluation = Evaluation(dataset={"variants": ["a", "b"]})
+    evaluation.cells["decoded"] = {"a": {"x": cell(30), "y": cell(31)}, "b": {"x": cell(32)}}
+    evaluation.cells["model"] = {"a": {"x": cell(31), "y": cell(30.75)}, "b": {"x": cell(33)}}
+    assert evaluation.smallest_gain("model") == (-0.25, "y", "a")
+    assert evaluation.flicker("model") == (None, None)
+
+
+def test_json_follows_the_documented_schema(dataset: Path) -> None:
+    evaluation = evaluate_dataset(dataset=dataset, models=[Brighter()], spp=PostFilter(), spp_best=True)
+    document = json.loads(json.dumps(tables.evaluation_json(evaluation)))
+    assert set(document) == {"methods", "dataset", "carfix"}
+    assert list(document["methods"]) == ["decoded", "spp", "spp-best", "brighter"]
+    for name, method in document["methods"].items():
+        assert set(method["variants"]) == {"crf29-none", "crf41-none"}
+        for variant in method["variants"].values():
+            assert variant["frames"] == 10
+            assert 10 < variant["psnr"] < 60 and 0 < variant["ssim"] < 1
+        assert method["mean"]["psnr"] == pytest.approx(
+            np.mean([variant["psnr"] for variant in method["variants"].values()])
+        )
+        assert set(method["clips"]) == {"clip0", "clip1"}
+        assert method["flicker"]["pristine"] == 0  # the static half is exactly static
+        assert ("decoded" in method["gain"]) == (name != "decoded")
+    best = document["methods"]["spp-best"]
+    assert best["gain"]["spp"]["psnr"] == pytest.approx(
+        best["mean"]["psnr"] - document["methods"]["spp"]["mean"]["psnr"]
+    )
+    assert best["variants"]["crf29-none"]["quantizer"] >= 1
+
+
+def test_tables_hold_every_number_in_each_form(dataset: Path) -> None:
+    evaluation = evaluate_dataset(dataset=dataset, models=[Brighter()])
+    mean = f"{evaluation.mean('brighter')[0]:.2f}"
+    gain = f"{evaluation.mean('brighter')[0] - evaluation.mean('decoded')[0]:+.2f}"
+    for width in (40, 200):
+        console = Console(width=width, record=True, file=None, quiet=False)
+        with console.capture() as capture:
+            tables.print_evaluation(evaluation, console)
+        assert mean in capture.get() and gain in capture.get()
+    markdown = tables.evaluation_markdown(evaluation)
+    assert f"| {mean} |" in markdown and "| brighter |" in markdown
+    rows = tables.evaluation_csv(evaluation).splitlines()
+    assert rows[0].startswith("method,variant,clip,frames,psnr,ssim")
+    assert len(rows) == 1 + 2 * 2 * 2
+
+
+def test_what_cannot_be_evaluated_is_one_clear_error(dataset: Path, tmp_path: Path) -> None:
+    with pytest.raises(CarfixError, match=r"not a dataset.*carfix dataset"):
+        evaluate_dataset(dataset=tmp_path)
+    with pytest.raises(CarfixError, match="no clip in the split 'test'"):
+        evaluate_dataset(dataset=dataset, split="test")
+    with pytest.raises(CarfixError, match=r"no variant 'crf1'.*crf29-none"):
+        evaluate_dataset(dataset=dataset, variants=["crf1"])
+    with pytest.raises(UsageError, match="same name"):
+        evaluate_dataset(dataset=dataset, models=[Brighter(), Brighter()])
+
+
+def test_a_variant_with_frames_missing_is_an_error(tmp_path: Path) -> None:
+    dataset = write_dataset(tmp_path / "dataset", clips=1, crfs=(29,))
+    other = write_dataset(tmp_path / "other", clips=1, frames=4, crfs=(29,))
+    file = "clips/clip0/crf29-none.mp4"
+    (dataset / file).write_bytes((other / file).read_bytes())
+    with pytest.raises(CarfixError, match=r"crf29-none.mp4.*number of frames"):
+        evaluate_dataset(dataset=dataset)
