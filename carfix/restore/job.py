@@ -1,0 +1,361 @@
+"""One file from input to verified output: plan, restore segment by segment, join, verify, rename."""
+
+import contextlib
+import dataclasses
+import hashlib
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+
+from carfix import __version__
+from carfix.errors import CarfixError, UsageError
+from carfix.restore.engine import Engine
+from carfix.restore.models import EngineChoice
+from carfix.restore.pipeline import Pipeline, Tally
+from carfix.restore.report import Progress, Report
+from carfix.restore.state import State, open_state, sync_folder
+from carfix.video.encoder import EncoderSettings, Encoding, check_settings, resolve_encoding
+from carfix.video.faults import reason
+from carfix.video.mux import OutputPlan, try_output, write_output
+from carfix.video.segments import DEFAULT_SEGMENT_SECONDS, Segment, Window, plan_segments
+from carfix.video.sink import JoinedSegments, SegmentFile
+from carfix.video.source import SourceInfo, probe
+from carfix.video.streams import COPY, check_audio_codec, output_format, plan_copy
+from carfix.video.timeline import Timeline, scan
+from carfix.video.verify import verify_output
+
+#: Called often, from any of the job's threads.
+ProgressCallback = Callable[[Progress], None]
+
+
+def restore_video(
+    *,
+    source: Path | str,
+    output: Path | str,
+    model: str | Engine = "auto",
+    device: str = "auto",
+    precision: str = "auto",
+    tile: int | None = None,
+    batch: int | None = None,
+    encoder: EncoderSettings | None = None,
+    audio_codec: str = COPY,
+    format: str | None = None,
+    start: float | None = None,
+    duration: float | None = None,
+    end: float | None = None,
+    overwrite: bool = False,
+    segment_seconds: float = DEFAULT_SEGMENT_SECONDS,
+    resume: bool = True,
+    progress: ProgressCallback | None = None,
+    warn: Callable[[str], None] | None = None,
+) -> Report:
+    """Restore the video of `source` into `output` and keep everything else of the file.
+
+    `model` is the name of installed weights, the path of a weights file, `auto`, or an engine that is already
+    open (then `device`, `precision`, `tile` and `batch` are not used, and the engine stays open). `encoder` says
+    how the restored video is encoded; `audio_codec` is `copy`, `none` or an encoder's name; `format` names the
+    container where the output's name does not. `start`, `duration` and `end` are seconds from the input's
+    beginning. Work is kept in a folder beside the output, segment by segment of about `segment_seconds`, and an
+    interrupted job goes on from there unless `resume` is False. `progress` and `warn` are told what happens as
+    it happens, from any thread; the warnings are in the report too.
+
+    Nothing is ever under the output's name before it is complete and verified. Raises `UsageError` for settings
+    that no file could go with, `CarfixError` for everything that is wrong with these files.
+    """
+    job = _Job(
+        source=Path(source),
+        output=Path(output),
+        choice=EngineChoice(model=model, device=device, precision=precision, tile=tile, batch=batch),
+        encoder=encoder or EncoderSettings(),
+        audio_codec=audio_codec,
+        format=format,
+        trim=_Trim.of(start, duration, end),
+        overwrite=overwrite,
+        segment_seconds=segment_seconds,
+        resume=resume,
+        progress=progress or (lambda _: None),
+        warn=warn or (lambda _: None),
+    )
+    return job.run()
+
+
+@dataclasses.dataclass(frozen=True)
+class _Trim:
+    """The wanted part, in seconds from the input's beginning; None is open."""
+
+    start: Fraction | None
+    end: Fraction | None
+
+    @classmethod
+    def of(cls, start: float | None, duration: float | None, end: float | None) -> "_Trim":
+        if duration is not None and end is not None:
+            raise UsageError("give either -t (a duration) or -to (an end), not both")
+        for option, value in (("-ss", start), ("-t", duration), ("-to", end)):
+            if value is not None and value < 0:
+                raise UsageError(f"{option} must not be negative")
+        first = None if start is None else Fraction(start)
+        last = None if end is None else Fraction(end)
+        if duration is not None:
+            last = (first or Fraction(0)) + Fraction(duration)
+        if last is not None and last <= (first or Fraction(0)):
+            raise UsageError("the wanted range is empty: its end lies before its beginning")
+        return cls(first, last)
+
+    def on_clock_of(self, info: SourceInfo) -> tuple[Fraction | None, Fraction | None]:
+        return tuple(None if bound is None else bound + info.start for bound in (self.start, self.end))  # type: ignore[return-value]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Job:
+    source: Path
+    output: Path
+    choice: EngineChoice
+    encoder: EncoderSettings
+    audio_codec: str
+    format: str | None
+    trim: _Trim
+    overwrite: bool
+    segment_seconds: float
+    resume: bool
+    progress: ProgressCallback
+    warn: Callable[[str], None]
+
+    def run(self) -> Report:
+        began = time.monotonic()
+        format = self._check_settings()
+        info, encoding, plan, timeline = self._examine(format)
+        segments = _plan_segments(info, timeline, plan, self.segment_seconds)
+        warnings = _Warnings(self.warn)
+        warnings.add(*encoding.warnings, *plan.streams.warnings, *_timeline_warnings(timeline))
+        with open_state(self.output) as state:
+            why = state.load(self._fingerprint(info, encoding, timeline, segments), resume=self.resume)
+            if why:
+                warnings.add(f"earlier work on {self.output} is not used: {why}")
+            resumed = sum(file.frames for file in state.finished.values() if file)
+            counter = _Counter(self.progress, sum(s.frames for s in segments), resumed)
+            tally, engine = self._restore(info, timeline, encoding, segments, state, counter)
+            files = [file for segment in segments if (file := state.finished[segment.index]) is not None]
+            if not files:
+                raise CarfixError(f"{self.source}: not a single frame of its video could be decoded")
+            frames = sum(file.frames for file in files)
+            warnings.add(*_tally_warnings(tally, expected=sum(s.frames for s in segments), frames=frames))
+            self._write(plan, timeline, state, files, counter)
+        return Report(
+            source=self.source,
+            output=self.output,
+            frames=frames,
+            resumed=resumed,
+            repeated=tally.repeated,
+            seconds=time.monotonic() - began,
+            engine=engine,
+            warnings=tuple(warnings.lines),
+            damaged=_is_damaged(timeline, tally, missing=sum(s.frames for s in segments) - frames),
+        )
+
+    def _check_settings(self) -> str:
+        """What can be wrong whatever the files hold. Returns the name of the output's container format."""
+        self.choice.check()
+        check_settings(self.encoder)
+        check_audio_codec(self.audio_codec)
+        format = output_format(self.output, self.format)
+        if _same_file(self.source, self.output):
+            raise UsageError(f"input and output are the same file: {self.source}")
+        return format
+
+    def _examine(self, format: str) -> tuple[SourceInfo, Encoding, OutputPlan, Timeline]:
+        """Everything that can go wrong with these files is found here, before anything is computed."""
+        info = probe(self.source)
+        self._check_output()
+        encoding = resolve_encoding(info, self.encoder)
+        start, end = self.trim.on_clock_of(info)
+        plan = OutputPlan(
+            info=info,
+            format=format,
+            streams=plan_copy(info, format, self.audio_codec),
+            start=start,
+            end=end,
+            video_tags={"encoder": f"carfix {__version__} {encoding.codec}"},
+        )
+        timeline = scan(info)
+        with tempfile.TemporaryDirectory(prefix="carfix-") as folder:
+            try_output(plan, encoding, timeline.presentation, Path(folder))
+        return info, encoding, dataclasses.replace(plan, jumps=timeline.jumps), timeline
+
+    def _check_output(self) -> None:
+        if self.output.is_dir():
+            raise CarfixError(f"the output {self.output} is a folder; name a file in it")
+        if self.output.exists() and not self.overwrite:
+            raise CarfixError(f"{self.output} exists already; -y overwrites it")
+        folder = self.output.parent
+        if not folder.is_dir():
+            raise CarfixError(f"there is no folder {folder} to write to")
+        if not os.access(folder, os.W_OK):
+            raise CarfixError(f"the folder {folder} is not writable")
+
+    def _fingerprint(
+        self, info: SourceInfo, encoding: Encoding, timeline: Timeline, segments: Sequence[Segment]
+    ) -> dict[str, Any]:
+        """What must be the same for finished segments to be of use, by the name that a person knows it under."""
+        stat = info.path.stat()
+        digest = hashlib.sha256()
+        for array in (timeline.pts, timeline.sizes):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return {
+            "source": [str(info.path.resolve()), stat.st_size, stat.st_mtime_ns, digest.hexdigest()],
+            "model": self.choice.fingerprint(),
+            "encoder settings": [encoding.codec, dict(encoding.options), encoding.pix_fmt],
+            "segments": [[segment.start, segment.end] for segment in segments],
+            "carfix version": __version__,
+            "codec libraries": [list(version) for version in av.library_versions.values()],
+        }
+
+    def _restore(
+        self,
+        info: SourceInfo,
+        timeline: Timeline,
+        encoding: Encoding,
+        segments: Sequence[Segment],
+        state: State,
+        counter: "_Counter",
+    ) -> tuple[Tally, str]:
+        total = Tally()
+        missing = [segment for segment in segments if segment.index not in state.finished]
+        if not missing:
+            return total, ""
+        with self.choice.open() as engine:
+            for neighbours in _runs(missing):
+                pipeline = Pipeline(
+                    info=info,
+                    timeline=timeline,
+                    encoding=encoding,
+                    engine=engine,
+                    folder=state.folder,
+                    on_segment=lambda segment, file: state.add(segment.index, file),
+                    on_frame=counter.restored,
+                )
+                pipeline.run(neighbours)
+                total.add(pipeline.tally)
+            return total, engine.description
+
+    def _write(
+        self,
+        plan: OutputPlan,
+        timeline: Timeline,
+        state: State,
+        files: Sequence[SegmentFile],
+        counter: "_Counter",
+    ) -> None:
+        joined = JoinedSegments(state.folder, files, plan.info.time_base, timeline.last_duration)
+        temporary = state.folder / f"output{self.output.suffix}"
+        muxed = write_output(temporary, plan, joined, state.folder / files[0].name, counter.joined)
+        times = joined.times() - round(plan.shift / plan.info.time_base)
+        verify_output(temporary, muxed, times, plan.info.time_base)
+        if self.output.exists() and not self.overwrite:
+            raise CarfixError(f"{self.output} was created meanwhile; -y overwrites it")
+        try:
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            temporary.replace(self.output)
+        except OSError as error:
+            raise CarfixError(f"cannot write {self.output}: {reason(error)}") from error
+        sync_folder(self.output.parent)
+        state.discard()
+
+
+class _Counter:
+    """Turns single frames into progress reports."""
+
+    def __init__(self, progress: ProgressCallback, total: int, resumed: int) -> None:
+        self._progress = progress
+        self._total = total
+        self._resumed = resumed
+        self._done = resumed
+
+    def restored(self) -> None:
+        self._done += 1
+        self._progress(Progress(phase="restoring", done=self._done, total=self._total, resumed=self._resumed))
+
+    def joined(self, count: int) -> None:
+        self._progress(Progress(phase="joining", done=count, total=self._total))
+
+
+class _Warnings:
+    """Lines that are told at once and kept for the report."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self.lines: list[str] = []
+        self._tell = tell
+
+    def add(self, *lines: str) -> None:
+        for line in lines:
+            self.lines.append(line)
+            self._tell(line)
+
+
+def _same_file(source: Path, output: Path) -> bool:
+    """Also through symbolic and hard links."""
+    with contextlib.suppress(OSError):
+        return source.samefile(output)
+    return False
+
+
+def _plan_segments(info: SourceInfo, timeline: Timeline, plan: OutputPlan, seconds: float) -> list[Segment]:
+    window = Window(
+        start=None if plan.start is None else _ceil(plan.start / info.time_base),
+        end=None if plan.end is None else _ceil(plan.end / info.time_base),
+    )
+    return plan_segments(timeline, info.time_base, seconds=seconds, window=window)
+
+
+def _ceil(value: Fraction) -> int:
+    return -(-value.numerator // value.denominator)
+
+
+def _runs(segments: Sequence[Segment]) -> Iterator[list[Segment]]:
+    """Groups of segments that follow each other without a gap."""
+    run: list[Segment] = []
+    for segment in segments:
+        if run and segment.index != run[-1].index + 1:
+            yield run
+            run = []
+        run.append(segment)
+    if run:
+        yield run
+
+
+def _timeline_warnings(timeline: Timeline) -> Iterator[str]:
+    for jump in timeline.jumps:
+        yield (
+            f"the clock jumped back from {float(jump.before):.3f} s to {float(jump.after):.3f} s; "
+            f"what follows was moved by {float(jump.shift):+.3f} s"
+        )
+    if timeline.corrupt:
+        yield f"{timeline.corrupt} packets are flagged as damaged"
+    if timeline.truncated is not None:
+        yield f"reading ended before the end of the file: {timeline.truncated}"
+
+
+def _tally_warnings(tally: Tally, *, expected: int, frames: int) -> Iterator[str]:
+    if tally.damage.packets:
+        yield f"{tally.damage.packets} damaged packets could not be decoded"
+    if tally.damage.frames:
+        yield f"{tally.damage.frames} damaged frames were concealed"
+    if tally.damage.times:
+        yield f"{tally.damage.times} frames were moved so that times ascend"
+    if frames != expected:
+        yield f"the input promises {expected} frames; {frames} could be decoded"
+
+
+def _is_damaged(timeline: Timeline, tally: Tally, *, missing: int) -> bool:
+    counts = (timeline.corrupt, tally.damage.packets, tally.damage.frames, missing)
+    return timeline.truncated is not None or any(counts)
+
+
+__all__ = ["ProgressCallback", "restore_video"]

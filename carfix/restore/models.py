@@ -1,0 +1,63 @@
+"""Which model computes, on what: opened when there is something to compute."""
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+from carfix.errors import UsageError
+from carfix.restore.engine import Engine, open_engine
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EngineChoice:
+    """A model and how to run it, or an engine that someone else opened."""
+
+    model: str | Engine
+    device: str = "auto"
+    precision: str = "auto"
+    tile: int | None = None
+    batch: int | None = None
+
+    def check(self) -> None:
+        """Raises `UsageError` for numbers that cannot be right; the engine checks the rest as it opens."""
+        for option, value in (("--tile", self.tile), ("--batch", self.batch)):
+            if value is not None and value < 1:
+                raise UsageError(f"{option} must be positive, not {value}")
+
+    def fingerprint(self) -> list[Any]:
+        """What tells results of this choice from others'. Raises `CarfixError` if there is no such model."""
+        if not isinstance(self.model, str):
+            return [self.model.model.description.sha256, self.model.description]
+        from carfix.net.catalog import resolve
+        from carfix.net.checkpoint import read_description
+
+        path = resolve(self.model, accelerator=self._accelerated())
+        return [read_description(path).sha256, self.device, self.precision]
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[Engine]:
+        """The engine; closed at the end unless it was handed in open."""
+        if not isinstance(self.model, str):
+            yield self.model
+            return
+        from carfix.net.catalog import load_model
+
+        engine = open_engine(
+            load_model(self.model, accelerator=self._accelerated()),
+            device=self.device,
+            precision=self.precision,
+            tile=self.tile,
+            batch=self.batch,
+        )
+        try:
+            yield engine
+        finally:
+            engine.close()
+
+    def _accelerated(self) -> bool:
+        if self.device != "auto":
+            return self.device != "cpu"
+        from carfix.restore.engine.select import accelerator_available
+
+        return accelerator_available()

@@ -1,0 +1,157 @@
+"""The state folder beside an output: finished segments, the journal that lists them, the file in the making."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from carfix.errors import CarfixError
+from carfix.video.faults import reason
+from carfix.video.sink import SegmentFile, check_segment
+
+try:
+    import fcntl
+except ImportError:  # Windows: two runs for one output are not kept apart there
+    fcntl = None  # type: ignore[assignment]
+
+_JOURNAL = "journal.jsonl"
+_LOCK = "lock"
+
+
+def state_folder(output: Path) -> Path:
+    """Where the work on `output` is kept until it is finished."""
+    return output.with_name(f".{output.name}.carfix")
+
+
+class State:
+    """The folder, locked for this process.
+
+    The journal's first line describes the work as `fingerprint` gives it; each further line is one finished
+    segment, written only when its file is complete on the disk. A torn last line, as a power cut leaves, is
+    work that was not finished.
+    """
+
+    def __init__(self, folder: Path, lock: IO[bytes]) -> None:
+        self.folder = folder
+        self.finished: dict[int, SegmentFile | None] = {}  # None: a segment of which nothing could be decoded
+        self._lock = lock
+
+    def load(self, fingerprint: Mapping[str, Any], *, resume: bool) -> str | None:
+        """Take over what an earlier run with the same `fingerprint` finished, or start the journal.
+
+        Returns why an earlier run's work is not used, or None.
+        """
+        header, entries = self._read_journal()
+        why: str | None = None
+        if header is not None:
+            if not resume:
+                why = "--no-resume was given"
+            else:
+                why = _difference(header, fingerprint)
+        if header is None or why is not None:
+            self._begin(fingerprint)
+            return why
+        for index, segment in entries.items():
+            if segment is not None:
+                try:
+                    check_segment(self.folder, segment)
+                except CarfixError:
+                    continue  # it is restored again
+            self.finished[index] = segment
+        self._rewrite(header)
+        return None
+
+    def add(self, index: int, segment: SegmentFile | None) -> None:
+        """Journal a finished segment; on return it is on the disk."""
+        self.finished[index] = segment
+        with (self.folder / _JOURNAL).open("a", encoding="utf-8") as journal:
+            journal.write(_line(index, segment))
+            journal.flush()
+            os.fsync(journal.fileno())
+
+    def discard(self) -> None:
+        """Remove the folder and all that is in it."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _begin(self, fingerprint: Mapping[str, Any]) -> None:
+        for path in self.folder.iterdir():
+            if path.name != _LOCK:
+                path.unlink()
+        self._rewrite(dict(fingerprint))
+
+    def _rewrite(self, header: Mapping[str, Any]) -> None:
+        temporary = self.folder / f"{_JOURNAL}.part"
+        with temporary.open("w", encoding="utf-8") as journal:
+            journal.write(json.dumps(header, sort_keys=True) + "\n")
+            journal.writelines(_line(index, self.finished[index]) for index in sorted(self.finished))
+            journal.flush()
+            os.fsync(journal.fileno())
+        temporary.replace(self.folder / _JOURNAL)
+        sync_folder(self.folder)
+
+    def _read_journal(self) -> tuple[dict[str, Any] | None, dict[int, SegmentFile | None]]:
+        entries: dict[int, SegmentFile | None] = {}
+        try:
+            lines = (self.folder / _JOURNAL).read_text(encoding="utf-8").splitlines()
+            header = json.loads(lines[0])
+            if not isinstance(header, dict):
+                return None, {}
+        except (OSError, ValueError, IndexError):
+            return None, {}
+        for line in lines[1:]:
+            try:
+                fields = json.loads(line)
+                index = int(fields.pop("index"))
+                entries[index] = SegmentFile(**fields) if fields else None
+            except (ValueError, TypeError, KeyError, AttributeError):
+                break  # torn while it was written
+        return header, entries
+
+
+def _line(index: int, segment: SegmentFile | None) -> str:
+    fields = {} if segment is None else dataclasses.asdict(segment)
+    return json.dumps({"index": index, **fields}, sort_keys=True) + "\n"
+
+
+def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
+    # Through JSON and back, as the old one has gone.
+    new = json.loads(json.dumps(new))
+    changed = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
+    return f"{', '.join(changed)} changed since" if changed else None
+
+
+@contextlib.contextmanager
+def open_state(output: Path) -> Iterator[State]:
+    """The state folder of `output`, created if need be and locked.
+
+    Raises `CarfixError` if it cannot be written or another process works on the same output.
+    """
+    folder = state_folder(output)
+    try:
+        folder.mkdir(exist_ok=True)
+        lock = (folder / _LOCK).open("ab")
+    except OSError as error:
+        raise CarfixError(f"cannot write to {output.parent}: {reason(error)}") from error
+    with lock:
+        if fcntl is not None:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise CarfixError(f"another carfix is at work on {output}") from None
+            except OSError:
+                pass  # file systems without locks (some network ones)
+        yield State(folder, lock)
+
+
+def sync_folder(folder: Path) -> None:
+    """Force names that were created or renamed in `folder` to the disk, where the system can."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,41 @@
+"""Random access: whether decoding may start at a packet that FFmpeg flags as a keyframe."""
+
+import re
+
+#: NAL unit types of H.264 (Table 7-1): a coded slice of an IDR picture.
+_H264_IDR = 5
+_H264_SLICE = 1
+_H264_TYPE_MASK = 0x1F
+
+_START_CODE = re.compile(b"\x00\x00\x01")
+
+
+def is_clean_keyframe(codec: str, packet: bytes, extradata: bytes | None) -> bool:
+    """Whether every frame shown from this keyframe on decodes to the same samples without what came before.
+
+    FFmpeg also flags recovery points of H.264 as keyframes. With gradual refresh the picture is whole only
+    some frames later, so only IDR pictures count there. Keyframes of other codecs do: what their leading
+    pictures lack belongs to the time before them.
+    """
+    if codec != "h264":
+        return True
+    return _h264_has_idr(packet, extradata)
+
+
+def _h264_has_idr(packet: bytes, extradata: bytes | None) -> bool:
+    if extradata and extradata[0] == 1 and len(extradata) > 4:  # avcC: every NAL unit behind its length
+        length_size = (extradata[4] & 3) + 1
+        position = 0
+        while position + length_size < len(packet):
+            size = int.from_bytes(packet[position : position + length_size], "big")
+            kind = packet[position + length_size] & _H264_TYPE_MASK
+            if kind in (_H264_IDR, _H264_SLICE):
+                return kind == _H264_IDR
+            position += length_size + size
+        return False
+    for match in _START_CODE.finditer(packet):
+        if match.end() < len(packet):
+            kind = packet[match.end()] & _H264_TYPE_MASK
+            if kind in (_H264_IDR, _H264_SLICE):
+                return kind == _H264_IDR
+    return False

@@ -1,0 +1,184 @@
+"""Decoding: the frames of a range in the order in which they are shown, each with its repaired time."""
+
+import dataclasses
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+from av.container import InputContainer
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from carfix.errors import CarfixError
+from carfix.video.faults import MEDIA_ERRORS
+from carfix.video.source import SourceInfo, find_video, open_input
+from carfix.video.timeline import NO_TIME, Timeline
+
+#: How far a seek may land before the wanted packet; beyond, the file's index is not worth trusting.
+MAX_PACKETS_AFTER_SEEK = 100_000
+
+
+@dataclasses.dataclass
+class Damage:
+    """What had to be mended on the way; counted, never silent."""
+
+    packets: int = 0  # that the decoder refused
+    frames: int = 0  # that the decoder flagged as damaged and concealed
+    times: int = 0  # frames whose time had to be moved so that times ascend
+
+
+def decode_frames(
+    info: SourceInfo, timeline: Timeline, damage: Damage, *, start: int | None = None, end: int | None = None
+) -> Iterator[VideoFrame]:
+    """Frames with `start <= pts < end` in the order of presentation, their `pts` strictly ascending.
+
+    Times are ticks of `info.time_base`. Decoding begins at a keyframe that needs nothing before it, found by
+    seeking if the file's index proves to be right, or else at the beginning. Raises `CarfixError` if the size
+    or the pixel format changes on the way, or reading fails before the end that the timeline knows.
+    """
+    clock = _Clock(timeline, damage)
+    for frame in _decoded(info, timeline, damage, start, clock):
+        pts = clock.time_of(frame)
+        if end is not None and pts >= end:
+            return
+        if start is not None and pts < start:
+            continue
+        if (frame.width, frame.height, frame.format.name) != (info.width, info.height, info.pix_fmt):
+            raise CarfixError(
+                f"{info.path}: the video changes from {info.width}x{info.height} {info.pix_fmt} to "
+                f"{frame.width}x{frame.height} {frame.format.name} at {float(pts * info.time_base):.3f} s; "
+                "cut it there and restore the parts (-ss, -to)"
+            )
+        frame.pts = pts
+        frame.dts = None
+        frame.time_base = info.time_base
+        damage.frames += frame.is_corrupt
+        yield frame
+
+
+class _Clock:
+    """Gives every decoded frame its repaired presentation time."""
+
+    def __init__(self, timeline: Timeline, damage: Damage) -> None:
+        self._timeline = timeline
+        self._damage = damage
+        self._last: int | None = None
+        self._slots: list[int] = []  # of packets in the decoder, for files without presentation times
+
+    def sent(self, index: int) -> None:
+        if self._timeline.ordinal and self._timeline.shown[index]:
+            self._slots.append(int(self._timeline.pts[index]))
+
+    def refused(self, index: int) -> None:
+        slot = int(self._timeline.pts[index])
+        if self._timeline.ordinal and slot in self._slots:
+            self._slots.remove(slot)
+
+    def trim(self, delay: int) -> None:
+        """A decoder holds back at most `delay` frames: older slots belong to frames that were lost."""
+        if len(self._slots) > delay:
+            del self._slots[: len(self._slots) - delay]
+
+    def time_of(self, frame: VideoFrame) -> int:
+        if self._timeline.ordinal:
+            pts = self._slots.pop(0) if self._slots else None
+        else:
+            pts = frame.pts
+        after_last = None if self._last is None else self._last + self._timeline.last_duration
+        if pts is None:
+            pts = after_last or 0
+        if self._last is not None and pts <= self._last:
+            pts = self._last + 1
+            self._damage.times += 1
+        self._last = pts
+        return pts
+
+
+def _decoded(
+    info: SourceInfo, timeline: Timeline, damage: Damage, start: int | None, clock: _Clock
+) -> Iterator[VideoFrame]:
+    first = restart_index(timeline, start)
+    if first:
+        with open_input(info.path) as container:
+            stream = find_video(container, info.path)
+            packets = _skip_to(container, stream, timeline, first)
+            if packets is not None:
+                yield from _frames(stream, packets, first, timeline, damage, clock)
+                return
+    with open_input(info.path) as container:
+        stream = find_video(container, info.path)
+        yield from _frames(stream, _readable(container, stream), 0, timeline, damage, clock)
+
+
+def _frames(
+    stream: VideoStream,
+    packets: Iterator["Packet[VideoStream]"],
+    first: int,
+    timeline: Timeline,
+    damage: Damage,
+    clock: _Clock,
+) -> Iterator[VideoFrame]:
+    context = stream.codec_context
+    if not timeline.ordinal:
+        context.thread_type = "AUTO"  # frame threads delay frames, which slots cannot follow
+    for index, packet in enumerate(packets, first):
+        if index >= len(timeline.pts):
+            break  # the file has grown since it was scanned
+        # The decoder hands a packet's time on to its frame: the repaired one goes in.
+        packet.pts = int(timeline.pts[index])
+        clock.sent(index)
+        try:
+            yield from context.decode(packet)
+        except MEDIA_ERRORS:
+            damage.packets += 1
+            clock.refused(index)
+        clock.trim(context.reorder_depth)
+    try:
+        yield from context.decode(None)
+    except MEDIA_ERRORS:
+        damage.packets += 1
+
+
+def _readable(container: InputContainer, stream: VideoStream) -> Iterator["Packet[VideoStream]"]:
+    try:
+        for packet in container.demux(stream):
+            if packet.size:
+                yield packet
+    except MEDIA_ERRORS:
+        return  # the scan met the same end and reported it
+
+
+def _skip_to(
+    container: InputContainer, stream: VideoStream, timeline: Timeline, first: int
+) -> Iterator["Packet[VideoStream]"] | None:
+    """Packets from number `first` on by seeking; None where seeking does not lead there."""
+    wanted = _identity(timeline.raw_pts[first], timeline.raw_dts[first], timeline.sizes[first])
+    if timeline.jumps or timeline.raw_dts[first] == NO_TIME:
+        return None  # a time stands for one place only on a clock that never stepped back
+    try:
+        container.seek(int(timeline.raw_dts[first]), stream=stream, backward=True)
+    except MEDIA_ERRORS:
+        return None
+    packets = _readable(container, stream)
+    for packet in itertools.islice(packets, MAX_PACKETS_AFTER_SEEK):
+        if _identity(packet.pts, packet.dts, packet.size) == wanted:
+            return itertools.chain([packet], packets)
+        if packet.dts is not None and packet.dts > timeline.raw_dts[first]:
+            break
+    return None
+
+
+def _identity(pts: int | None, dts: int | None, size: int) -> tuple[int, int, int]:
+    return (NO_TIME if pts is None else int(pts), NO_TIME if dts is None else int(dts), int(size))
+
+
+def restart_index(timeline: Timeline, start: int | None) -> int:
+    """Number of the packet to decode from so that every frame from `start` on comes out whole."""
+    if start is None or timeline.ordinal:
+        return 0
+    wanted = np.nonzero(timeline.pts >= start)[0]
+    if len(wanted) == 0:
+        return 0
+    candidates = timeline.clean[(timeline.clean <= wanted[0]) & (timeline.pts[timeline.clean] <= start)]
+    return int(candidates[-1]) if len(candidates) else 0

@@ -1,0 +1,298 @@
+"""Encoders: the user's settings checked before work starts, and contexts that keep the look of the input."""
+
+import dataclasses
+import difflib
+import os
+from collections.abc import Mapping
+from fractions import Fraction
+
+import av
+from av.codec import Codec
+from av.codec.codec import UnknownCodecError, find_best_pix_fmt_of_list
+from av.codec.context import CodecContext, Flags
+from av.video.codeccontext import VideoCodecContext
+from av.video.format import VideoFormat
+
+from carfix.errors import CarfixError, UsageError
+from carfix.video.colour import UNSPECIFIED, Hdr
+from carfix.video.faults import MEDIA_ERRORS, captured_log, reason
+from carfix.video.luma import luma_format
+from carfix.video.source import SourceInfo
+
+DEFAULT_CODEC = "libx264"
+#: Visually lossless with x264: what was restored is not compressed away again.
+DEFAULT_CRF = 17.0
+
+#: Encoders that code two fields in one frame and say so in their stream.
+_INTERLACED_CODECS = ("libx264", "mpeg2video", "mpeg4", "prores_ks", "ffv1", "dnxhd")
+#: Whom to name when an encoder cannot take a pixel format, most usual first.
+_ALTERNATIVES = ("libx264", "libx265", "libsvtav1", "libvpx-vp9", "ffv1")
+#: Encoders whose own settings are one text of KEY=VALUE parts, and the option that holds it.
+_PARAMS_OPTION = {"libx264": "x264-params", "libx265": "x265-params", "libsvtav1": "svtav1-params"}
+
+#: A picture that every encoder takes, to try settings on that must hold for any file.
+_TRIAL_WIDTH, _TRIAL_HEIGHT = 256, 144
+_TRIAL_RATE = Fraction(25)
+
+# SVT-AV1 writes a page about itself to stderr unless told that only errors matter.
+os.environ.setdefault("SVT_LOG", "1")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EncoderSettings:
+    """How the restored video is encoded; None leaves a value to the encoder.
+
+    Rates are texts as FFmpeg takes them ("2M", "800k").
+    """
+
+    codec: str = DEFAULT_CODEC
+    crf: float | None = None  # None: 17 where the encoder knows crf and no other rate control is asked for
+    preset: str | None = None
+    bitrate: str | None = None
+    maxrate: str | None = None
+    bufsize: str | None = None
+    gop: int | None = None  # frames
+    tune: str | None = None
+    pix_fmt: str | None = None  # None: the input's
+    options: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def to_options(self) -> dict[str, str]:
+        """As options of FFmpeg. Raises `UsageError` for an encoder or option that does not exist."""
+        known = _known_options(self.codec)
+        named = {
+            "crf": None if self.crf is None else f"{self.crf:g}",
+            "preset": self.preset,
+            "b": self.bitrate,
+            "maxrate": self.maxrate,
+            "bufsize": self.bufsize,
+            "g": None if self.gop is None else str(self.gop),
+            "tune": self.tune,
+        }
+        options = {key: value for key, value in named.items() if value is not None} | dict(self.options)
+        for key in options:
+            if key not in known:
+                close = difflib.get_close_matches(key, known, 1)
+                hint = f"; did you mean {close[0]}?" if close else ""
+                raise UsageError(f"the encoder {self.codec} has no option {key!r}{hint}")
+        if "crf" in known and not options.keys() & {"crf", "b", "qp", "global_quality"}:
+            options["crf"] = f"{DEFAULT_CRF:g}"
+        return options
+
+
+def _find_encoder(name: str) -> Codec:
+    try:
+        codec = Codec(name, "w")
+    except UnknownCodecError:
+        close = difflib.get_close_matches(name, av.codec.codecs_available, 3)
+        hint = f"; did you mean {' or '.join(close)}?" if close else ""
+        raise UsageError(f"unknown encoder {name!r}{hint}") from None
+    if codec.type != "video":
+        raise UsageError(f"{name} is not a video encoder but one for {codec.type}")
+    return codec
+
+
+def _known_options(name: str) -> set[str]:
+    context = CodecContext.create(_find_encoder(name), "w")
+    options = context.supported_options
+    return {option.name for option in (*options.generic, *options.private)}
+
+
+def supported_pix_fmts(codec: str) -> list[str] | None:
+    """Names of the pixel formats that the encoder takes; None where it does not say."""
+    formats = _find_encoder(codec).video_formats
+    return None if formats is None else [format.name for format in formats]
+
+
+def check_settings(settings: EncoderSettings) -> None:
+    """Find settings that cannot be right whatever the input holds, by opening the encoder on a small picture.
+
+    Raises `UsageError`: unknown encoder, option or value, a pixel format that the encoder does not take.
+    """
+    options = settings.to_options()
+    formats = supported_pix_fmts(settings.codec)
+    if settings.pix_fmt is not None:
+        try:
+            VideoFormat(settings.pix_fmt)
+        except ValueError:
+            raise UsageError(f"unknown pixel format {settings.pix_fmt!r}") from None
+        if formats is not None and settings.pix_fmt not in formats:
+            raise UsageError(
+                f"the encoder {settings.codec} does not take {settings.pix_fmt}, but {', '.join(formats)}"
+            )
+    context = _create_context(settings.codec)
+    context.width, context.height = _TRIAL_WIDTH, _TRIAL_HEIGHT
+    context.pix_fmt = settings.pix_fmt or (formats[0] if formats else "yuv420p")
+    context.framerate = _TRIAL_RATE
+    context.time_base = 1 / _TRIAL_RATE
+    context.options = options
+    try:
+        lines = _open_quietly(context)
+    except MEDIA_ERRORS as error:
+        raise UsageError(f"the encoder {settings.codec} refuses these options: {_refusal(error)}") from error
+    unknown = [text for _, _, text in lines if "parsing option" in text or "Unknown option" in text]
+    if unknown:
+        raise UsageError(
+            f"the encoder {settings.codec} refuses these options: {' '.join(unknown[0].split())}"
+        )
+
+
+def _create_context(codec: str) -> VideoCodecContext:
+    context = CodecContext.create(_find_encoder(codec), "w")
+    assert isinstance(context, VideoCodecContext)
+    return context
+
+
+def _open_quietly(context: VideoCodecContext) -> list[tuple[int, str, str]]:
+    context.thread_count = 1  # nothing logs from another thread: see `captured_log`
+    with captured_log() as lines:
+        context.open()
+    return lines
+
+
+def _refusal(error: BaseException) -> str:
+    if isinstance(error, av.error.FFmpegError) and not (error.log and error.log[1]):
+        return str(error.strerror)
+    return reason(error)
+
+
+def choose_pix_fmt(info: SourceInfo, settings: EncoderSettings) -> str:
+    """The format to encode: the user's, else the input's own, else the same samples under another name.
+
+    Raises `CarfixError` naming the cure where the encoder cannot take the input's format.
+    """
+    if settings.pix_fmt is not None:
+        return settings.pix_fmt
+    formats = supported_pix_fmts(settings.codec)
+    luma_format(info.pix_fmt)
+    if formats is None or info.pix_fmt in formats:
+        return info.pix_fmt
+    plain = info.pix_fmt.replace("yuvj", "yuv")  # full range says the colour tag; the samples are the same
+    if plain in formats:
+        return plain
+    others = [
+        name
+        for name in _ALTERNATIVES
+        if name in av.codec.codecs_available and plain in (supported_pix_fmts(name) or ())
+    ]
+    nearest, _ = find_best_pix_fmt_of_list(formats, info.pix_fmt)
+    cures = [f"-c:v {others[0]}"] if others else []
+    cures += [f"-pix_fmt {nearest.name}"] if nearest is not None else []
+    raise CarfixError(
+        f"{info.path}: the encoder {settings.codec} cannot keep the pixel format {info.pix_fmt}; "
+        f"use {' or '.join(cures)}"
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Encoding:
+    """Settings resolved for one input: what every segment of it is encoded with."""
+
+    codec: str
+    options: Mapping[str, str]
+    pix_fmt: str
+    time_base: Fraction | None  # of the encoder; None: it only counts frames (MPEG-2's fixed rates)
+    interlaced: bool
+    warnings: tuple[str, ...]
+
+
+def resolve_encoding(info: SourceInfo, settings: EncoderSettings) -> Encoding:
+    """Settle everything that an encoder for `info` needs, and try it.
+
+    Raises `UsageError` or `CarfixError` with the encoder's own words if it refuses.
+    """
+    options = settings.to_options()
+    warnings: list[str] = []
+    interlaced = info.interlaced and settings.codec in _INTERLACED_CODECS
+    if info.interlaced and not interlaced:
+        warnings.append(f"{settings.codec} cannot flag interlaced frames; -c:v libx264 can")
+    if info.hdr:
+        params = _hdr_params(settings.codec, info.hdr)
+        if params is None:
+            warnings.append(f"{settings.codec} cannot carry HDR metadata; -c:v libx265 can")
+        else:
+            key = _PARAMS_OPTION[settings.codec]
+            options[key] = ":".join(part for part in (options.get(key), params) if part)
+    if settings.codec == "libx265":
+        # x265 writes its settings to stderr, where they would tear the progress bar.
+        options["x265-params"] = ":".join(
+            part for part in ("log-level=error", options.get("x265-params")) if part
+        )
+    if info.colour.chroma_location is not None:
+        options.setdefault("chroma_sample_location", info.colour.chroma_location)
+    encoding = Encoding(
+        codec=settings.codec,
+        options=options,
+        pix_fmt=choose_pix_fmt(info, settings),
+        time_base=info.time_base,
+        interlaced=interlaced,
+        warnings=tuple(warnings),
+    )
+    failure = _try_to_open(info, encoding)
+    if failure is None:
+        return encoding
+    # Codecs with a short list of frame rates refuse a fine clock; they can still count frames.
+    counting = dataclasses.replace(encoding, time_base=None)
+    if _try_to_open(info, counting) is None:
+        return counting
+    hint = ""
+    if info.width % 2 or info.height % 2:
+        hint = "; odd sizes work with -c:v ffv1, -c:v libvpx-vp9 or -pix_fmt yuv444p"
+    raise CarfixError(f"{info.path}: the encoder {settings.codec} refuses this video: {failure}{hint}")
+
+
+def _try_to_open(info: SourceInfo, encoding: Encoding) -> str | None:
+    context = _create_context(encoding.codec)
+    context.options = dict(encoding.options)
+    configure(context, info, encoding)
+    try:
+        _open_quietly(context)
+    except MEDIA_ERRORS as error:
+        return _refusal(error)
+    return None
+
+
+def configure(context: VideoCodecContext, info: SourceInfo, encoding: Encoding) -> None:
+    """Set everything but the options: size, clock, colour, shape of pixels, fields."""
+    context.width, context.height = info.width, info.height
+    context.pix_fmt = encoding.pix_fmt
+    context.framerate = info.rate
+    context.time_base = encoding.time_base or 1 / info.rate
+    # The parameter sets go into the container's header once; all segments share it.
+    flags = context.flags | Flags.global_header
+    if encoding.interlaced:
+        flags |= Flags.interlaced_dct | Flags.interlaced_me
+        context.field_order = info.field_order
+    context.flags = flags
+    if info.sample_aspect_ratio:
+        context.sample_aspect_ratio = info.sample_aspect_ratio
+    context.color_range = info.colour.range
+    for name, value in (
+        ("color_primaries", info.colour.primaries),
+        ("color_trc", info.colour.transfer),
+        ("colorspace", info.colour.matrix),
+    ):
+        if value != UNSPECIFIED:
+            setattr(context, name, value)
+
+
+def _hdr_params(codec: str, hdr: Hdr) -> str | None:
+    parts: list[str] = []
+    light = None if hdr.light is None else f"{hdr.light[0]},{hdr.light[1]}"
+    if codec == "libx264":
+        if hdr.mastering:
+            parts.append(f"mastering-display={hdr.mastering.to_sei_text()}")
+        if light:
+            parts.append(f"cll={light}")
+    elif codec == "libx265":
+        if hdr.mastering:
+            parts.append(f"master-display={hdr.mastering.to_sei_text()}")
+        if light:
+            parts.append(f"max-cll={light}")
+    elif codec == "libsvtav1":
+        if hdr.mastering:
+            parts.append(f"mastering-display={hdr.mastering.to_svt_text()}")
+        if light:
+            parts.append(f"content-light={light}")
+    else:
+        return None
+    return ":".join(parts)

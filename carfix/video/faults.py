@@ -1,0 +1,54 @@
+"""FFmpeg's and the system's errors, told in words that say what to do."""
+
+import contextlib
+import errno
+import threading
+from collections.abc import Iterator
+
+import av
+import av.error
+import av.logging
+
+#: What PyAV raises when a container, codec or file does not do what was asked. PyAV reports a codec or format
+#: that it refuses as a plain ValueError.
+MEDIA_ERRORS = (av.error.FFmpegError, OSError, ValueError)
+
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
+
+#: FFmpeg's log level is one per process, so only one place may turn it up at a time.
+_log_lock = threading.Lock()
+
+
+def reason(error: BaseException) -> str:
+    """What went wrong, as one line without FFmpeg's call names."""
+    if isinstance(error, av.error.FFmpegError):
+        if error.errno in _NO_SPACE:
+            return "the disk is full"
+        log = error.log[1][2].strip() if error.log and error.log[1] else ""
+        if isinstance(error, av.error.InvalidDataError):
+            return log or "it is not a video that FFmpeg can read, or it is damaged"
+        return log or error.strerror or str(error)
+    if isinstance(error, OSError):
+        if error.errno in _NO_SPACE:
+            return "the disk is full"
+        return error.strerror or str(error)
+    return str(error) or type(error).__name__
+
+
+@contextlib.contextmanager
+def captured_log(level: int = av.logging.WARNING) -> Iterator[list[tuple[int, str, str]]]:
+    """FFmpeg's log lines of this thread while the block runs, as (level, origin, text).
+
+    Only for short calls that start no work in other threads: FFmpeg's log callback needs Python's lock, and a
+    codec that logs from its own threads while one of PyAV's calls holds it would wait for ever.
+    """
+    with _log_lock:
+        previous = av.logging.get_level()
+        av.logging.set_level(level)
+        av.logging.set_libav_level(level)
+        try:
+            with av.logging.Capture() as lines:
+                yield lines
+        finally:
+            av.logging.set_libav_level(av.logging.INFO)
+            av.logging.set_level(previous)

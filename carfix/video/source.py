@@ -1,0 +1,160 @@
+"""Inputs: opening, and what must be known of the video before work starts."""
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from carfix.errors import CarfixError
+from carfix.video.colour import (
+    UNSPECIFIED,
+    UNSPECIFIED_RANGE,
+    Colour,
+    Hdr,
+    chroma_location,
+    display_matrix_of_frame,
+    hdr_of_frame,
+)
+from carfix.video.faults import MEDIA_ERRORS, reason
+
+#: A stream that states no rate, such as raw H.264 without VUI timing, plays at FFmpeg's default.
+DEFAULT_RATE = Fraction(25)
+#: Above this an estimate is the time base in disguise (1000 for Matroska, 90000 for TS), not a frame rate.
+MAX_RATE = 1000
+
+#: AVFMT_FLAG_GENPTS: FFmpeg invents missing presentation times in decoding order, which is wrong as soon as
+#: there are B-frames (AVI, raw H.264). PyAV turns it on; missing times are better seen as missing.
+_GENERATE_PTS = 0x1
+
+#: AVFieldOrder values that mean two fields a frame: tt, bb, tb, bt.
+INTERLACED_FIELD_ORDERS = range(2, 6)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SourceInfo:
+    """What the work needs to know of an input's video stream."""
+
+    path: Path
+    format: str  # FFmpeg's name of the demuxer, e.g. "mov,mp4,m4a,3gp,3g2,mj2"
+    stream: int  # index of the video stream that is restored
+    codec: str
+    time_base: Fraction  # seconds a tick
+    width: int  # pixels
+    height: int
+    pix_fmt: str
+    rate: Fraction  # frames a second: a hint for encoders, never used to compute times
+    start: Fraction  # seconds: the container's earliest time, from which -ss counts
+    duration: Fraction | None  # seconds, as the container states it
+    sample_aspect_ratio: Fraction | None
+    colour: Colour
+    hdr: Hdr
+    field_order: int  # AVFieldOrder
+    interlaced: bool
+    display_matrix: tuple[int, ...] | None
+
+
+@contextlib.contextmanager
+def open_input(path: Path) -> Iterator[InputContainer]:
+    """Open `path` for reading. Raises `CarfixError` with one line that says why it cannot be."""
+    if path.is_dir():
+        raise CarfixError(f"{path} is a folder, not a video")
+    try:
+        # Tags in odd encodings are kept byte for byte rather than refused.
+        container = av.open(str(path), "r", metadata_errors="surrogateescape")
+    except MEDIA_ERRORS as error:
+        if not path.exists():
+            raise CarfixError(f"no such file: {path}") from None
+        raise CarfixError(f"cannot read {path}: {reason(error)}") from error
+    with container:
+        container.flags &= ~_GENERATE_PTS
+        yield container
+
+
+def is_attached_picture(stream: av.stream.Stream) -> bool:
+    """Whether the stream is a cover picture rather than video."""
+    return bool(stream.disposition & Disposition.attached_pic)
+
+
+def find_video(container: InputContainer, path: Path) -> VideoStream:
+    """The stream to restore: FFmpeg's choice among the videos that are not cover pictures."""
+    streams = [stream for stream in container.streams.video if not is_attached_picture(stream)]
+    if not streams:
+        kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
+        raise CarfixError(f"{path} has no video stream to restore, only {kinds}")
+    best = container.streams.best("video")
+    stream = best if best in streams else streams[0]
+    assert isinstance(stream, VideoStream)
+    if stream.codec_context is None:
+        raise CarfixError(f"{path}: its video codec is not known to this FFmpeg")
+    return stream
+
+
+def probe(path: Path) -> SourceInfo:
+    """Open `path` and decode up to its first frame.
+
+    Raises `CarfixError`: missing, unreadable, no video stream, not a frame that can be decoded.
+    """
+    with open_input(path) as container:
+        stream = find_video(container, path)
+        frame = _first_frame(container, stream, path)
+        context = stream.codec_context
+        if stream.time_base is None:
+            raise CarfixError(f"{path}: its video stream states no time base")
+        return SourceInfo(
+            path=path,
+            format=container.format.name,
+            stream=stream.index,
+            codec=context.name,
+            time_base=stream.time_base,
+            width=frame.width,
+            height=frame.height,
+            pix_fmt=frame.format.name,
+            rate=_rate(stream),
+            start=Fraction(container.start_time or 0, av.time_base),
+            duration=Fraction(container.duration, av.time_base) if container.duration else None,
+            sample_aspect_ratio=stream.sample_aspect_ratio or None,
+            colour=Colour(
+                range=_first_set(UNSPECIFIED_RANGE, context.color_range, frame.color_range),
+                primaries=_first_set(UNSPECIFIED, context.color_primaries, frame.color_primaries),
+                transfer=_first_set(UNSPECIFIED, context.color_trc, frame.color_trc),
+                matrix=_first_set(UNSPECIFIED, context.colorspace, frame.colorspace),
+                chroma_location=chroma_location(container, stream.index),
+            ),
+            hdr=hdr_of_frame(frame),
+            field_order=context.field_order,
+            interlaced=frame.interlaced_frame or context.field_order in INTERLACED_FIELD_ORDERS,
+            display_matrix=display_matrix_of_frame(frame),
+        )
+
+
+def _first_set(unspecified: int, *values: int) -> int:
+    return next((value for value in values if value != unspecified), unspecified)
+
+
+def _rate(stream: VideoStream) -> Fraction:
+    for rate in (stream.guessed_rate, stream.average_rate):
+        if rate and 0 < rate <= MAX_RATE:
+            return rate
+    return DEFAULT_RATE
+
+
+def _first_frame(container: InputContainer, stream: VideoStream, path: Path) -> VideoFrame:
+    failure: BaseException | None = None
+    try:
+        for packet in container.demux(stream):
+            try:
+                for frame in packet.decode():
+                    return frame
+            except MEDIA_ERRORS as error:  # a damaged packet; the next keyframe may be whole
+                failure = error
+    except MEDIA_ERRORS as error:
+        failure = error
+    why = f": {reason(failure)}" if failure else ""
+    raise CarfixError(f"{path}: not a single frame of its video could be decoded{why}")

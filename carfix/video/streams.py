@@ -1,0 +1,239 @@
+"""The streams that are copied: what goes along, and whether the output's container can hold it."""
+
+import dataclasses
+import io
+from collections.abc import Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+from av.audio.stream import AudioStream
+from av.codec import Codec
+from av.codec.codec import UnknownCodecError
+from av.container import InputContainer, OutputContainer
+from av.packet import Packet
+from av.stream import Stream
+
+from carfix.errors import CarfixError, UsageError
+from carfix.video.faults import MEDIA_ERRORS, reason
+from carfix.video.source import SourceInfo, open_input
+
+#: Words of `-c:a` that are not encoders.
+COPY, NONE = "copy", "none"
+
+#: How many packets are read to find the first one of every stream; a subtitle may come much later, and is
+#: then judged by its header alone.
+_PROBE_PACKETS = 5000
+
+#: Written by muxers themselves; an old value would be a lie about the new file.
+_MUXER_TAGS = {"major_brand", "minor_version", "compatible_brands", "encoder", "vendor_id"}
+#: Statistics that mkvmerge writes of a track; they describe the old video, not the restored one.
+_STATISTICS_TAGS = ("BPS", "DURATION", "NUMBER_OF_", "_STATISTICS_")
+
+#: Global tags that MP4 and MOV have a place of their own for; others need the key-value form.
+_MOV_TAGS = {
+    *(
+        "title",
+        "artist",
+        "album_artist",
+        "composer",
+        "album",
+        "date",
+        "genre",
+        "comment",
+        "copyright",
+        "track",
+    ),
+    *(
+        "grouping",
+        "lyrics",
+        "description",
+        "synopsis",
+        "show",
+        "episode_id",
+        "network",
+        "keywords",
+        "media_type",
+    ),
+    *(
+        "hd_video",
+        "gapless_playback",
+        "compilation",
+        "creation_time",
+        "timecode",
+        "disc",
+        "author",
+        "location",
+    ),
+}
+_MOV_FORMATS = {"mp4", "mov", "ipod", "3gp", "3g2", "ismv", "f4v"}
+
+
+@dataclasses.dataclass(frozen=True)
+class CopyPlan:
+    """What becomes of the input's streams other than the restored one."""
+
+    copied: tuple[int, ...]  # indices of streams that go along packet for packet
+    encoded: tuple[int, ...]  # of audio streams that `-c:a ENCODER` encodes anew
+    audio_codec: str  # that encoder; COPY or NONE
+    warnings: tuple[str, ...]  # streams that no one can copy
+
+
+def output_format(path: Path, name: str | None = None) -> str:
+    """Name of the FFmpeg muxer for `path`, or `name` if that is one.
+
+    Raises `UsageError` if there is none, or it is one without a place for video.
+    """
+    try:
+        with av.open(io.BytesIO(), "w", format=name) if name else _guess(path) as container:
+            format = container.format
+    except (*MEDIA_ERRORS, UsageError) as error:
+        what = (
+            f"no container is called {name!r}"
+            if name
+            else f"{path.name!r} does not say which container to write"
+        )
+        raise UsageError(
+            f"{what}; use a name in .mp4, .mkv, .mov or another that FFmpeg knows, or -f"
+        ) from error
+    return format.name
+
+
+class _NamedBuffer(io.BytesIO):
+    """PyAV guesses the format of a file object by its name."""
+
+    name = ""
+
+
+def _guess(path: Path) -> OutputContainer:
+    buffer = _NamedBuffer()
+    buffer.name = path.name
+    return av.open(buffer, "w")
+
+
+def check_audio_codec(name: str) -> None:
+    """Raises `UsageError` unless `name` is `copy`, `none` or an audio encoder."""
+    if name in (COPY, NONE):
+        return
+    try:
+        codec = Codec(name, "w")
+    except UnknownCodecError:
+        raise UsageError(f"unknown audio encoder {name!r}; use copy, none, or one such as aac") from None
+    if codec.type != "audio":
+        raise UsageError(f"{name} is not an audio encoder but one for {codec.type}")
+
+
+def plan_copy(info: SourceInfo, format: str, audio_codec: str = COPY) -> CopyPlan:
+    """Decide for every stream, trying each that is copied by muxing its first packet into memory.
+
+    Raises `CarfixError` naming the cure for a stream that the container cannot hold. Data streams that FFmpeg
+    has no way to write anywhere (cameras' own telemetry) are left out with a warning.
+    """
+    copied: list[int] = []
+    encoded: list[int] = []
+    warnings: list[str] = []
+    with open_input(info.path) as container:
+        streams = [stream for stream in container.streams if stream.index != info.stream]
+        heads = _first_packets(container, streams)
+        for stream in streams:
+            if stream.type == "audio" and audio_codec != COPY:
+                if audio_codec != NONE:
+                    encoded.append(stream.index)
+                continue
+            failure = _try_copy(stream, heads.get(stream.index), format)
+            if failure is None:
+                copied.append(stream.index)
+            elif stream.type in ("data", "unknown"):
+                if not _made_by_muxer(container, stream):
+                    warnings.append(f"data stream {stream.index} cannot be copied to {format}: {failure}")
+            else:
+                raise CarfixError(_refused(info, stream, format, failure))
+    return CopyPlan(tuple(copied), tuple(encoded), audio_codec, tuple(warnings))
+
+
+def _refused(info: SourceInfo, stream: Stream, format: str, failure: str) -> str:
+    cure = "write .mkv instead"
+    if stream.type == "audio":
+        cure += ", or encode it with -c:a aac"
+    name = stream.codec_context.name if stream.codec_context else "unknown codec"
+    return (
+        f"{info.path}: {format} cannot hold {stream.type} stream {stream.index} ({name}): {failure}; {cure}"
+    )
+
+
+def _made_by_muxer(container: InputContainer, stream: Stream) -> bool:
+    """Chapter and timecode tracks of MOV: the muxer writes them anew from the chapters and the metadata."""
+    tags = [container.metadata, *(other.metadata for other in container.streams)]
+    return bool(container.chapters()) or any("timecode" in tag for tag in tags)
+
+
+def _first_packets(container: InputContainer, streams: list[Stream]) -> dict[int, "Packet[Any]"]:
+    heads: dict[int, Packet[Any]] = {}
+    if not streams:
+        return heads
+    try:
+        for count, packet in enumerate(container.demux(*streams)):
+            if packet.size:
+                heads.setdefault(packet.stream_index, packet)
+            if len(heads) == len(streams) or count > _PROBE_PACKETS:
+                break
+    except MEDIA_ERRORS:
+        pass  # the scan of the video meets the same damage and reports it
+    return heads
+
+
+def _try_copy(stream: Stream, packet: "Packet[Any] | None", format: str) -> str | None:
+    """Why the stream cannot be copied; None if it can."""
+    try:
+        with av.open(io.BytesIO(), "w", format=format, container_options=muxer_options(format, {})) as output:
+            copy = add_copy(output, stream)
+            output.start_encoding()
+            if packet is not None:
+                packet.stream = copy
+                packet.dts = packet.pts if packet.dts is None else packet.dts
+                output.mux(packet)
+    except MEDIA_ERRORS as error:
+        return reason(error)
+    return None
+
+
+def add_copy(output: OutputContainer, stream: Stream) -> Stream:
+    """Add a stream that takes the packets of `stream` as they are, with its tags and dispositions."""
+    copy = output.add_stream_from_template(stream, opaque=True)
+    copy.metadata.update(kept_tags(stream.metadata))
+    copy.disposition = stream.disposition
+    if output.format.name == "mpegts" and stream.id:
+        copy.id = stream.id
+    return copy
+
+
+def add_encoded_audio(output: OutputContainer, stream: AudioStream, codec: str) -> AudioStream:
+    """Add a stream for `stream` encoded by `codec`, with its rate, channels, tags and dispositions."""
+    encoded = output.add_stream(codec, rate=stream.codec_context.sample_rate)
+    assert isinstance(encoded, AudioStream)
+    encoded.codec_context.layout = stream.codec_context.layout
+    encoded.time_base = Fraction(1, stream.codec_context.sample_rate)
+    encoded.metadata.update(without_statistics(kept_tags(stream.metadata)))
+    encoded.disposition = stream.disposition
+    return encoded
+
+
+def kept_tags(tags: Mapping[str, str]) -> dict[str, str]:
+    """Tags without those that every muxer writes itself."""
+    return {key: value for key, value in tags.items() if key.lower() not in _MUXER_TAGS}
+
+
+def without_statistics(tags: Mapping[str, str]) -> dict[str, str]:
+    """Tags without the figures of a track that is no longer the same."""
+    return {key: value for key, value in tags.items() if not key.upper().startswith(_STATISTICS_TAGS)}
+
+
+def muxer_options(format: str, tags: Mapping[str, str]) -> dict[str, str]:
+    """Options under which the muxer keeps times and global `tags` as they are."""
+    options = {"avoid_negative_ts": "disabled"}
+    if format in _MOV_FORMATS and any(key.lower() not in _MOV_TAGS for key in kept_tags(tags)):
+        options["movflags"] = "use_metadata_tags"
+    if format == "mpegts":
+        options["mpegts_copyts"] = "1"
+    return options

@@ -1,0 +1,173 @@
+"""The times of all frames of a stream, read without decoding, and repaired where a clock ran backwards."""
+
+import array
+import dataclasses
+from fractions import Fraction
+
+import numpy as np
+from av.packet import Packet
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from carfix.errors import CarfixError
+from carfix.video.access import is_clean_keyframe
+from carfix.video.faults import MEDIA_ERRORS
+from carfix.video.source import SourceInfo, find_video, open_input
+
+#: Decoding times that step back by less than this are a careless muxer's rounding, not a clock that was set.
+SMALLEST_JUMP = Fraction(1, 10)  # seconds
+
+#: Stands for a missing time in arrays of ticks.
+NO_TIME = np.iinfo(np.int64).min
+
+
+@dataclasses.dataclass(frozen=True)
+class Jump:
+    """A place where a stream's clock was set back."""
+
+    before: Fraction  # seconds on the stream's own clock
+    after: Fraction
+    shift: Fraction  # seconds that are added to every time from here on
+
+
+class ClockRepair:
+    """Makes one stream's times run forward.
+
+    Where decoding times step back, everything from there on is moved so that the stream goes on one packet
+    after the last. Other streams of the file jump with the same clock: give them the video's `jumps`, and
+    they are moved by exactly the same amount, so that sound stays with the picture.
+    """
+
+    def __init__(self, time_base: Fraction, jumps: tuple[Jump, ...] = ()) -> None:
+        self.time_base = time_base
+        self.found: list[Jump] = []
+        self._known = list(jumps)
+        self._offset = 0  # ticks
+        self._last: int | None = None  # repaired decoding time of the packet before
+        self._last_raw = 0
+        self._step = 1
+
+    def offset(self, dts: int | None, duration: int | None) -> int:
+        """Ticks to add to the times of the packet decoded at `dts`; call once a packet, in order."""
+        if dts is None:
+            return self._offset
+        if self._last is not None and (self._last - dts - self._offset) * self.time_base >= SMALLEST_JUMP:
+            self._offset = self._shift(dts)
+        if self._last is not None and dts > self._last_raw:
+            self._step = duration or dts - self._last_raw
+        elif duration:
+            self._step = duration
+        self._last = max(dts + self._offset, self._last if self._last is not None else dts + self._offset)
+        self._last_raw = dts
+        return self._offset
+
+    def _shift(self, dts: int) -> int:
+        assert self._last is not None
+        before, after = self._last_raw * self.time_base, dts * self.time_base
+        shift = self._last + self._step - dts
+        for jump in self._known:
+            # The same jump, seen by another stream: as far back, give or take a second of interleaving.
+            if abs((jump.before - jump.after) - (before - after)) < 1 and abs(jump.before - before) < 10:
+                known = round(jump.shift / self.time_base)
+                if dts + known >= self._last:
+                    shift = known
+                self._known.remove(jump)
+                break
+        self.found.append(Jump(before, after, shift * self.time_base))
+        return shift
+
+
+@dataclasses.dataclass(frozen=True)
+class Timeline:
+    """The packets of one video stream in decoding order, and when their frames are shown.
+
+    Arrays have one entry a packet; times are in ticks of the input's time base.
+    """
+
+    pts: NDArray[np.int64]  # repaired presentation time
+    raw_pts: NDArray[np.int64]  # as in the file; NO_TIME where missing
+    raw_dts: NDArray[np.int64]
+    sizes: NDArray[np.int64]  # bytes
+    shown: NDArray[np.bool_]  # False for packets that only help to decode others (edit lists)
+    keyframes: NDArray[np.int64]  # indices of packets that FFmpeg calls keyframes
+    clean: NDArray[np.int64]  # those of them from which decoding needs nothing that came before
+    last_duration: int  # ticks
+    ordinal: bool  # the file has no presentation times; frames take the slots in the order they are decoded
+    jumps: tuple[Jump, ...]
+    corrupt: int  # packets that the demuxer flags as damaged
+    truncated: str | None  # why reading ended early; None for a file that was read to its end
+
+    @property
+    def presentation(self) -> NDArray[np.int64]:
+        """Presentation times of the frames to expect, ascending."""
+        return np.sort(self.pts[self.shown])
+
+
+def scan(info: SourceInfo) -> Timeline:
+    """Read every packet of the video stream once.
+
+    Raises `CarfixError` if there is no packet with a frame.
+    """
+    # Arrays rather than objects: a day of video has two and a half million packets.
+    columns = [array.array("q") for _ in range(6)]
+    keyframes: list[int] = []
+    clean: list[int] = []
+    corrupt = 0
+    truncated: str | None = None
+    repair = ClockRepair(info.time_base)
+    with open_input(info.path) as container:
+        stream = find_video(container, info.path)
+        extradata = stream.codec_context.extradata
+        try:
+            for packet in container.demux(stream):
+                if packet.size == 0:
+                    continue
+                if packet.is_keyframe:
+                    keyframes.append(len(columns[0]))
+                    if is_clean_keyframe(info.codec, bytes(packet), extradata):
+                        clean.append(len(columns[0]))
+                corrupt += packet.is_corrupt
+                for column, value in zip(columns, _row(packet, repair), strict=True):
+                    column.append(value)
+        except MEDIA_ERRORS as error:
+            truncated = str(error)
+    if not columns[0]:
+        raise CarfixError(f"{info.path} has no video packets")
+    arrays = [np.frombuffer(column, np.int64) for column in columns]
+    raw_pts, raw_dts, offsets, sizes, durations, shown_flags = arrays
+    shown = shown_flags.astype(np.bool_)
+    stated = durations[durations > 0]
+    step = int(stated[-1]) if len(stated) else max(1, round(1 / info.rate / info.time_base))
+    ordinal = bool((raw_pts[shown] == NO_TIME).any())
+    if ordinal:
+        pts = _slots(raw_dts, offsets, step)
+    else:
+        pts = np.where(raw_pts == NO_TIME, 0, raw_pts) + offsets
+    return Timeline(
+        pts=pts,
+        raw_pts=raw_pts,
+        raw_dts=raw_dts,
+        sizes=sizes,
+        shown=shown,
+        keyframes=np.array(keyframes, np.int64),
+        clean=np.array(clean, np.int64),
+        last_duration=step,
+        ordinal=ordinal,
+        jumps=tuple(repair.found),
+        corrupt=corrupt,
+        truncated=truncated,
+    )
+
+
+def _row(packet: "Packet[VideoStream]", repair: ClockRepair) -> tuple[int, int, int, int, int, bool]:
+    pts = NO_TIME if packet.pts is None else packet.pts
+    dts = NO_TIME if packet.dts is None else packet.dts
+    offset = repair.offset(packet.dts, packet.duration)
+    return pts, dts, offset, packet.size, packet.duration or 0, not packet.is_discard
+
+
+def _slots(raw_dts: NDArray[np.int64], offsets: NDArray[np.int64], step: int) -> NDArray[np.int64]:
+    """Times for a stream that has none, or only decoding times: frame after frame."""
+    if (raw_dts == NO_TIME).any():
+        return np.arange(len(raw_dts), dtype=np.int64) * step
+    return raw_dts + offsets
