@@ -73,7 +73,9 @@ def command(ffmpeg: FFmpeg, path: Path, post_filter: PostFilter, limit: int | No
         *("-hide_banner", "-nostdin", "-loglevel", "error"),
         *("-export_side_data", f"+{EXPORTED_QUANTIZERS}"),
         *input_arguments(path),
-        *("-map", "0:v:0", "-vf", post_filter.graph, "-fps_mode", "passthrough", "-copyts"),
+        *("-map", "0:v:0", "-vf", post_filter.graph),
+        # Every frame once, at its own time: no frame rate may round it.
+        *("-fps_mode", "passthrough", "-copyts", "-enc_time_base", "demux"),
         *(() if limit is None else ("-frames:v", str(limit))),
         *("-c:v", "rawvideo", "-f", "nut", "-"),
     ]

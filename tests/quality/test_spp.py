@@ -1,0 +1,133 @@
+import stat
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from quality.clips import luma_of_file, moving_picture, write_clip
+
+from carfix.errors import CarfixError, MissingPartError, UsageError
+from carfix.quality import ffmpeg as ffmpeg_module
+from carfix.quality.ffmpeg import find_ffmpeg
+from carfix.quality.spp import QUANTIZER_GRID, FilterName, PostFilter, climb, filtered_frames
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    # B-frames, so that the quantizers of several frame types are in play.
+    options = {"crf": "36", "bf": "2", "threads": "1"}
+    return write_clip(tmp_path_factory.mktemp("spp") / "clip.mp4", moving_picture(9), options=options)
+
+
+def luma(path: Path, post_filter: PostFilter, limit: int | None = None) -> np.ndarray:
+    return np.stack([frame.luma for frame in filtered_frames(path, post_filter, limit=limit)])
+
+
+def by_command_line(path: Path, graph: str, frames: int) -> np.ndarray:
+    """The luma that the command line of the documentation gives."""
+    executable = find_ffmpeg("spp").path
+    command = [executable, "-v", "error", "-export_side_data", "+venc_params", "-i", str(path), "-vf", graph]
+    result = subprocess.run([*command, "-f", "rawvideo", "-"], stdout=subprocess.PIPE, check=True)
+    planes = np.frombuffer(result.stdout, np.uint8).reshape(frames, 64 * 3 // 2, 96)
+    return planes[:, :64]
+
+
+@pytest.mark.parametrize("name", ["spp", "fspp", "uspp"])
+def test_frames_equal_the_command_line_bit_for_bit(clip: Path, name: FilterName) -> None:
+    post_filter = PostFilter(name)
+    got = luma(clip, post_filter)
+    assert np.array_equal(got, by_command_line(clip, f"{name}=quality={4 if name == 'fspp' else 3}", 9))
+    decoded = luma_of_file(clip)
+    assert got.shape == decoded.shape
+    assert not np.array_equal(got, decoded)
+
+
+def test_a_constant_quantizer_and_a_quality_reach_the_filter(clip: Path) -> None:
+    got = luma(clip, PostFilter("spp", quality=5, quantizer=9))
+    assert np.array_equal(got, by_command_line(clip, "spp=quality=5:qp=9", 9))
+    assert not np.array_equal(got, luma(clip, PostFilter("spp", quality=5)))
+
+
+def test_the_limit_takes_the_first_frames(clip: Path) -> None:
+    assert np.array_equal(luma(clip, PostFilter(), limit=4), luma(clip, PostFilter())[:4])
+
+
+def test_times_are_the_decoded_frames_times(tmp_path: Path) -> None:
+    times = [500, 540, 700, 720, 1100]
+    clip = write_clip(
+        tmp_path / "vfr.mkv", moving_picture(5), times=times, options={"crf": "36", "threads": "1"}
+    )
+    shown = [frame.time for frame in filtered_frames(clip, PostFilter())]
+    assert shown == pytest.approx([time / 1000 for time in times])
+
+
+def test_a_name_that_looks_like_an_option_or_a_protocol(clip: Path, tmp_path: Path) -> None:
+    odd = tmp_path / "-vf odd: name%d.mp4"
+    odd.write_bytes(clip.read_bytes())
+    assert np.array_equal(luma(odd, PostFilter(), 2), luma(clip, PostFilter(), 2))
+
+
+def test_a_filter_that_did_nothing_is_an_error_with_its_cure(tmp_path: Path) -> None:
+    # MJPEG's decoder exports no quantizers: FFmpeg passes every frame through without a word.
+    clip = write_clip(tmp_path / "clip.avi", moving_picture(3), codec="mjpeg", pix_fmt="yuvj420p")
+    with pytest.raises(MissingPartError, match=r"left every frame of .*clip\.avi.*--spp-qp"):
+        list(filtered_frames(clip, PostFilter()))
+    assert not np.array_equal(luma(clip, PostFilter(quantizer=9)), luma_of_file(clip))
+
+
+def test_no_ffmpeg_with_the_filter_names_the_cure(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ffmpeg_module, "_candidates", lambda: [])
+    with pytest.raises(MissingPartError, match="pip install -U imageio-ffmpeg") as error:
+        list(filtered_frames(clip, PostFilter()))
+    assert error.value.exit_code == 3
+
+
+def fake_ffmpeg(folder: Path, filters: str) -> Path:
+    path = folder / "ffmpeg"
+    path.write_text(f"#!/bin/sh\ncase \"$*\" in *-filters*) printf '{filters}';; esac\n")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return path
+
+
+def test_the_ffmpeg_on_path_is_passed_over_if_it_lacks_the_filter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = fake_ffmpeg(tmp_path, " T. scale  V->V  Scale\\n")
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert find_ffmpeg("scale").path == str(fake)
+    assert find_ffmpeg("spp").path != str(fake)
+    with pytest.raises(MissingPartError, match=rf"{fake} has no filter nosuch"):
+        find_ffmpeg("nosuch")
+    # It lists scale, but could not export quantizers.
+    assert find_ffmpeg("scale", quantizers=True).path != str(fake)
+
+
+def test_an_ffmpeg_that_fails_or_crashes_is_reported(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(CarfixError, match=r"missing\.mp4"):
+        list(filtered_frames(tmp_path / "missing.mp4", PostFilter()))
+    crashing = tmp_path / "ffmpeg"
+    crashing.write_text("#!/bin/sh\nkill -SEGV $$\n")
+    crashing.chmod(0o755)
+    found = find_ffmpeg("spp")
+    broken = type(found)(path=str(crashing), version="", filters=found.filters, exports_quantizers=True)
+    monkeypatch.setattr(PostFilter, "find", lambda self: broken)
+    with pytest.raises(CarfixError, match=r"crashed \(signal 11\)"):
+        list(filtered_frames(clip, PostFilter()))
+
+
+@pytest.mark.parametrize(("quality", "quantizer"), [(7, None), (-1, None), (None, 0), (None, 64)])
+def test_settings_out_of_range_are_usage_errors(quality: int | None, quantizer: int | None) -> None:
+    with pytest.raises(UsageError, match="spp takes a"):
+        PostFilter("spp", quality=quality, quantizer=quantizer)
+
+
+@pytest.mark.parametrize("best", [1, 5, 24])
+@pytest.mark.parametrize("start", [1, 4, 24])
+def test_climbing_finds_the_top_of_the_hill(best: int, start: int) -> None:
+    score: dict[int, float] = {}
+    while (quantizer := climb(score, start)) is not None:
+        assert quantizer not in score
+        score[quantizer] = -abs(QUANTIZER_GRID.index(quantizer) - QUANTIZER_GRID.index(best))
+    assert max(score, key=lambda quantizer: score[quantizer]) == best
