@@ -54,7 +54,7 @@ def restore_video(
     segment_seconds: float = DEFAULT_SEGMENT_SECONDS,
     resume: bool = True,
     progress: ProgressCallback | None = None,
-    warn: Callable[[str], None] | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> Report:
     """Restore the video of `source` into `output` and keep everything else of the file.
 
@@ -63,8 +63,9 @@ def restore_video(
     how the restored video is encoded; `audio_codec` is `copy`, `none` or an encoder's name; `format` names the
     container where the output's name does not. `start`, `duration` and `end` are seconds from the input's
     beginning. Work is kept in a folder beside the output, segment by segment of about `segment_seconds`, and an
-    interrupted job goes on from there unless `resume` is False. `progress` and `warn` are told what happens as
-    it happens, from any thread; the warnings are in the report too.
+    interrupted job goes on from there unless `resume` is False. `progress` is told
+    how far it is, from any thread; `say` gets a line about the engine and one for everything that was mended or
+    could not be kept, which the report lists too.
 
     Nothing is ever under the output's name before it is complete and verified. Raises `UsageError` for settings
     that no file could go with, `CarfixError` for everything that is wrong with these files.
@@ -81,7 +82,7 @@ def restore_video(
         segment_seconds=segment_seconds,
         resume=resume,
         progress=progress or (lambda _: None),
-        warn=warn or (lambda _: None),
+        say=say or (lambda _: None),
     )
     return job.run()
 
@@ -125,14 +126,14 @@ class _Job:
     segment_seconds: float
     resume: bool
     progress: ProgressCallback
-    warn: Callable[[str], None]
+    say: Callable[[str], None]
 
     def run(self) -> Report:
         began = time.monotonic()
         format = self._check_settings()
         info, encoding, plan, timeline = self._examine(format)
         segments = _plan_segments(info, timeline, plan, self.segment_seconds)
-        warnings = _Warnings(self.warn)
+        warnings = _Warnings(self.say)
         warnings.add(*encoding.warnings, *plan.streams.warnings, *_timeline_warnings(timeline))
         with open_state(self.output) as state:
             why = state.load(self._fingerprint(info, encoding, timeline, segments), resume=self.resume)
@@ -230,6 +231,7 @@ class _Job:
         if not missing:
             return total, ""
         with self.choice.open() as engine:
+            self.say(f"model {engine.model.description.name}: {engine.description}")
             for neighbours in _runs(missing):
                 pipeline = Pipeline(
                     info=info,

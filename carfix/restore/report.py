@@ -28,3 +28,12 @@ class Report:
     engine: str  # its description; empty if nothing was left to compute
     warnings: tuple[str, ...]  # what was mended or could not be kept, a line each
     damaged: bool  # the input was damaged or cut short: the output holds what could be decoded
+
+    def summary(self) -> str:
+        """One line for people."""
+        computed = self.frames - self.resumed
+        notes = [f"{computed / self.seconds:.1f} fps"] if computed and self.seconds else []
+        notes += [f"{self.repeated} repeated"] if self.repeated else []
+        notes += [f"{self.resumed} from an earlier run"] if self.resumed else []
+        what = f" ({', '.join(notes)})" if notes else ""
+        return f"{self.output}: {self.frames} frames in {self.seconds:.1f} s{what}"

@@ -1,0 +1,266 @@
+"""`carfix restore`: compressed video in, restored video out, everything else kept."""
+
+import re
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, NoReturn
+
+import typer
+
+VIDEO, AUDIO, RANGE, MODEL, WORK = "Video", "Other streams and container", "Range", "Model", "Work"
+
+EXAMPLES = """
+**Examples**
+
+`carfix restore in.mp4 out.mp4` - restore with the default model, x264 at CRF 17, everything else copied
+
+`carfix restore -y in.mp4 -c:v libx265 -crf 20 -preset slow out.mkv` - the options that FFmpeg users know
+
+`carfix restore camera.ts out.mkv -ss 10:00 -t 90` - a minute and a half from the tenth minute on
+
+`carfix restore in.avi out.mp4 -c:a aac` - encode the sound too, where the container cannot hold it
+"""
+
+#: FFmpeg's time syntax: [[HH:]MM:]SS[.m], or a number with a unit.
+_CLOCK = re.compile(r"(?:(?:(\d+):)?(\d{1,2}):)?(\d+(?:\.\d*)?)")
+_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    app.command("restore", epilog=EXAMPLES)(restore)
+
+
+def restore(
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="IN OUT", help="The input video, then the output file.")
+    ],
+    codec: Annotated[
+        str, typer.Option("-c:v", "--video-codec", help="Video encoder.", rich_help_panel=VIDEO)
+    ] = "libx264",
+    crf: Annotated[
+        float | None,
+        typer.Option(
+            "-crf",
+            "--crf",
+            help="Constant quality; 17 unless another rate control is asked for.",
+            rich_help_panel=VIDEO,
+        ),
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option("-preset", "--preset", help="The encoder's preset.", rich_help_panel=VIDEO),
+    ] = None,
+    tune: Annotated[
+        str | None, typer.Option("-tune", "--tune", help="The encoder's tuning.", rich_help_panel=VIDEO)
+    ] = None,
+    bitrate: Annotated[
+        str | None,
+        typer.Option("-b:v", "--video-bitrate", help="Average bit rate, e.g. 2M.", rich_help_panel=VIDEO),
+    ] = None,
+    maxrate: Annotated[
+        str | None,
+        typer.Option(
+            "-maxrate", "--maxrate", help="Largest bit rate; needs -bufsize.", rich_help_panel=VIDEO
+        ),
+    ] = None,
+    bufsize: Annotated[
+        str | None,
+        typer.Option("-bufsize", "--bufsize", help="Size of the rate buffer.", rich_help_panel=VIDEO),
+    ] = None,
+    gop: Annotated[
+        int | None,
+        typer.Option("-g", "--gop", min=0, help="Frames between keyframes, at most.", rich_help_panel=VIDEO),
+    ] = None,
+    pix_fmt: Annotated[
+        str | None,
+        typer.Option(
+            "-pix_fmt", "--pix-fmt", help="Pixel format; the input's if not given.", rich_help_panel=VIDEO
+        ),
+    ] = None,
+    encoder_option: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-x",
+            "--encoder-option",
+            metavar="KEY=VALUE",
+            help="Any other option of the encoder; may be repeated.",
+            rich_help_panel=VIDEO,
+        ),
+    ] = None,
+    audio: Annotated[
+        str,
+        typer.Option(
+            "-c:a", "--audio-codec", help="copy, none, or an encoder such as aac.", rich_help_panel=AUDIO
+        ),
+    ] = "copy",
+    format: Annotated[
+        str | None,
+        typer.Option(
+            "-f", "--format", help="Container, where the output's name does not say.", rich_help_panel=AUDIO
+        ),
+    ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option("-ss", "--start", metavar="TIME", help="Begin here.", rich_help_panel=RANGE),
+    ] = None,
+    duration: Annotated[
+        str | None,
+        typer.Option("-t", "--duration", metavar="TIME", help="Take so much.", rich_help_panel=RANGE),
+    ] = None,
+    end: Annotated[
+        str | None, typer.Option("-to", "--end", metavar="TIME", help="End here.", rich_help_panel=RANGE)
+    ] = None,
+    model: Annotated[
+        str,
+        typer.Option(
+            "-m",
+            "--model",
+            help="Name of installed weights (see carfix models), a file, or auto: the full network on a GPU, "
+            "the fast one on a CPU.",
+            rich_help_panel=MODEL,
+        ),
+    ] = "auto",
+    device: Annotated[
+        str, typer.Option("--device", help="auto, cpu, cuda[:N] or mps.", rich_help_panel=MODEL)
+    ] = "auto",
+    precision: Annotated[
+        str, typer.Option("--precision", help="auto, fp32, bf16 or fp16.", rich_help_panel=MODEL)
+    ] = "auto",
+    tile: Annotated[
+        int | None,
+        typer.Option(
+            "--tile", help="Side of the windows that the network sees, in pixels.", rich_help_panel=MODEL
+        ),
+    ] = None,
+    batch: Annotated[
+        int | None, typer.Option("--batch", help="Frames computed at once.", rich_help_panel=MODEL)
+    ] = None,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "-y/-n", "--overwrite/--no-overwrite", help="Replace an output that exists.", rich_help_panel=WORK
+        ),
+    ] = False,
+    segment: Annotated[
+        float,
+        typer.Option(
+            "--segment", metavar="SECONDS", help="How often work is made safe.", rich_help_panel=WORK
+        ),
+    ] = 20.0,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume/--no-resume", help="Go on where a stopped run ended.", rich_help_panel=WORK),
+    ] = True,
+    progress: Annotated[
+        str,
+        typer.Option("--progress", help="auto, rich, plain or none.", rich_help_panel=WORK),
+    ] = "auto",
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Show tracebacks.", rich_help_panel=WORK)
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Show nothing but errors.", rich_help_panel=WORK)
+    ] = False,
+) -> None:
+    """Restore compressed video: decode, remove the artifacts, encode again, and keep everything else of the file.
+
+    Presentation times, sound, subtitles, chapters, attachments, metadata, colour, rotation and bit depth stay as
+    they are. The output appears under its name only when it is complete and verified. A run that was stopped is
+    continued by the same command.
+    """
+    from carfix.cli.app import stderr
+    from carfix.errors import Interrupted, UsageError
+    from carfix.restore.job import restore_video
+    from carfix.restore.progress import MODES, progress_display
+    from carfix.restore.report import Progress
+    from carfix.video.encoder import EncoderSettings
+
+    if len(paths) != 2:
+        raise UsageError("restore takes one input and one output")
+    modes = {name: name for name in MODES}
+    if progress not in modes:
+        raise UsageError(f"--progress is {', '.join(MODES)}, not {progress!r}")
+    encoder = EncoderSettings(
+        codec=codec,
+        crf=crf,
+        preset=preset,
+        bitrate=bitrate,
+        maxrate=maxrate,
+        bufsize=bufsize,
+        gop=gop,
+        tune=tune,
+        pix_fmt=pix_fmt,
+        options=_key_values(encoder_option or []),
+    )
+
+    def say(text: str) -> None:
+        if not quiet:
+            stderr.print(text, markup=False, soft_wrap=True)
+
+    source, output = paths
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        with progress_display("none" if quiet else modes[progress], stderr) as display:
+
+            def show(progress: Progress) -> None:
+                display(source.name, progress)
+
+            report = restore_video(
+                source=source,
+                output=output,
+                model=model,
+                device=device,
+                precision=precision,
+                tile=tile,
+                batch=batch,
+                encoder=encoder,
+                audio_codec=audio,
+                format=format,
+                start=_seconds(start, "-ss"),
+                duration=_seconds(duration, "-t"),
+                end=_seconds(end, "-to"),
+                overwrite=overwrite,
+                segment_seconds=segment,
+                resume=resume,
+                progress=show,
+                say=say,
+            )
+    except KeyboardInterrupt:
+        raise Interrupted("interrupted; the same command goes on after the last finished segment") from None
+    say(report.summary())
+
+
+def _terminate(signum: int, frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _key_values(texts: list[str]) -> Mapping[str, str]:
+    from carfix.errors import UsageError
+
+    values: dict[str, str] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not (key and equals):
+            raise UsageError(f"-x takes KEY=VALUE, not {text!r}")
+        values[key] = value
+    return values
+
+
+def _seconds(text: str | None, option: str) -> float | None:
+    """FFmpeg's time syntax to seconds. Raises `UsageError`."""
+    from carfix.errors import UsageError
+
+    if text is None:
+        return None
+    for unit in sorted(_UNITS, key=len, reverse=True):
+        number = text.removesuffix(unit)
+        if number != text and re.fullmatch(r"\d+(\.\d*)?", number):
+            return float(number) * _UNITS[unit]
+    match = _CLOCK.fullmatch(text)
+    if match is None:
+        raise UsageError(f"{option} takes seconds or [HH:]MM:SS, not {text!r}")
+    hours, minutes, seconds = match.groups()
+    return int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(seconds)

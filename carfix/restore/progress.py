@@ -1,0 +1,128 @@
+"""Progress for people: a bar with fps and ETA on a terminal, a plain line every few seconds elsewhere."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from typing import Literal
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, ProgressColumn, Task, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
+from rich.text import Text
+
+from carfix.restore.report import Progress
+
+Mode = Literal["auto", "rich", "plain", "none"]
+MODES: tuple[Mode, ...] = ("auto", "rich", "plain", "none")
+
+#: Seconds between lines where there is no terminal: logs of work that runs for days stay readable.
+PLAIN_INTERVAL = 10.0
+
+
+@contextlib.contextmanager
+def progress_display(mode: Mode, console: Console) -> Iterator[Callable[[str, Progress], None]]:
+    """Yields a function that takes a file's name and its progress, from any thread, and shows it on `console`."""
+    if mode == "none":
+        yield lambda name, progress: None
+    elif mode == "rich" or (mode == "auto" and console.is_terminal):
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            _Text(lambda task: f"{task.completed:.0f}/{task.total or 0:.0f}"),
+            _Text(lambda task: _fps(task.fields["pace"])),
+            _Text(lambda task: _eta(task.fields["pace"])),
+            TimeElapsedColumn(),
+        )
+        with Bar(*columns, console=console, transient=True) as bar:
+            yield _Bars(bar).update
+    else:
+        yield _Lines(console).update
+
+
+class _Pace:
+    """Frames a second since this run began: what an earlier run left finished does not count."""
+
+    def __init__(self) -> None:
+        self.progress: Progress | None = None
+        self._began = time.monotonic()
+        self._from = 0
+
+    def update(self, progress: Progress) -> None:
+        if self.progress is None or self.progress.phase != progress.phase:
+            self._began = time.monotonic()
+            self._from = progress.done
+        self.progress = progress
+
+    @property
+    def fps(self) -> float | None:
+        elapsed = time.monotonic() - self._began
+        done = 0 if self.progress is None else self.progress.done - self._from
+        return done / elapsed if done > 0 and elapsed > 0 else None
+
+    @property
+    def remaining(self) -> float | None:
+        """Seconds; None as long as nothing is known."""
+        if self.progress is None or self.fps is None:
+            return None
+        return max(0, self.progress.total - self.progress.done) / self.fps
+
+
+class _Text(ProgressColumn):
+    def __init__(self, text: Callable[[Task], str]) -> None:
+        super().__init__()
+        self._text = text
+
+    def render(self, task: Task) -> Text:
+        return Text(self._text(task))
+
+
+class _Bars:
+    def __init__(self, bar: Bar) -> None:
+        self._bar = bar
+        self._paces: dict[str, _Pace] = {}
+        self._tasks: dict[str, int] = {}
+
+    def update(self, name: str, progress: Progress) -> None:
+        if name not in self._tasks:
+            self._paces[name] = _Pace()
+            self._tasks[name] = self._bar.add_task("", total=None, pace=self._paces[name])
+        self._paces[name].update(progress)
+        self._bar.update(
+            self._tasks[name],  # type: ignore[arg-type]
+            description=f"{escape(name)} {progress.phase}",
+            completed=progress.done,
+            total=progress.total,
+            visible=progress.done < progress.total,
+        )
+
+
+class _Lines:
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._paces: dict[str, _Pace] = {}
+        self._last = time.monotonic()
+
+    def update(self, name: str, progress: Progress) -> None:
+        pace = self._paces.setdefault(name, _Pace())
+        pace.update(progress)
+        now = time.monotonic()
+        if now - self._last < PLAIN_INTERVAL:
+            return
+        self._last = now
+        parts = [f"{name}: {progress.phase} {progress.done}/{progress.total} frames"]
+        parts += [text for text in (_fps(pace), _eta(pace)) if text]
+        self._console.print(", ".join(parts), markup=False, soft_wrap=True)
+
+
+def _fps(pace: _Pace) -> str:
+    return "" if pace.fps is None else f"{pace.fps:.2f} fps" if pace.fps < 10 else f"{pace.fps:.0f} fps"
+
+
+def _eta(pace: _Pace) -> str:
+    seconds = pace.remaining
+    if seconds is None:
+        return ""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d} left"
