@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from carfix.errors import CarfixError
@@ -88,7 +88,8 @@ def save_checkpoint(path: Path, net: RestorationNet, description: Description) -
     )
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        save_file(tensors, temporary, metadata={METADATA_KEY: text})
+        # Not `save_file`: it makes files that only their owner can read.
+        temporary.write_bytes(save(tensors, metadata={METADATA_KEY: text}))
         temporary.replace(path)
     except OSError as error:
         raise CheckpointError(f"cannot write {path}: {error.strerror or error}") from error

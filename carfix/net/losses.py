@@ -18,8 +18,9 @@ ALPHA = 0.79
 #: Distance between black and white in the range that training uses, [-1, 1].
 DATA_RANGE = 2.0
 
-#: Added to a patch's MSE before the logarithm: a tenth of a code squared. A perfect patch must not rule the mean.
-LOG_FLOOR = (0.1 * DATA_RANGE / 255) ** 2
+#: Added to a patch's MSE before the logarithm: half a code squared. Flat patches, good to a fraction of a code
+#: already, would else pull harder than all others.
+LOG_FLOOR = (0.5 * DATA_RANGE / 255) ** 2
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 

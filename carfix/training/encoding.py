@@ -158,6 +158,7 @@ def encode(
     try:
         with av.open(path, "w", format="mp4") as container:
             stream = container.add_stream(encoding.codec, rate=fps, options=encoding.options(scale))
+            assert isinstance(stream, VideoStream)
             stream.width, stream.height, stream.pix_fmt = width, height, pixel_format
             # One thread: the same bytes on every machine, and datasets are built by several processes anyway.
             stream.codec_context.thread_count = 1

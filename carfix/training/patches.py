@@ -59,7 +59,7 @@ def load_pairs(
         )
     pairs: list[FramePairs] = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for pair in pool.map(lambda job: _load_pair(dataset, *job, frames), jobs):
+        for pair in pool.map(lambda job: _load_pair(dataset, job[0], job[1], frames), jobs):
             pairs.append(pair)
             progress(len(pairs), len(jobs), pair.clip)
     return pairs

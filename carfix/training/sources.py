@@ -55,7 +55,7 @@ def luma_plane(frame: VideoFrame) -> Luma:
     ):
         frame = frame.reformat(format="yuv420p")
     plane = frame.planes[0]
-    rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
+    rows = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
     return np.ascontiguousarray(rows[:, : plane.width])
 
 
@@ -119,7 +119,8 @@ def read_photo(path: Path) -> Luma:
         raise CarfixError(f"{path} cannot be decoded: {error}") from error
     # BT.601 luma in the limited range that cameras write.
     luma = 16 + (219 / 255) * (rgb @ np.array([0.299, 0.587, 0.114], np.float32))
-    return np.clip(np.rint(luma), 0, 255).astype(np.uint8)
+    codes: Luma = np.clip(np.rint(luma), 0, 255).astype(np.uint8)
+    return codes
 
 
 def animate(photo: Luma, *, size: Size | None, frames: int, seed: str) -> Luma:

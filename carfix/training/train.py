@@ -138,7 +138,7 @@ def train(
             )
         net.load_state_dict(warm.net.state_dict())
         total_steps = warm.description.steps
-    net = net.to(place, memory_format=torch.channels_last)
+    net = net.to(place).to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stubs lack it
     ema = copy.deepcopy(net).requires_grad_(False).eval()
     optimizer = torch.optim.Adam(net.parameters(), lr=settings.lr, betas=BETAS)
     _make_folder(run)
@@ -196,7 +196,7 @@ def train(
                 gains = validation.measure(ema, place, autocast)
                 mean = float(torch.stack(losses).mean())
                 log.write(state.step, time.monotonic() - started, rate, mean, gains)
-                text = f"loss {mean:.4f}, gain {gains.psnr:+.3f} dB, SSIM {gains.ssim:+.4f}, worst {gains.worst:+.3f} dB"
+                text = f"loss {mean:.4f}, gain {gains.psnr:+.3f} dB (worst {gains.worst:+.3f}), SSIM {gains.ssim:+.4f}"
                 keeper.offer(gains)
             losses.clear()
         if rank == 0:

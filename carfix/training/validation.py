@@ -8,9 +8,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from carfix.errors import CarfixError
 from carfix.net.arch import RestorationNet
 from carfix.net.ssim import mse, psnr_from_mse, ssim
 from carfix.training.patches import FramePairs, to_codes, to_unit
+
+#: Frames that the decoder gave better than this (dB) are left out: black and repeated frames have nothing to gain,
+#: and tens of decibels to lose that nobody can see.
+CLEAN_PSNR = 50.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,8 +43,11 @@ class ValidationSet:
         ordered = sorted(pairs, key=lambda pair: (pair.variant, pair.clip))
         if len(ordered) > limit:
             ordered = [ordered[round(index)] for index in np.linspace(0, len(ordered) - 1, limit)]
-        # Every variant gives one frame before any gives a second; frames differ from pair to pair.
-        self._frames = [self._frame(pair, index) for index, pair in enumerate(ordered)]
+        # One frame a pair; which one differs from pair to pair, so that all places of a GOP are seen.
+        frames = [self._frame(pair, index) for index, pair in enumerate(ordered)]
+        self._frames = [frame for frame in frames if frame.psnr < CLEAN_PSNR]
+        if not self._frames:
+            raise CarfixError("no validation frame is compressed enough to measure a gain on")
 
     @staticmethod
     def _frame(pair: FramePairs, index: int) -> _Frame:

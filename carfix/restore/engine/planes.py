@@ -1,0 +1,106 @@
+"""Between luma codes and the networks' range, and the tiling of whole planes: what all engines share."""
+
+import abc
+
+import numpy as np
+from numpy.typing import NDArray
+
+from carfix.errors import CarfixError, UsageError
+from carfix.net.arch import margin
+from carfix.net.checkpoint import Model
+from carfix.restore.engine import Planes
+from carfix.restore.windows import Window, smallest_tile, windows
+
+Floats = NDArray[np.float32]
+
+
+class OutOfMemory(Exception):
+    """The device could not hold a window; nothing of the batch was kept."""
+
+
+class WindowedEngine(abc.ABC):
+    """An engine that runs equally sized windows; subclasses say how one batch of them is computed."""
+
+    description: str
+    batch: int
+
+    def __init__(self, model: Model, *, tile: int, batch: int) -> None:
+        self.model = model
+        self.batch = batch
+        self._cell = model.net.config.scale
+        self._margin = margin(model.net.config)
+        least = smallest_tile(self._margin, self._cell)
+        if tile < least:
+            raise UsageError(f"--tile {tile} is too small for {model.description.name}: at least {least}")
+        self._tile = tile
+
+    @property
+    def tile(self) -> int:
+        """Side of a window in pixels, at most; shrinks when memory runs out."""
+        return self._tile
+
+    @abc.abstractmethod
+    def run(self, codes: Planes, found: list[Window], bit_depth: int) -> Planes:
+        """Restore codes `[N, H, W]`, H and W multiples of the cell, window by window.
+
+        Raises `OutOfMemory` if a window did not fit; `codes` are then as they were.
+        """
+
+    def restore(self, planes: Planes, bit_depth: int) -> Planes:
+        """See `Engine.restore`."""
+        _, height, width = planes.shape
+        padded = _padded(planes, self._cell)
+        while True:
+            found = windows(
+                padded.shape[1], padded.shape[2], self._tile, margin=self._margin, cell=self._cell
+            )
+            try:
+                restored = self.run(padded, found, bit_depth)
+                break
+            except OutOfMemory as error:
+                self._shrink(padded.shape[1:], error)
+        return restored[:, :height, :width]
+
+    def _shrink(self, size: tuple[int, ...], error: OutOfMemory) -> None:
+        # Half of what was really used: a tile larger than the frame has shrunk nothing yet.
+        halved = min(self._tile, max(size)) // 2
+        least = smallest_tile(self._margin, self._cell)
+        if self._tile == least:
+            raise CarfixError(
+                f"out of memory even with the smallest window of {least} pixels; free some memory or use --device cpu"
+            ) from error
+        self._tile = max(halved, least)
+
+    def close(self) -> None:  # noqa: B027 - most engines hold nothing that Python does not free
+        """See `Engine.close`."""
+
+
+def _padded(planes: Planes, cell: int) -> Planes:
+    """The frame's last row and column repeated up to whole cells."""
+    bottom, right = -planes.shape[1] % cell, -planes.shape[2] % cell
+    if not bottom and not right:
+        return planes
+    padded: Planes = np.pad(planes, ((0, 0), (0, bottom), (0, right)), mode="edge")  # type: ignore[assignment] # numpy's stubs lose the type
+    return padded
+
+
+def to_unit(codes: Planes, bit_depth: int) -> Floats:
+    """Codes to [-1, 1]."""
+    unit = codes.astype(np.float32)
+    unit *= 2.0 / peak(bit_depth)
+    unit -= 1.0
+    return unit
+
+
+def to_codes(unit: Floats, bit_depth: int) -> Planes:
+    """[-1, 1] to codes, rounded; overwrites `unit`."""
+    unit += 1.0
+    unit *= peak(bit_depth) / 2.0
+    np.rint(unit, out=unit)
+    np.clip(unit, 0, peak(bit_depth), out=unit)
+    return unit.astype(np.uint8) if bit_depth == 8 else unit.astype(np.uint16)
+
+
+def peak(bit_depth: int) -> int:
+    """The largest code of `bit_depth` bits."""
+    return (1 << bit_depth) - 1

@@ -1,0 +1,72 @@
+"""Which engine runs a model on a device, and why."""
+
+import importlib.util
+
+import torch
+
+from carfix.errors import MissingPartError, UsageError
+from carfix.net.checkpoint import Model
+from carfix.restore.engine import Engine
+from carfix.restore.engine.torch_engine import DTYPES, TorchEngine
+
+PRECISIONS = ("auto", *DTYPES)
+
+
+def accelerator_available() -> bool:
+    """Whether `--device auto` finds a GPU."""
+    return torch.cuda.is_available() or torch.backends.mps.is_available()
+
+
+def select_engine(
+    model: Model,
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    tile: int | None = None,
+    batch: int | None = None,
+) -> Engine:
+    """See `carfix.restore.engine.open_engine`."""
+    if precision not in PRECISIONS:
+        raise UsageError(f"--precision is one of {', '.join(PRECISIONS)}, not {precision!r}")
+    for option, value in (("--tile", tile), ("--batch", batch)):
+        if value is not None and value < 1:
+            raise UsageError(f"{option} must be positive, not {value}")
+    place = _place(device)
+    if place.type != "cpu":
+        chosen = "fp16" if precision == "auto" else precision
+        return TorchEngine(model, device=place, precision=chosen, tile=tile, batch=batch)
+    if precision == "fp16":
+        raise UsageError("--precision fp16 needs a GPU; use fp32, or bf16 on a CPU with AMX")
+    if precision == "auto" and torch.cpu._is_amx_tile_supported():
+        precision = "bf16"
+    if precision == "bf16":
+        return TorchEngine(model, device=place, precision=precision, tile=tile, batch=batch)
+    if importlib.util.find_spec("ncnn") is not None:
+        from carfix.restore.engine.ncnn_engine import NcnnEngine
+
+        return NcnnEngine(model, tile=tile, batch=batch)
+    return TorchEngine(model, device=place, precision="fp32", tile=tile, batch=batch)
+
+
+def _place(device: str) -> torch.device:
+    if device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        place = torch.device(device)
+    except RuntimeError:
+        raise UsageError(f"--device is auto, cpu, cuda, cuda:N or mps, not {device!r}") from None
+    if place.type not in ("cpu", "cuda", "mps"):
+        raise UsageError(f"--device is auto, cpu, cuda, cuda:N or mps, not {device!r}")
+    if place.type == "cuda" and not torch.cuda.is_available():
+        raise MissingPartError(
+            "no CUDA device can be used here; install a CUDA build of torch and NVIDIA's driver, or use --device cpu"
+        )
+    if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
+        raise MissingPartError(
+            f"there is no {device}; this machine has {torch.cuda.device_count()} CUDA devices"
+        )
+    if place.type == "mps" and not torch.backends.mps.is_available():
+        raise MissingPartError("Apple's MPS cannot be used here; use --device cpu")
+    return place

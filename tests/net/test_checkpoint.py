@@ -1,0 +1,109 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from carfix.net.arch import CarCnnConfig, Config, FastConfig, build, convolution_layers
+from carfix.net.checkpoint import (
+    CheckpointError,
+    Description,
+    load_checkpoint,
+    read_description,
+    save_checkpoint,
+)
+
+
+def written(path: Path, config: Config | None = None) -> tuple[torch.nn.Module, Description]:
+    net = build(config or FastConfig(features=8, blocks=1)).eval()
+    with torch.no_grad():
+        convolution_layers(net)[-1].weight.normal_(0, 0.1)
+    description = Description(
+        name="probe", config=net.config, loss="mse", steps=7, training_data="two clips",
+        gains={"psnr": 0.25}, licence="Apache-2.0",
+    )  # fmt: skip
+    return net, save_checkpoint(path, net, description)
+
+
+@pytest.mark.parametrize(
+    "config", [FastConfig(features=8, blocks=1), CarCnnConfig(features=4, blocks=2)], ids=str
+)
+def test_a_saved_network_loads_to_identical_output(tmp_path: Path, config: Config) -> None:
+    net, description = written(tmp_path / "probe.safetensors", config)
+    model = load_checkpoint(tmp_path / "probe.safetensors")
+    x = torch.rand(2, 1, 32, 32) * 2 - 1
+    assert torch.equal(model.net(x), net(x))
+    assert model.description == description
+    assert model.description.config == config
+    assert [path.name for path in tmp_path.iterdir()] == ["probe.safetensors"]
+
+
+def test_others_may_read_the_file(tmp_path: Path) -> None:
+    written(tmp_path / "probe.safetensors")
+    other = tmp_path / "other"
+    other.touch()
+    assert (tmp_path / "probe.safetensors").stat().st_mode == other.stat().st_mode
+
+
+def test_every_truncation_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "probe.safetensors"
+    written(path)
+    whole = path.read_bytes()
+    for length in [0, 1, 7, 8, 100, len(whole) // 2, len(whole) - 1]:
+        path.write_bytes(whole[:length])
+        with pytest.raises(CheckpointError, match=r"probe\.safetensors"):
+            load_checkpoint(path)
+
+
+def test_every_flipped_weight_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "probe.safetensors"
+    written(path)
+    whole = bytearray(path.read_bytes())
+    for position in range(len(whole) - 4000, len(whole), 371):
+        whole[position] ^= 1
+        path.write_bytes(whole)
+        with pytest.raises(CheckpointError, match="altered"):
+            load_checkpoint(path)
+        whole[position] ^= 1
+
+
+def altered(path: Path, **changes: object) -> None:
+    with safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        fields = json.loads(file.metadata()["carfix"])
+    save_file(tensors, path, metadata={"carfix": json.dumps({**fields, **changes})})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format": 99}, "update carfix"),
+        ({"architecture": "transformer"}, "unknown architecture"),
+        ({"config": {"features": 16}}, "do not fit"),
+        ({"config": None}, "damaged"),
+        ({"gains": [1]}, "damaged"),
+    ],
+)
+def test_a_foreign_description_is_refused(tmp_path: Path, changes: dict[str, object], message: str) -> None:
+    path = tmp_path / "probe.safetensors"
+    written(path)
+    altered(path, **changes)
+    with pytest.raises(CheckpointError, match=message):
+        load_checkpoint(path)
+
+
+def test_files_of_others_are_refused(tmp_path: Path) -> None:
+    foreign = tmp_path / "foreign.safetensors"
+    save_file({"weight": torch.zeros(3)}, foreign)
+    with pytest.raises(CheckpointError, match="not one that carfix wrote"):
+        read_description(foreign)
+    pickled = tmp_path / "pickled.safetensors"
+    torch.save({"weight": torch.zeros(3)}, pickled)
+    with pytest.raises(CheckpointError, match="not a readable weights file"):
+        read_description(pickled)
+    with pytest.raises(CheckpointError, match="no such weights file"):
+        read_description(tmp_path / "missing.safetensors")
+    with pytest.raises(CheckpointError):
+        read_description(tmp_path)
