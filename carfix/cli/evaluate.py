@@ -37,9 +37,13 @@ def evaluate(
     ] = None,
     spp: Annotated[bool, typer.Option("--spp/--no-spp", help="Measure FFmpeg's spp.")] = True,
     spp_best: Annotated[
-        bool,
-        typer.Option("--spp-best/--no-spp-best", help="Search spp's best constant quantizer a variant."),
-    ] = True,
+        bool | None,
+        typer.Option(
+            "--spp-best/--no-spp-best",
+            help="Search spp's best constant quantizer a variant; default: as --spp.",
+            show_default=False,
+        ),
+    ] = None,
     spp_quality: Annotated[int, typer.Option(help="spp's quality, 0 to 6.")] = 3,
     frames: Annotated[
         int | None, typer.Option(min=1, help="Measure this many frames of each clip, at most.")
@@ -79,13 +83,14 @@ def evaluate(
         raise UsageError(f"--split is train, val, test or all, not {split!r}")
     names = list(installed()) if model is None else [name for name in model if name != "none"]
     models = [Restored(load_model(name), device=device, precision=precision) for name in names]
+    post_filter = PostFilter("spp", quality=spp_quality)
     with counted(stderr) as stage:
         evaluation = evaluate_dataset(
             dataset=dataset,
             models=models,
             split=split,
-            spp=PostFilter("spp", quality=spp_quality) if spp else None,
-            spp_best=spp_best,
+            spp=post_filter if spp else None,
+            spp_best=post_filter if (spp if spp_best is None else spp_best) else None,
             frames=frames,
             variants=variant or (),
             device=metrics_device(device),

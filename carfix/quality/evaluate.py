@@ -14,7 +14,7 @@ from carfix.quality.cache import FILE_NAME, Cache, file_identity, key
 from carfix.quality.flicker import Flicker
 from carfix.quality.methods import Decoded, Filtered, Method, released
 from carfix.quality.metrics import METRICS_VERSION, FrameQuality, measure
-from carfix.quality.reader import LumaFrame, in_batches, read_frames
+from carfix.quality.reader import LumaFrame, in_batches, read_frames, select, wanted_range
 from carfix.quality.spp import PostFilter, climb
 from carfix.video.manifest import Clip, Variant, read_manifest
 
@@ -127,7 +127,7 @@ def evaluate_dataset(
     models: Sequence[Method] = (),
     split: str = "val",
     spp: PostFilter | None = None,
-    spp_best: bool = False,
+    spp_best: PostFilter | None = None,
     frames: int | None = None,
     variants: Sequence[str] = (),
     device: str = "cpu",
@@ -136,7 +136,7 @@ def evaluate_dataset(
 ) -> Evaluation:
     """Measure `decoded`, `spp`, `spp-best` and `models` on the variants of a dataset's clips.
 
-    `spp` None leaves the filter out; `spp_best` searches its best constant quantizer for each variant.
+    `spp` None leaves the filter out; of `spp_best` the best constant quantizer for each variant is searched.
     `frames` limits each clip; `variants` names those to take (default all). PSNR and SSIM are computed on
     `device`.
     `progress` is told the frames done, the frames in all and what is worked on. Raises `CarfixError` for a
@@ -167,12 +167,12 @@ def evaluate_dataset(
     )
     run = _Run(Cache(dataset / FILE_NAME if cache else None), device, frames, progress)
     rivals: list[Method] = [Decoded(), *([Filtered(spp)] if spp else [])]
-    rounds = len(rivals) + len(models) + (EXPECTED_TRIALS if spp and spp_best else 0)
+    rounds = len(rivals) + len(models) + (EXPECTED_TRIALS if spp_best else 0)
     run.total = rounds * sum(unit.frames for unit in units)
     for method in rivals:
         evaluation.cells[method.name] = run.method(method, units)
-    if spp and spp_best:
-        _search(run, evaluation, units, spp)
+    if spp_best:
+        _search(run, evaluation, units, spp_best)
     for method in models:
         evaluation.cells[method.name] = run.method(method, units)
     return evaluation
@@ -278,8 +278,9 @@ def _measure(
 
 def _pairs(method: Method, unit: _Unit, limit: int | None) -> Iterator[tuple[LumaFrame, LumaFrame]]:
     """Pristine and shown frames of the same index: a dataset's variants keep every frame."""
-    pristine = itertools.islice(read_frames(unit.pristine), limit)
-    for reference, frame in itertools.zip_longest(pristine, method.frames(unit.compressed, limit)):
+    wanted = wanted_range(0, limit)
+    pristine = select(read_frames(unit.pristine), wanted)
+    for reference, frame in itertools.zip_longest(pristine, method.frames(unit.compressed, wanted)):
         if reference is None or frame is None:
             raise CarfixError(
                 f"{unit.compressed} by {method.name} and {unit.pristine} differ in their number of frames; "

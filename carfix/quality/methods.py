@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
@@ -12,7 +11,7 @@ import numpy as np
 from carfix.errors import CarfixError
 from carfix.net.checkpoint import Model
 from carfix.quality.metrics import Planes
-from carfix.quality.reader import LumaFrame, in_batches, read_frames
+from carfix.quality.reader import END, LumaFrame, Wanted, in_batches, read_frames, select
 from carfix.quality.spp import PostFilter, filtered_frames
 from carfix.restore.engine import Engine, open_engine
 
@@ -30,8 +29,8 @@ class Method(Protocol):
         """Changes whenever the method's pictures may change."""
         ...
 
-    def frames(self, path: Path, limit: int | None = None) -> Iterator[LumaFrame]:
-        """Every frame of `path`, or the first `limit`, in presentation order."""
+    def frames(self, path: Path, wanted: Wanted = None) -> Iterator[LumaFrame]:
+        """The frames of `path` whose numbers are in `wanted`, in presentation order."""
         ...
 
 
@@ -42,9 +41,11 @@ class Decoded:
     name: str = "decoded"
     identity: str = "decoded"
 
-    def frames(self, path: Path, limit: int | None = None) -> Iterator[LumaFrame]:
+    quantizers: bool = False  # whether the frames carry the decoder's quantizers
+
+    def frames(self, path: Path, wanted: Wanted = None) -> Iterator[LumaFrame]:
         """See `Method`."""
-        return itertools.islice(read_frames(path), limit)
+        return select(read_frames(path, quantizers=self.quantizers), wanted)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,9 +64,10 @@ class Filtered:
         """The filter's settings and the version of the ffmpeg that has it."""
         return f"{self.post_filter.graph} of {self.post_filter.find().version}"
 
-    def frames(self, path: Path, limit: int | None = None) -> Iterator[LumaFrame]:
+    def frames(self, path: Path, wanted: Wanted = None) -> Iterator[LumaFrame]:
         """See `Method` and `filtered_frames`."""
-        return filtered_frames(path, self.post_filter, limit=limit)
+        limit = wanted[-1] + 1 if wanted and wanted[-1] < END else None
+        return select(filtered_frames(path, self.post_filter, limit=limit), wanted)
 
 
 class Restored:
@@ -83,11 +85,11 @@ class Restored:
         """The network."""
         return self._model
 
-    def frames(self, path: Path, limit: int | None = None) -> Iterator[LumaFrame]:
-        """See `Method`."""
+    def frames(self, path: Path, wanted: Wanted = None) -> Iterator[LumaFrame]:
+        """See `Method`; only the wanted frames are restored."""
         if self._engine is None:
             self._engine = self._open()
-        for batch in in_batches(itertools.islice(read_frames(path), limit), self._engine.batch):
+        for batch in in_batches(select(read_frames(path), wanted), self._engine.batch):
             depth = batch[0].bit_depth
             shapes = {(frame.luma.shape, frame.bit_depth) for frame in batch}
             if len(shapes) > 1:

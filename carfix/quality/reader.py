@@ -3,21 +3,37 @@
 import contextlib
 import dataclasses
 import itertools
-from collections.abc import Iterable, Iterator
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, TypeVar
 
 import av
 from av.container import InputContainer
-from av.video.frame import VideoFrame
+from av.sidedata.encparams import VideoEncParams
+from av.video.frame import PictureType, VideoFrame
 
 from carfix.errors import CarfixError
+from carfix.quality.ffmpeg import EXPORTED_QUANTIZERS
 from carfix.quality.metrics import Planes
 from carfix.video.faults import MEDIA_ERRORS, reason
 from carfix.video.luma import luma_format, read_luma
 from carfix.video.source import find_video, open_input
 
 T = TypeVar("T")
+
+#: Numbers of the frames that are asked for, ascending; None is all.
+Wanted = Sequence[int] | None
+#: Stands for "to the last frame" in a range of wanted numbers.
+END = sys.maxsize - 1
+
+
+def wanted_range(skip: int = 0, count: int | None = None) -> Wanted:
+    """The `count` frames behind the first `skip`."""
+    return range(skip, END + 1 if count is None else skip + count)
+
+
+_KINDS = {int(PictureType.I): "I", int(PictureType.P): "P", int(PictureType.B): "B"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +43,10 @@ class LumaFrame:
     luma: Planes
     bit_depth: int
     time: float | None
+    index: int = 0  # its number in the file, in presentation order
+    kind: str = ""  # I, P or B, where the decoder says it
+    quantizer: float | None = None  # mean over the frame, where the decoder exports it and it was asked for
+    picture: VideoFrame | None = None  # what the luma was taken from, colour included
 
 
 def luma_of(frame: VideoFrame) -> tuple[Planes, int]:
@@ -40,14 +60,32 @@ def luma_of(frame: VideoFrame) -> tuple[Planes, int]:
     return read_luma(frame, layout), layout.bit_depth
 
 
-def read_frames(source: Path | IO[bytes], *, name: str | None = None) -> Iterator[LumaFrame]:
+def read_frames(
+    source: Path | IO[bytes], *, name: str | None = None, quantizers: bool = False
+) -> Iterator[LumaFrame]:
     """Every frame of the video stream in presentation order; `name` stands for a pipe in messages.
 
     Raises `CarfixError` for a file that is missing, has no video or is broken.
     """
-    for frame in decode(source, name=name):
+    for index, frame in enumerate(decode(source, name=name, quantizers=quantizers)):
         luma, bit_depth = luma_of(frame)
-        yield LumaFrame(luma=luma, bit_depth=bit_depth, time=frame.time)
+        yield LumaFrame(
+            luma=luma,
+            bit_depth=bit_depth,
+            time=frame.time,
+            index=index,
+            kind=_KINDS.get(frame.pict_type, ""),
+            quantizer=mean_quantizer(frame) if quantizers else None,
+            picture=frame,
+        )
+
+
+def mean_quantizer(frame: VideoFrame) -> float | None:
+    """Mean over the macroblocks of the quantizer that the decoder exported; None if it exported none."""
+    data = frame.side_data.get("VIDEO_ENC_PARAMS")
+    if not isinstance(data, VideoEncParams) or not data.nb_blocks:
+        return None
+    return float(data.qp_map().mean())
 
 
 def decode(
@@ -60,7 +98,7 @@ def decode(
             stream = find_video(container, Path(name))
             stream.thread_type = "AUTO"
             if quantizers:
-                stream.codec_context.options = {"export_side_data": "venc_params"}
+                stream.codec_context.options = {"export_side_data": EXPORTED_QUANTIZERS}
             yield from container.decode(stream)
     except MEDIA_ERRORS as error:
         raise CarfixError(f"{name} cannot be decoded: {reason(error)}") from error
@@ -74,6 +112,18 @@ def _opened(source: Path | IO[bytes]) -> Iterator[InputContainer]:
     else:
         with av.open(source, mode="r", format="nut") as container:
             yield container
+
+
+def select(frames: Iterator[LumaFrame], wanted: Wanted) -> Iterator[LumaFrame]:
+    """The frames whose number is in `wanted`; nothing behind the last of them is decoded."""
+    if wanted is None:
+        yield from frames
+    elif wanted:
+        for frame in frames:
+            if frame.index in wanted:
+                yield frame
+            if frame.index >= wanted[-1]:
+                return
 
 
 def in_batches(items: Iterable[T], size: int) -> Iterator[list[T]]:

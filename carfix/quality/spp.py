@@ -82,7 +82,7 @@ def command(ffmpeg: FFmpeg, path: Path, post_filter: PostFilter, limit: int | No
 
 
 def filtered_frames(path: Path, post_filter: PostFilter, *, limit: int | None = None) -> Iterator[LumaFrame]:
-    """The luma of each frame of `path` behind `post_filter`; the first `limit` frames if given.
+    """Each frame of `path` behind `post_filter`; the first `limit` frames if given.
 
     Raises `MissingPartError` if no ffmpeg has the filter, or if the filter left every frame as it was;
     `CarfixError` if ffmpeg fails.
@@ -123,12 +123,13 @@ def _checked(frames: Iterator[LumaFrame], path: Path, post_filter: PostFilter) -
                 decoded.close()  # type: ignore[attr-defined]  # a generator: its decoder is no longer needed
         yield frame
     if not changed:
-        cure = "a lower quality of the encoding or a larger constant quantizer"
-        if post_filter.quantizer is None:
-            cure = f"a constant quantizer, e.g. --{post_filter.filter}-qp 8"
+        why = (
+            "FFmpeg's decoder exports no quantizers for it; choose a constant one (carfix compare --spp-qp 8)"
+        )
+        if post_filter.quantizer is not None:
+            why = "the constant quantizer is too small; choose a larger one"
         raise MissingPartError(
-            f"{post_filter.graph} left every frame of {path} as it was: FFmpeg's decoder exports no "
-            f"quantizers for it, or they are too small to filter; try {cure}"
+            f"{post_filter.graph} left every frame of {path} as it was: {why} or leave the filter out"
         )
 
 

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from carfix.quality import evaluate, tables
 from carfix.quality.evaluate import Evaluation, Measurement, evaluate_dataset
 from carfix.quality.methods import Restored
 from carfix.quality.metrics import measure
-from carfix.quality.reader import LumaFrame
+from carfix.quality.reader import LumaFrame, Wanted, read_frames, select
 from carfix.quality.spp import PostFilter
 from carfix.video.manifest import read_manifest
 
@@ -24,20 +25,17 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Brighter:
-    """A method that adds `step` codes to the decoded luma, and counts the files it was asked for."""
+    """A method that adds `step` codes to the decoded luma."""
 
     def __init__(self, name: str = "brighter", step: int = 1) -> None:
         self.name = name
         self.identity = f"{name} {step}"
         self.step = step
-        self.asked: list[Path] = []
 
-    def frames(self, path: Path, limit: int | None = None) -> Iterator[LumaFrame]:
-        self.asked.append(path)
-        for luma in luma_of_file(path)[:limit]:
-            yield LumaFrame(
-                luma=np.minimum(luma, 255 - self.step) + np.uint8(self.step), bit_depth=8, time=None
-            )
+    def frames(self, path: Path, wanted: Wanted = None) -> Iterator[LumaFrame]:
+        for frame in select(read_frames(path), wanted):
+            luma = np.minimum(frame.luma, 255 - self.step) + np.uint8(self.step)
+            yield dataclasses.replace(frame, luma=luma)
 
 
 def test_decoded_equals_a_direct_measurement(dataset: Path) -> None:
@@ -64,7 +62,7 @@ def test_decoded_equals_a_direct_measurement(dataset: Path) -> None:
 
 
 def test_spp_best_is_the_best_of_the_quantizers_tried(dataset: Path) -> None:
-    evaluation = evaluate_dataset(dataset=dataset, spp=PostFilter(), spp_best=True, cache=False)
+    evaluation = evaluate_dataset(dataset=dataset, spp=PostFilter(), spp_best=PostFilter(), cache=False)
     assert list(evaluation.cells) == ["decoded", "spp", "spp-best"]
     for variant in evaluation.variants():
         best = evaluation.best_quantizers[variant]
@@ -131,7 +129,7 @@ def test_progress_ends_at_its_total(dataset: Path) -> None:
     evaluate_dataset(
         dataset=dataset,
         spp=PostFilter(),
-        spp_best=True,
+        spp_best=PostFilter(),
         models=[Brighter()],
         cache=False,
         progress=lambda done, total, detail: seen.append((done, total)),
@@ -154,7 +152,9 @@ def test_smallest_gain_names_clip_and_variant() -> None:
 
 
 def test_json_follows_the_documented_schema(dataset: Path) -> None:
-    evaluation = evaluate_dataset(dataset=dataset, models=[Brighter()], spp=PostFilter(), spp_best=True)
+    evaluation = evaluate_dataset(
+        dataset=dataset, models=[Brighter()], spp=PostFilter(), spp_best=PostFilter()
+    )
     document = json.loads(json.dumps(tables.evaluation_json(evaluation)))
     assert set(document) == {"methods", "dataset", "carfix"}
     assert list(document["methods"]) == ["decoded", "spp", "spp-best", "brighter"]
