@@ -98,6 +98,7 @@ def decode(
             stream = find_video(container, Path(name))
             stream.thread_type = "AUTO"
             if quantizers:
+                stream.thread_type = "SLICE"  # with frame threads the export races with the decoding
                 stream.codec_context.options = {"export_side_data": EXPORTED_QUANTIZERS}
             yield from container.decode(stream)
     except MEDIA_ERRORS as error:

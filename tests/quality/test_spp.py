@@ -26,8 +26,20 @@ def luma(path: Path, post_filter: PostFilter, limit: int | None = None) -> np.nd
 def by_command_line(path: Path, graph: str, frames: int) -> np.ndarray:
     """The luma that the command line of the documentation gives."""
     executable = find_ffmpeg("spp").path
-    command = [executable, "-v", "error", "-export_side_data", "+venc_params", "-i", str(path), "-vf", graph]
-    result = subprocess.run([*command, "-f", "rawvideo", "-"], stdout=subprocess.PIPE, check=True)
+    # One thread: with more, FFmpeg's own pictures differ from run to run.
+    command = [
+        executable,
+        "-v",
+        "error",
+        "-threads",
+        "1",
+        "-export_side_data",
+        "+venc_params",
+        "-i",
+        str(path),
+    ]
+    command += ["-vf", graph, "-f", "rawvideo", "-"]
+    result = subprocess.run(command, stdout=subprocess.PIPE, check=True)
     planes = np.frombuffer(result.stdout, np.uint8).reshape(frames, 64 * 3 // 2, 96)
     return planes[:, :64]
 
