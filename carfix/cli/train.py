@@ -68,7 +68,12 @@ def train(
     ] = 0,
     run: Annotated[
         Path | None,
-        typer.Option(help="Folder of checkpoints, log and weights: runs/NAME.", rich_help_panel=RUNNING),
+        typer.Option(
+            "--output",
+            "-o",
+            help="Folder of checkpoints, log and weights; runs/NAME if not given.",
+            rich_help_panel=RUNNING,
+        ),
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the weights.", rich_help_panel=RUNNING)] = None,
     init: Annotated[Path | None, typer.Option(help="Weights to start from.", rich_help_panel=RUNNING)] = None,

@@ -1,11 +1,12 @@
 """Datasets: pristine clips, their encoded variants, and a manifest that says how each came to be."""
 
+import contextlib
 import dataclasses
 import hashlib
 import re
 import shutil
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -109,12 +110,9 @@ def build_dataset(
     clips = dict(read_manifest(output).clips) if (output / FILE_NAME).exists() else {}
     names = clip_names(paths)
     report = BuildReport([], [], {})
-    context = get_context("spawn")  # torch and FFmpeg hold threads that a fork would break
-    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
-        futures = {
-            pool.submit(_build_clip, name, path, output, recipe, clips.get(name)): name
-            for name, path in names.items()
-        }
+    jobs_to_do = [(name, path, output, recipe, clips.get(name)) for name, path in names.items()]
+    with _workers(jobs) as submit:
+        futures = {submit(_build_clip, *job): job[0] for job in jobs_to_do}
         for done, future in enumerate(as_completed(futures), 1):
             name = futures[future]
             try:
@@ -130,11 +128,24 @@ def build_dataset(
     return report
 
 
+@contextlib.contextmanager
+def _workers(jobs: int) -> Iterator[Callable[..., Future[tuple[Clip, bool]]]]:
+    """A `submit`: to a pool of processes, or to a thread of this one if only one job runs at a time."""
+    if jobs == 1:
+        with ThreadPoolExecutor(1) as pool:
+            yield pool.submit
+        return
+    context = get_context("spawn")  # torch and FFmpeg hold threads that a fork would break
+    with ProcessPoolExecutor(
+        jobs, mp_context=context, initializer=torch.set_num_threads, initargs=(1,)
+    ) as processes:
+        yield processes.submit
+
+
 def _build_clip(
     name: str, source: Path, output: Path, recipe: Recipe, known: Clip | None
 ) -> tuple[Clip, bool]:
-    """Make the pristine file and the variants of one clip that are missing; runs in a process of its own."""
-    torch.set_num_threads(1)
+    """Make the pristine file and the variants of one clip that are missing."""
     split = recipe.split or split_of(name)
     digest = _source_sha256(source)
     still = source.is_file() and is_photo(source)

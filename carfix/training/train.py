@@ -144,7 +144,7 @@ def train(
     _make_folder(run)
     state = load_state(run, net, ema, optimizer) or Progress(settings=settings.record())
     if json.loads(json.dumps(settings.record())) != json.loads(json.dumps(state.settings)):
-        raise CarfixError(f"{run} holds a training with other settings; give another --run or delete it")
+        raise CarfixError(f"{run} holds a training with other settings; give another --output or delete it")
     loader = loading if rank == 0 else (lambda done, total, text: None)
     sampler = PatchSampler(
         load_pairs(dataset, "train", frames=settings.frames, progress=loader),

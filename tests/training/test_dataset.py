@@ -1,0 +1,115 @@
+import json
+from pathlib import Path
+
+import pytest
+from scenes import write_scene
+
+from carfix.errors import CarfixError, UsageError
+from carfix.training.dataset import BuildReport, Recipe, build_dataset, clip_names, split_of
+from carfix.training.encoding import Encoding, paper_grid
+from carfix.video.manifest import read_manifest
+
+TWO = [Encoding(crf=30, maxrate=2_000_000), Encoding(crf=45)]
+
+
+def build(folder: Path, *names: str, recipe: Recipe | None = None) -> BuildReport:
+    sources = [folder / name for name in names]
+    return build_dataset(sources=sources, output=folder / "data", recipe=recipe or Recipe(encodings=TWO))
+
+
+def stamps(folder: Path) -> dict[str, int]:
+    return {str(path): path.stat().st_mtime_ns for path in sorted((folder / "data" / "clips").rglob("*.m??"))}
+
+
+def test_a_dataset_describes_itself_and_is_only_extended(tmp_path: Path) -> None:
+    write_scene(tmp_path / "street.mkv", seed=1)
+    report = build(tmp_path, "street.mkv")
+    assert (report.built, report.kept, report.failed) == (["street"], [], {})
+    clip = read_manifest(tmp_path / "data").clips["street"]
+    assert (clip.frames, clip.width, clip.height, clip.fps, clip.still) == (6, 96, 64, "25", False)
+    assert list(clip.variants) == ["crf30-2000k", "crf45"]
+    good, bad = clip.variants.values()
+    assert good.psnr > bad.psnr > 15
+    assert 1 > good.ssim > bad.ssim > 0
+    assert (tmp_path / "data" / good.file).stat().st_size == good.bytes
+
+    before = stamps(tmp_path)
+    write_scene(tmp_path / "yard.mkv", seed=2)
+    report = build(tmp_path, "street.mkv", "yard.mkv")
+    assert (report.built, report.kept) == (["yard"], ["street"])
+    assert stamps(tmp_path).items() >= before.items()
+    assert read_manifest(tmp_path / "data").clips["street"] == clip
+
+    more = Recipe(encodings=[*TWO, Encoding(crf=50)])
+    build(tmp_path, "street.mkv", recipe=more)
+    assert set(read_manifest(tmp_path / "data").clips["street"].variants) == {"crf30-2000k", "crf45", "crf50"}
+
+    (tmp_path / "data" / bad.file).unlink()
+    assert build(tmp_path, "street.mkv").built == ["street"]
+    assert (tmp_path / "data" / bad.file).exists()
+
+
+def test_another_source_of_the_same_name_is_built_anew(tmp_path: Path) -> None:
+    write_scene(tmp_path / "street.mkv", seed=1)
+    build(tmp_path, "street.mkv")
+    first = read_manifest(tmp_path / "data").clips["street"]
+    write_scene(tmp_path / "street.mkv", seed=3)
+    assert build(tmp_path, "street.mkv").built == ["street"]
+    assert read_manifest(tmp_path / "data").clips["street"].variants != first.variants
+
+
+def test_a_broken_source_is_named_and_the_rest_is_built(tmp_path: Path) -> None:
+    write_scene(tmp_path / "street.mkv")
+    (tmp_path / "broken.mp4").write_bytes(b"nothing")
+    report = build(tmp_path, "broken.mp4", "street.mkv")
+    assert report.built == ["street"]
+    assert list(report.failed) == [str(tmp_path / "broken.mp4")]
+    assert list(read_manifest(tmp_path / "data").clips) == ["street"]
+
+
+def test_the_split_depends_on_the_name_alone(tmp_path: Path) -> None:
+    names = [f"clip{number}" for number in range(1000)]
+    counts = {split: sum(split_of(name) == split for name in names) for split in ("train", "val", "test")}
+    assert 750 < counts["train"] < 850
+    assert 70 < counts["val"] < 130
+    write_scene(tmp_path / "street.mkv")
+    recipe = Recipe(encodings=TWO, split="test")
+    build(tmp_path, "street.mkv", recipe=recipe)
+    assert [clip.name for clip in read_manifest(tmp_path / "data").select("test")] == ["street"]
+
+
+def test_no_clip_is_in_two_splits_and_names_are_unique() -> None:
+    paths = [Path(name) for name in ("a/x.mp4", "b/x.mp4", "b/x.mkv", "c/y z.mp4")]
+    names = clip_names(paths)
+    assert len(names) == 4
+    assert all(" " not in name and "/" not in name for name in names)
+
+
+def test_recipes_and_folders_that_cannot_be_right(tmp_path: Path) -> None:
+    write_scene(tmp_path / "street.mkv")
+    with pytest.raises(UsageError, match="at least one encoding"):
+        build(tmp_path, "street.mkv", recipe=Recipe(encodings=[]))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CarfixError, match="no video"):
+        build(tmp_path, "empty")
+    (tmp_path / "data").write_text("a file where a folder belongs")
+    with pytest.raises(CarfixError, match="cannot make the folder"):
+        build(tmp_path, "street.mkv")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"format": 1}', '{"format": 9, "clips": {}, "carfix": "1"}']
+)
+def test_a_damaged_manifest_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "manifest.json").write_text(text)
+    with pytest.raises(CarfixError, match=r"manifest\.json"):
+        read_manifest(tmp_path)
+    with pytest.raises(CarfixError, match="not a dataset"):
+        read_manifest(tmp_path / "elsewhere")
+
+
+def test_the_manifest_is_plain_json(tmp_path: Path) -> None:
+    write_scene(tmp_path / "street.mkv")
+    build(tmp_path, "street.mkv", recipe=Recipe(encodings=paper_grid()[:1]))
+    fields = json.loads((tmp_path / "data" / "manifest.json").read_text())
+    assert fields["clips"]["street"]["variants"]["crf29-2000k"]["encoder"]["crf"] == 29

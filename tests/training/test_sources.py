@@ -1,0 +1,68 @@
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from scenes import scene, write_scene
+
+from carfix.errors import CarfixError
+from carfix.training.sources import animate, find_clips, fitted, read_folder, read_photo, read_video
+
+
+def save_png(path: Path, codes: np.ndarray) -> Path:
+    frame = av.VideoFrame.from_ndarray(np.repeat(codes[..., None], 3, axis=2), format="rgb24")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    frame.save(str(path))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [((910, 512), (910, 512)), ((640, -2), (640, 360)), ((-2, 270), (480, 270)), ((333, -2), (332, 186))],
+)
+def test_sizes_keep_the_aspect_ratio_and_are_even(size: tuple[int, int], expected: tuple[int, int]) -> None:
+    assert fitted(size, 1920, 1080) == expected
+
+
+def test_a_range_of_frames_is_read(tmp_path: Path) -> None:
+    path = write_scene(tmp_path / "clip.mkv", 6)
+    frames, _ = read_video(path, size=None, start=2, frames=3)
+    assert np.array_equal(frames, scene(6)[2:5])
+    half, _ = read_video(path, size=(48, -2), start=0, frames=1)
+    assert half.shape == (1, 32, 48)
+    block_means = scene(6)[0].reshape(32, 2, 48, 2).mean((1, 3))
+    assert np.abs(half[0] - block_means).mean() < 3
+
+
+def test_a_folder_of_pictures_is_one_clip_or_many(tmp_path: Path) -> None:
+    for index, frame in enumerate(scene(4)):
+        save_png(tmp_path / "shots" / f"{index:03}.png", frame)
+    write_scene(tmp_path / "clip.mkv")
+    (tmp_path / "notes.txt").write_text("no clip")
+    assert [path.name for path in find_clips([tmp_path], stills=False)] == ["clip.mkv", "shots"]
+    assert len(list(find_clips([tmp_path], stills=True))) == 5
+    frames, _ = read_folder(tmp_path / "shots", size=None, start=1, frames=2)
+    # Grey 0 to 255 becomes luma 16 to 235.
+    assert np.abs(frames - (16 + scene(4)[1:3] * (219 / 255))).max() <= 1
+
+
+def test_a_photograph_becomes_a_moving_noisy_clip(tmp_path: Path) -> None:
+    photo = read_photo(save_png(tmp_path / "photo.png", scene(1, 160, 200)[0]))
+    clip = animate(photo, size=None, frames=5, seed="a")
+    assert clip.shape == (5, 128, 168)
+    assert np.array_equal(clip, animate(photo, size=None, frames=5, seed="a"))
+    assert all((clip[i] != clip[i + 1]).mean() > 0.05 for i in range(4))  # never noise-free
+    crop = photo[16:144, 16:184].astype(float)
+    assert np.abs(clip[0] - crop).mean() < 3  # it starts at the middle
+    assert animate(photo, size=(120, -2), frames=2, seed="a").shape == (2, 96, 120)
+
+
+def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"no video at all")
+    with pytest.raises(CarfixError, match=r"broken\.mp4"):
+        read_video(broken, size=None, start=0, frames=1)
+    with pytest.raises(CarfixError, match="missing"):
+        list(find_clips([tmp_path / "missing"], stills=False))
+    with pytest.raises(CarfixError, match="no frame"):
+        read_video(write_scene(tmp_path / "short.mkv", 3), size=None, start=5, frames=1)

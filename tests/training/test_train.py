@@ -1,0 +1,250 @@
+import csv
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scenes
+import torch
+
+import carfix
+from carfix.errors import CarfixError, UsageError
+from carfix.net.arch import CarCnnConfig, FastConfig
+from carfix.net.checkpoint import load_checkpoint
+from carfix.training.dataset import Recipe, build_dataset
+from carfix.training.encoding import Encoding
+from carfix.training.patches import PatchSampler, chosen_frames, load_pairs
+from carfix.training.train import TrainResult, TrainSettings, learning_rate, train
+from carfix.video.manifest import read_manifest
+
+TINY = FastConfig(scale=2, features=8, blocks=1)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("training")
+    encodings = [Encoding(crf=35), Encoding(crf=45)]
+    for split, seed in (("train", 1), ("val", 2)):
+        source = scenes.write_scene(folder / f"{split}.mkv", 8, seed)
+        recipe = Recipe(encodings=encodings, split=split)  # type: ignore[arg-type]
+        build_dataset(sources=[source], output=folder / "data", recipe=recipe)
+    return folder / "data"
+
+
+def settings(steps: int = 12, **changes: object) -> TrainSettings:
+    base = TrainSettings(
+        config=TINY, loss="psnr", steps=steps, batch=4, patch=32, lr=1e-3, warmup=4, frames=4
+    )
+    return dataclasses.replace(base, **changes)  # type: ignore[arg-type]
+
+
+def run(dataset: Path, folder: Path, chosen: TrainSettings, **options: object) -> TrainResult:
+    return train(
+        dataset=dataset, run=folder, name="probe", settings=chosen, device="cpu", validate_every=6, **options,  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_checkpoint(folder / "probe.safetensors").net.state_dict()
+
+
+def test_patches_are_aligned_pairs_on_the_grid(dataset: Path) -> None:
+    pairs = load_pairs(dataset, "train", frames=4)
+    assert {(pair.clip, pair.variant) for pair in pairs} == {("train", "crf35"), ("train", "crf45")}
+    sampler = PatchSampler(pairs, patch=32, batch=16, grid=4, seed=3, rank=0)
+    decoded, pristine = sampler.draw(5)
+    assert decoded.shape == pristine.shape == (16, 1, 32, 32)
+    frames = {
+        flip: [f[:, :: -1 if flip else 1] for pair in pairs for f in pair.pristine] for flip in (False, True)
+    }
+    for patch, truth in zip(decoded[:, 0], pristine[:, 0], strict=True):
+        found = [
+            (flip, x)
+            for flip, options in frames.items()
+            for frame in options
+            for y in range(0, 33, 4)
+            for x in range(0, 65, 4)
+            if np.array_equal(frame[y : y + 32, x : x + 32], truth)
+        ]
+        assert found, "the pristine patch lies on the grid of a pristine frame"
+        assert 0 < np.abs(patch.astype(int) - truth).mean() < 20, "the decoded patch is of the same place"
+    again, _ = sampler.draw(5)
+    assert np.array_equal(decoded, again)
+    assert not np.array_equal(decoded, sampler.draw(6)[0])
+    other_rank = PatchSampler(pairs, patch=32, batch=16, grid=4, seed=3, rank=1)
+    assert not np.array_equal(decoded, other_rank.draw(5)[0])
+
+
+def test_frames_are_spread_over_the_clip() -> None:
+    assert chosen_frames(5, 9) == [0, 1, 2, 3, 4]
+    assert chosen_frames(100, 4) == [0, 33, 66, 99]
+
+
+def test_no_validation_frame_is_trained_on(dataset: Path) -> None:
+    manifest = read_manifest(dataset)
+    assert not {c.source_sha256 for c in manifest.select("train")} & {
+        c.source_sha256 for c in manifest.select("val")
+    }
+    trained = {frame.tobytes() for pair in load_pairs(dataset, "train", frames=99) for frame in pair.pristine}
+    assert trained
+    assert not any(
+        frame.tobytes() in trained
+        for pair in load_pairs(dataset, "val", frames=99)
+        for frame in pair.pristine
+    )
+
+
+def test_training_restores_better_than_nothing(dataset: Path, tmp_path: Path) -> None:
+    result = run(dataset, tmp_path / "run", settings(150, lr=4e-3, ema=0.9))
+    assert result.finished
+    assert result.best is not None
+    assert result.best > 0.05
+    model = load_checkpoint(result.weights)
+    assert model.description.gains["psnr"] == pytest.approx(result.best)
+    assert model.description.config == TINY
+    with (tmp_path / "run" / "log.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in rows] == list(range(6, 151, 6))
+    assert float(rows[-1]["gain_psnr"]) > float(rows[0]["gain_psnr"])
+
+
+@pytest.mark.parametrize("loss", ["mse", "ssim", "both"])
+def test_every_loss_trains(dataset: Path, tmp_path: Path, loss: str) -> None:
+    result = run(dataset, tmp_path, settings(6, loss=loss, config=CarCnnConfig(features=4, blocks=1)))
+    assert load_checkpoint(result.weights).description.loss == loss
+
+
+def test_a_stopped_training_resumes_to_the_same_weights(dataset: Path, tmp_path: Path) -> None:
+    run(dataset, tmp_path / "whole", settings())
+    stopped = run(dataset, tmp_path / "parts", settings(), minutes=0)
+    assert (stopped.step, stopped.finished) == (1, False)
+    run(dataset, tmp_path / "parts", settings(), minutes=0)
+    assert run(dataset, tmp_path / "parts", settings()).finished
+    whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from test_train import run, settings
+run(Path(sys.argv[1]), Path(sys.argv[2]), settings(2000), checkpoint_seconds=0)
+"""
+
+
+def test_a_killed_training_resumes_to_the_same_weights(dataset: Path, tmp_path: Path) -> None:
+    chosen = settings(2000)
+    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    paths = [
+        str(Path(__file__).parent),
+        str(Path(scenes.__file__).parent),
+        str(Path(carfix.__file__).parent.parent),
+    ]
+    environment["PYTHONPATH"] = os.pathsep.join(paths)
+    child = subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(dataset), str(tmp_path / "parts")], env=environment
+    )
+    checkpoints = tmp_path / "parts" / "checkpoints"
+    deadline = time.monotonic() + 120
+    while not list(checkpoints.glob("[0-9]*")) and time.monotonic() < deadline and child.poll() is None:
+        time.sleep(0.01)
+    time.sleep(0.3)
+    child.send_signal(signal.SIGKILL)
+    assert child.wait() == -signal.SIGKILL, "it was killed in the middle"
+    step = max(int(folder.name) for folder in checkpoints.iterdir() if folder.name.isdigit())
+    assert 0 < step < 2000
+    # Both go on to the same step; the rest of 2,000 steps would prove no more.
+    for folder in (tmp_path / "parts", tmp_path / "whole"):
+        stop_at(dataset, folder, chosen, step + 5)
+    parts, whole = (state(tmp_path / name) for name in ("parts", "whole"))
+    assert parts.keys() == whole.keys()
+    assert all(torch.equal(parts[name], whole[name]) for name in whole)
+
+
+def stop_at(dataset: Path, folder: Path, chosen: TrainSettings, step: int) -> None:
+    """Train until `step`, as if the user had pressed Ctrl-C there, with a checkpoint at each step."""
+
+    def progress(done: int, total: int, text: str) -> None:
+        if done == step:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(dataset, folder, chosen, checkpoint_seconds=0, progress=progress)
+
+
+def state(folder: Path) -> dict[str, torch.Tensor]:
+    from safetensors.torch import load_file
+
+    newest = max(path for path in (folder / "checkpoints").iterdir() if path.name.isdigit())
+    return {**load_file(newest / "state.safetensors"), **load_file(newest / "ema.safetensors")}
+
+
+def test_a_warm_start_starts_from_its_weights(dataset: Path, tmp_path: Path) -> None:
+    first = run(dataset, tmp_path / "first", settings(6, ema=0))
+    second = run(dataset, tmp_path / "second", settings(6, lr=1e-12, ema=0), init=first.weights)
+    before, after = load_checkpoint(first.weights), load_checkpoint(second.weights)
+    for name, tensor in before.net.state_dict().items():
+        assert torch.allclose(tensor, after.net.state_dict()[name], atol=1e-6)
+    assert after.description.steps > before.description.steps
+    with pytest.raises(UsageError, match="architecture"):
+        run(dataset, tmp_path / "third", settings(config=CarCnnConfig()), init=first.weights)
+
+
+def test_a_run_folder_of_other_settings_is_not_continued(dataset: Path, tmp_path: Path) -> None:
+    run(dataset, tmp_path, settings(), minutes=0)
+    with pytest.raises(CarfixError, match="other settings"):
+        run(dataset, tmp_path, settings(lr=5e-4))
+
+
+def test_a_damaged_checkpoint_is_named(dataset: Path, tmp_path: Path) -> None:
+    run(dataset, tmp_path, settings(), minutes=0)
+    (file,) = (tmp_path / "checkpoints").rglob("state.safetensors")
+    file.write_bytes(file.read_bytes()[:-10])
+    with pytest.raises(CarfixError, match=r"checkpoint .* is damaged"):
+        run(dataset, tmp_path, settings())
+
+
+def test_the_learning_rate_warms_up_and_falls() -> None:
+    chosen = settings(100, lr=1.0, warmup=10)
+    rates = [learning_rate(chosen, step) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1)
+    assert max(rates) == rates[9] == pytest.approx(1.0)
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert rates[-1] == pytest.approx(0.01, abs=0.01)
+    constant = dataclasses.replace(chosen, schedule="constant")
+    assert {learning_rate(constant, step) for step in range(10, 100)} == {1.0}
+
+
+@pytest.mark.parametrize(
+    "changes", [{"loss": "l1"}, {"schedule": "steps"}, {"patch": 33}, {"patch": 8}, {"precision": "fp8"}]
+)
+def test_settings_that_cannot_be_right(dataset: Path, tmp_path: Path, changes: dict[str, object]) -> None:
+    with pytest.raises(UsageError):
+        run(dataset, tmp_path, settings(**changes))  # type: ignore[arg-type]
+
+
+def test_two_processes_train_one_network(dataset: Path, tmp_path: Path) -> None:
+    """`torchrun` with gloo on the CPU: the same code as on several GPUs."""
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        "-m",
+        "carfix",
+    ]
+    command += ["train", str(dataset), "--arch", "fast", "--scale", "2", "--features", "8", "--blocks", "1"]
+    command += ["--steps", "6", "--batch", "4", "--patch", "32", "--frames", "4", "--validate-every", "6"]
+    command += ["--output", str(tmp_path), "--name", "probe", "--device", "cpu", "--precision", "fp32"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=180, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert load_checkpoint(tmp_path / "probe.safetensors").description.steps == 6
