@@ -24,7 +24,7 @@ app = typer.Typer(
 )
 
 #: Order of the commands in `carfix --help`: what most people need first. Each module defines `register(app)`.
-COMMANDS = ("restore", "models", "dataset", "train", "evaluate")
+COMMANDS = ("restore", "compare", "models", "dataset", "train", "evaluate")
 
 
 def _version(show: bool) -> None:

@@ -14,8 +14,8 @@ from carfix.quality.cache import FILE_NAME, Cache, file_identity, key
 from carfix.quality.flicker import Flicker
 from carfix.quality.methods import Decoded, Filtered, Method, released
 from carfix.quality.metrics import METRICS_VERSION, FrameQuality, measure
-from carfix.quality.reader import LumaFrame, in_batches, read_frames, select, wanted_range
-from carfix.quality.spp import PostFilter, climb
+from carfix.quality.reader import LumaFrame, in_batches, read_frames, select, stacked, wanted_range
+from carfix.quality.spp import FIRST_QUANTIZER, PostFilter, climb
 from carfix.video.manifest import Clip, Variant, read_manifest
 
 #: Raised when the meaning of a cached measurement changes for another reason than the metrics.
@@ -24,8 +24,7 @@ CACHE_FORMAT = 1
 #: Frames that are measured at once: enough to keep every core busy, few enough to stay flat in memory.
 BATCH = 8
 
-#: Where the search for spp's best quantizer starts, and how many trials it takes on average (for the ETA).
-FIRST_QUANTIZER = 4
+#: How many trials the search for spp's best quantizer takes on average (for the ETA).
 EXPECTED_TRIALS = 5
 
 DECODED = "decoded"
@@ -252,8 +251,8 @@ def _measure(
         depth, shown_depth = pristine[0].bit_depth, shown[0].bit_depth
         parts.append(
             measure(
-                np.stack([frame.luma for frame in pristine]),
-                np.stack([frame.luma for frame in shown]),
+                stacked(pristine),
+                stacked(shown),
                 bit_depth=depth,
                 candidate_bit_depth=shown_depth,
                 device=device,

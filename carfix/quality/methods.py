@@ -6,12 +6,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-
 from carfix.errors import CarfixError
 from carfix.net.checkpoint import Model
-from carfix.quality.metrics import Planes
-from carfix.quality.reader import END, LumaFrame, Wanted, in_batches, read_frames, select
+from carfix.quality.reader import END, LumaFrame, Wanted, in_batches, read_frames, select, stacked
 from carfix.quality.spp import PostFilter, filtered_frames
 from carfix.restore.engine import Engine, open_engine
 
@@ -62,7 +59,7 @@ class Filtered:
     @property
     def identity(self) -> str:
         """The filter's settings and the version of the ffmpeg that has it."""
-        return f"{self.post_filter.graph} of {self.post_filter.find().version}"
+        return f"{self.post_filter.graph} behind one decoding thread of {self.post_filter.find().version}"
 
     def frames(self, path: Path, wanted: Wanted = None) -> Iterator[LumaFrame]:
         """See `Method` and `filtered_frames`."""
@@ -94,8 +91,7 @@ class Restored:
             shapes = {(frame.luma.shape, frame.bit_depth) for frame in batch}
             if len(shapes) > 1:
                 raise CarfixError(f"{path}: the size or bit depth of its frames changes on the way")
-            planes: Planes = np.stack([frame.luma for frame in batch])  # type: ignore[assignment]  # of one type
-            restored = self._engine.restore(planes, depth)
+            restored = self._engine.restore(stacked(batch), depth)
             for frame, luma in zip(batch, restored, strict=True):
                 yield dataclasses.replace(frame, luma=luma)
 

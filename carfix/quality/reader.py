@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO, TypeVar
 
 import av
+import numpy as np
 from av.container import InputContainer
 from av.sidedata.encparams import VideoEncParams
 from av.video.frame import PictureType, VideoFrame
@@ -125,6 +126,12 @@ def select(frames: Iterator[LumaFrame], wanted: Wanted) -> Iterator[LumaFrame]:
                 yield frame
             if frame.index >= wanted[-1]:
                 return
+
+
+def stacked(frames: Sequence[LumaFrame]) -> Planes:
+    """The luma of frames of one size and depth as `[N, H, W]`."""
+    planes: Planes = np.stack([frame.luma for frame in frames])  # type: ignore[assignment]  # all of one type
+    return planes
 
 
 def in_batches(items: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -27,6 +27,7 @@ QUANTIZERS = range(1, 64)
 
 #: Where the best constant quantizer is looked for; far above the best ones, spp only blurs.
 QUANTIZER_GRID = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24)
+FIRST_QUANTIZER = 4
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,7 +20,7 @@ Luma = NDArray[np.uint8]
 def moving_picture(frames: int, width: int = 96, height: int = 64, seed: int = 0) -> Luma:
     """Texture that slides over a static left half, `[N, H, W]`."""
     rng = np.random.default_rng(seed)
-    rough = rng.normal(0, 30, (height // 4, (width + frames) // 4 + 1))
+    rough = rng.normal(0, 30, (height // 4 + 1, (width + frames) // 4 + 1))
     texture = np.kron(rough, np.ones((4, 4)))[:height] + rng.normal(0, 3, (height, 1))
     y, x = np.mgrid[:height, :width]
     still = 128 + 50 * np.sin(x / 5) * np.cos(y / 7) + 20 * ((x // 8 + y // 8) % 2)

@@ -1,0 +1,116 @@
+"""`carfix compare`: candidates against a reference."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+EXAMPLES = """
+**Examples**
+
+`carfix compare pristine.mp4 decoded.mp4 restored.mp4` - PSNR and SSIM of two files
+
+`carfix compare pristine.mp4 camera.mp4 --spp --spp-best --model fast` - FFmpeg's spp and a network as rivals
+
+`carfix compare pristine.mp4 camera.mp4 --metric psnr,ssim,vmaf --json > numbers.json`
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    app.command("compare", epilog=EXAMPLES)(compare)
+
+
+def compare(
+    reference: Annotated[Path, typer.Argument(help="The pristine video.", metavar="REF")],
+    candidates: Annotated[list[Path], typer.Argument(help="Videos to measure.", metavar="CAND...")],
+    metric: Annotated[
+        str, typer.Option("--metric", help="Any of psnr, ssim, vmaf, separated by commas.")
+    ] = "psnr,ssim",
+    spp: Annotated[bool, typer.Option("--spp", help="Add each candidate behind FFmpeg's spp.")] = False,
+    spp_qp: Annotated[
+        int | None,
+        typer.Option("--spp-qp", help="Constant quantizer for --spp, --fspp, --uspp; alone it means --spp."),
+    ] = None,
+    spp_quality: Annotated[
+        int | None, typer.Option("--spp-quality", help="Quality of the filters; default: FFmpeg's own.")
+    ] = None,
+    spp_best: Annotated[
+        bool, typer.Option("--spp-best", help="Add spp with the constant quantizer of the highest PSNR.")
+    ] = False,
+    fspp: Annotated[bool, typer.Option("--fspp", help="Add each candidate behind FFmpeg's fspp.")] = False,
+    uspp: Annotated[bool, typer.Option("--uspp", help="Add each candidate behind FFmpeg's uspp.")] = False,
+    model: Annotated[
+        list[str] | None,
+        typer.Option("--model", "-m", help="Add each candidate restored by this network; repeatable."),
+    ] = None,
+    skip: Annotated[int, typer.Option(min=0, help="Leave out the first frames of every file.")] = 0,
+    frames: Annotated[int | None, typer.Option(min=1, help="Compare this many frames at most.")] = None,
+    shortest: Annotated[
+        bool, typer.Option("--shortest", help="Compare the frames that both have, whatever else there is.")
+    ] = False,
+    align_start: Annotated[
+        bool, typer.Option("--align-start", help="Take the first frames as simultaneous.")
+    ] = False,
+    scale: Annotated[
+        bool, typer.Option("--scale", help="Scale candidates of another size to the reference's.")
+    ] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")] = "auto",
+    json_: Annotated[bool, typer.Option("--json", help="Write JSON to stdout.")] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Write CSV to stdout: a row a frame.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show tracebacks.")] = False,
+) -> None:
+    """Measure how close videos are to a reference: PSNR, SSIM and VMAF, frame by frame.
+
+    Frames are paired by presentation time. FFmpeg's post-processing and carfix's networks can be added as
+    further candidates without encoding anything.
+    """
+    import json
+    import sys
+
+    from rich.console import Console
+
+    from carfix.cli.app import stderr
+    from carfix.cli.progress import counted
+    from carfix.errors import UsageError
+    from carfix.net.catalog import load_model
+    from carfix.quality import compare_tables
+    from carfix.quality.compare import compare_videos
+    from carfix.quality.methods import Filtered, Method, Restored
+    from carfix.quality.metrics import metrics_device
+    from carfix.quality.results import parse_metrics
+    from carfix.quality.spp import FilterName, PostFilter
+
+    if json_ and csv:
+        raise UsageError("--json and --csv both write to stdout: take one of them")
+    metrics = parse_metrics(metric)
+    asked: list[tuple[FilterName, bool]] = [("fspp", fspp), ("uspp", uspp)]
+    asked.insert(0, ("spp", spp or (spp_qp is not None and not (fspp or uspp))))
+    methods: list[Method] = [
+        Filtered(PostFilter(name, quality=spp_quality, quantizer=spp_qp)) for name, wanted in asked if wanted
+    ]
+    methods += [Restored(load_model(name), device=device, precision=precision) for name in model or ()]
+    with counted(stderr) as stage:
+        comparison = compare_videos(
+            reference=reference,
+            candidates=candidates,
+            methods=methods,
+            spp_best=PostFilter("spp", quality=spp_quality) if spp_best else None,
+            vmaf="vmaf" in metrics,
+            skip=skip,
+            frames=frames,
+            shortest=shortest,
+            align_start=align_start,
+            scale=scale,
+            device=metrics_device(device),
+            progress=stage("frames"),
+        )
+    if json_:
+        sys.stdout.write(json.dumps(compare_tables.comparison_json(comparison), indent=1) + "\n")
+    elif csv:
+        sys.stdout.write(compare_tables.comparison_csv(comparison))
+    else:
+        Console().print(*compare_tables.comparison_tables(comparison, metrics), sep="\n")
+    for line in compare_tables.notes(comparison):
+        stderr.print(line, markup=False, soft_wrap=True)

@@ -1,0 +1,100 @@
+"""Candidates against a reference, frame by frame: PSNR, SSIM and VMAF of the frames shown at the same time."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from carfix.quality.comparison_run import ComparisonRun, Progress
+from carfix.quality.methods import Decoded, Filtered, Method, released
+from carfix.quality.reader import wanted_range
+from carfix.quality.results import Candidate, Comparison, Reference, Result
+from carfix.quality.spp import FIRST_QUANTIZER, PostFilter, climb
+
+
+def compare_videos(
+    *,
+    reference: Path,
+    candidates: Sequence[Path],
+    methods: Sequence[Method] = (),
+    spp_best: PostFilter | None = None,
+    vmaf: bool = False,
+    skip: int = 0,
+    frames: int | None = None,
+    shortest: bool = False,
+    align_start: bool = False,
+    scale: bool = False,
+    device: str = "cpu",
+    progress: Progress = lambda done, total, detail: None,
+) -> Comparison:
+    """Measure each candidate as decoded, then by each of `methods`, against `reference`.
+
+    `spp_best` adds the filter with the constant quantizer of the highest mean PSNR. The first `skip` frames of
+    every file are left out and `frames` compared at most. Frames pair up by presentation time (see `aligned`
+    for `shortest` and `align_start`); `scale` brings candidates to the reference's size (bicubic), which is else an
+    error. PSNR and SSIM are computed on `device`. `progress` is told the frames done, the frames in all (a
+    guess at first) and the candidate. Raises `CarfixError` for files that cannot be read or compared, and
+    `MissingPartError` if an ffmpeg with the filter or with libvmaf is missing.
+    """
+    run = ComparisonRun(
+        reference=reference,
+        wanted=wanted_range(skip, frames),
+        vmaf=vmaf,
+        shortest=shortest,
+        align_start=align_start,
+        scale=scale,
+        device=device,
+        progress=progress,
+    )
+    paths = list(dict.fromkeys(candidates))
+    every = (Decoded(quantizers=True), *methods)
+    run.expect(len(paths) * len(every))
+    results: dict[Path, list[Result]] = {path: [] for path in paths}
+    # Method by method, so that no two networks hold memory at once.
+    for method in every:
+        with released(method):
+            for path in paths:
+                results[path].append(run.compare(Candidate(path, method, _name(path, method, paths))))
+    if spp_best:
+        for path in paths:
+            results[path].append(_best(run, path, spp_best, _name(path, Decoded(), paths)))
+    ordered = [_with_decoder_facts(result, results[path][0]) for path in paths for result in results[path]]
+    first = ordered[0]
+    return Comparison(
+        reference=Reference(
+            path=reference, frames=len(first.quality), width=first.width, height=first.height
+        ),
+        results=ordered,
+    )
+
+
+def _with_decoder_facts(result: Result, decoded: Result) -> Result:
+    """Frame types and quantizers as the decoder of the file told them: a filter's output knows neither."""
+    facts = dict(zip(decoded.indices, zip(decoded.kinds, decoded.quantizers, strict=True), strict=True))
+    unknown = ("", None)
+    found = [facts.get(index, unknown) for index in result.indices]
+    return dataclasses.replace(
+        result, kinds=[kind for kind, _ in found], quantizers=[quantizer for _, quantizer in found]
+    )
+
+
+def _name(path: Path, method: Method, paths: Sequence[Path]) -> str:
+    """The file's name, as long as it tells the candidates apart, and the method if it is not the decoder's."""
+    name = path.name if sum(other.name == path.name for other in paths) == 1 else str(path)
+    return name if isinstance(method, Decoded) else f"{name} + {method.name}"
+
+
+def _best(run: ComparisonRun, path: Path, spp: PostFilter, name: str) -> Result:
+    """The result of the constant quantizer with the highest mean PSNR."""
+    trials: dict[int, Result] = {}
+    scores: dict[int, float] = {}
+    while (quantizer := climb(scores, FIRST_QUANTIZER)) is not None:
+        method = Filtered(dataclasses.replace(spp, quantizer=quantizer))
+        run.expect(1)
+        trials[quantizer] = run.compare(Candidate(path, method, f"{name} + {method.name}"), vmaf=False)
+        scores[quantizer] = float(trials[quantizer].quality.psnr.mean())
+    best = max(scores, key=lambda quantizer: scores[quantizer])
+    candidate = Candidate(path, trials[best].candidate.method, f"{name} + spp-best (qp {best})")
+    if run.vmaf:
+        run.expect(1)
+        return run.compare(candidate)
+    return dataclasses.replace(trials[best], candidate=candidate)

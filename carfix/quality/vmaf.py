@@ -1,0 +1,89 @@
+"""VMAF of luma pairs by libvmaf, through an ffmpeg that has it.
+
+The pairs go through one pipe, reference above candidate in one picture, so that ffmpeg scores exactly the frames
+that are compared here, whatever file, filter or network they came from.
+"""
+
+import json
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from carfix.errors import CarfixError
+from carfix.quality.ffmpeg import find_ffmpeg
+from carfix.quality.metrics import Numbers, Planes
+
+FILTER = "libvmaf"
+
+#: Bit depths that libvmaf takes, and how FFmpeg calls them.
+_DEPTHS = {8: "", 10: "10le", 12: "12le", 16: "16le"}
+
+
+class VmafMeter:
+    """Scores pairs of frames; used as a context, read `scores` behind it.
+
+    Raises `MissingPartError` when opened if no ffmpeg has libvmaf.
+    """
+
+    def __init__(self, width: int, height: int, bit_depth: int) -> None:
+        ffmpeg = find_ffmpeg(FILTER)
+        self.scores: Numbers = np.empty(0)
+        self._depth = min(depth for depth in _DEPTHS if depth >= bit_depth)
+        # libvmaf looks at luma alone but takes no gray: the chroma is flat, and subsampled where sizes allow it.
+        subsampled = width % 2 == 0 and height % 2 == 0
+        self._dtype = np.dtype(np.uint8 if self._depth == 8 else "<u2")
+        chroma = width * height // 2 if subsampled else 2 * width * height
+        # Twice: of the two pictures.
+        self._chroma = np.full(2 * chroma, 1 << (self._depth - 1), self._dtype).tobytes()
+        self._folder = tempfile.TemporaryDirectory(prefix="carfix-vmaf-")
+        pix_fmt = f"yuv{420 if subsampled else 444}p{_DEPTHS[self._depth]}"
+        graph = (
+            f"split[a][b];[a]crop={width}:{height}:0:0[reference];[b]crop={width}:{height}:0:{height}[shown];"
+            f"[shown][reference]{FILTER}=log_fmt=json:log_path=vmaf.json:n_threads={os.cpu_count() or 1}"
+        )
+        command = [ffmpeg.path, "-hide_banner", "-loglevel", "error"]
+        command += ["-f", "rawvideo", "-pix_fmt", pix_fmt, "-video_size", f"{width}x{2 * height}", "-i", "-"]
+        with (Path(self._folder.name) / "log").open("wb") as log:
+            self._process = subprocess.Popen(
+                [*command, "-lavfi", graph, "-f", "null", "-"],
+                stdin=subprocess.PIPE,
+                stderr=log,
+                cwd=self._folder.name,  # a filter's option cannot hold every path
+            )
+
+    def add(self, reference: Planes, shown: Planes, *, bit_depth: int, shown_bit_depth: int) -> None:
+        """The next pair, codes `[H, W]`."""
+        assert self._process.stdin is not None
+        pipe = self._process.stdin
+        try:
+            for luma, depth in ((reference, bit_depth), (shown, shown_bit_depth)):
+                pipe.write(np.left_shift(luma, self._depth - depth, dtype=self._dtype).tobytes())
+            pipe.write(self._chroma)
+        except OSError:
+            raise self._failure() from None
+
+    def __enter__(self) -> "VmafMeter":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._process.stdin is not None
+        with self._folder:
+            if error is not None:
+                self._process.kill()
+                self._process.communicate()
+                return
+            self._process.communicate()
+            if self._process.returncode != 0:
+                raise self._failure()
+            result = json.loads((Path(self._folder.name) / "vmaf.json").read_text(encoding="utf-8"))
+        self.scores = np.array([frame["metrics"]["vmaf"] for frame in result["frames"]], dtype=np.float64)
+
+    def _failure(self) -> CarfixError:
+        lines = (Path(self._folder.name) / "log").read_text(errors="replace").strip().splitlines()
+        return CarfixError(f"ffmpeg's {FILTER} failed: {lines[-1] if lines else 'it ended early'}")

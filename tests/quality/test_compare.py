@@ -1,0 +1,207 @@
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from quality.clips import luma_of_file, moving_picture, write_clip, write_model
+from rich.console import Console
+
+from carfix.errors import CarfixError, MissingPartError
+from carfix.net.checkpoint import load_checkpoint
+from carfix.quality import ffmpeg as ffmpeg_module
+from carfix.quality.compare import compare_videos
+from carfix.quality.compare_tables import comparison_csv, comparison_json, comparison_tables, notes
+from carfix.quality.ffmpeg import find_ffmpeg
+from carfix.quality.methods import Filtered, Restored
+from carfix.quality.metrics import measure
+from carfix.quality.spp import PostFilter
+
+DATA = Path(__file__).parent.parent / "data"
+FRAMES = 9
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("reference") / "reference.mkv"
+    return write_clip(path, moving_picture(FRAMES), codec="ffv1")
+
+
+@pytest.fixture(scope="module")
+def compressed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    options = {"crf": "38", "bf": "2", "threads": "1"}
+    return write_clip(tmp_path_factory.mktemp("c") / "camera.mp4", moving_picture(FRAMES), options=options)
+
+
+def test_numbers_are_those_of_the_decoded_frames(reference: Path, compressed: Path) -> None:
+    comparison = compare_videos(reference=reference, candidates=[compressed])
+    (result,) = comparison.results
+    expected = measure(luma_of_file(reference), luma_of_file(compressed))
+    assert result.quality.psnr == pytest.approx(expected.psnr, abs=1e-9)
+    assert result.quality.ssim == pytest.approx(expected.ssim, abs=1e-6)
+    assert (comparison.reference.frames, comparison.reference.width, comparison.reference.height) == (
+        9,
+        96,
+        64,
+    )
+    assert result.kinds[0] == "I" and set(result.kinds) <= {"I", "P", "B"}
+    assert all(quantizer is not None and 10 < quantizer < 52 for quantizer in result.quantizers)
+    assert result.bit_rate == pytest.approx(8 * compressed.stat().st_size / (FRAMES / 25), rel=0.05)
+
+
+def test_psnr_equals_ffmpegs_own_filter_on_a_real_clip(tmp_path: Path) -> None:
+    stats = tmp_path / "psnr.log"
+    command = [find_ffmpeg("psnr").path, "-v", "error", "-i", str(DATA / "highway.mp4")]
+    command += ["-i", str(DATA / "highway_pristine.mp4"), "-frames:v", "8"]
+    command += ["-lavfi", "psnr=stats_file=psnr.log", "-f", "null", "-"]
+    subprocess.run(command, check=True, cwd=tmp_path)
+    theirs = [float(value) for value in re.findall(r"psnr_y:([\d.]+)", stats.read_text())][:8]
+    comparison = compare_videos(
+        reference=DATA / "highway_pristine.mp4", candidates=[DATA / "highway.mp4"], frames=8
+    )
+    assert len(theirs) == 8
+    assert comparison.results[0].quality.psnr == pytest.approx(theirs, abs=0.01)
+
+
+def test_spp_and_a_network_are_further_candidates(reference: Path, compressed: Path, tmp_path: Path) -> None:
+    model = Restored(
+        load_checkpoint(write_model(tmp_path / "m.safetensors", "shift", bias=8 / 255)), device="cpu"
+    )
+    comparison = compare_videos(
+        reference=reference,
+        candidates=[compressed],
+        methods=[Filtered(PostFilter("spp", quantizer=8)), model],
+        spp_best=PostFilter(),
+    )
+    names = [result.name for result in comparison.results]
+    assert names[:3] == ["camera.mp4", "camera.mp4 + spp-qp8", "camera.mp4 + shift"]
+    best = re.fullmatch(r"camera\.mp4 \+ spp-best \(qp (\d+)\)", names[3])
+    assert best
+    decoded, constant, shifted, searched = comparison.results
+    again = compare_videos(
+        reference=reference,
+        candidates=[compressed],
+        methods=[Filtered(PostFilter("spp", quantizer=int(best[1])))],
+    )
+    assert searched.quality.psnr.tolist() == again.results[1].quality.psnr.tolist()
+    assert searched.quality.psnr.mean() >= constant.quality.psnr.mean()
+    expected = measure(luma_of_file(reference), np.minimum(luma_of_file(compressed), 251) + np.uint8(4))
+    assert shifted.quality.psnr == pytest.approx(expected.psnr, abs=0.05)
+    # Types and quantizers are the file's, whatever happened to the frames since.
+    assert constant.kinds == searched.kinds == decoded.kinds
+    assert shifted.quantizers == decoded.quantizers
+
+
+def test_vmaf_equals_ffmpegs_own_and_ranks_quality(reference: Path, compressed: Path, tmp_path: Path) -> None:
+    command = [find_ffmpeg("libvmaf").path, "-v", "error", "-i", str(compressed), "-i", str(reference)]
+    command += ["-lavfi", "libvmaf=log_fmt=json:log_path=vmaf.json", "-f", "null", "-"]
+    subprocess.run(command, check=True, cwd=tmp_path)
+    log = json.loads((tmp_path / "vmaf.json").read_text())
+    comparison = compare_videos(reference=reference, candidates=[compressed, reference], vmaf=True)
+    ours, perfect = (result.vmaf for result in comparison.results)
+    assert ours is not None and perfect is not None
+    assert ours == pytest.approx([frame["metrics"]["vmaf"] for frame in log["frames"]], abs=0.01)
+    assert perfect.mean() > ours.mean() + 5
+
+
+def test_vmaf_takes_odd_sizes_and_ten_bits(tmp_path: Path) -> None:
+    planes = moving_picture(3, 97, 65)
+    odd = write_clip(tmp_path / "odd.mkv", planes, codec="ffv1", pix_fmt="yuv444p")
+    deep = write_clip(
+        tmp_path / "deep.mkv", planes.astype(np.uint16) << 2, codec="ffv1", pix_fmt="yuv444p10le"
+    )
+    comparison = compare_videos(reference=odd, candidates=[odd, deep], vmaf=True)
+    assert [result.quality.identical for result in comparison.results] == [3, 3]
+    scores = [result.vmaf for result in comparison.results]
+    assert all(score is not None and len(score) == 3 and score.min() > 90 for score in scores)
+
+
+def test_no_ffmpeg_with_libvmaf_names_the_cure(reference: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ffmpeg_module, "_candidates", lambda: [])
+    with pytest.raises(MissingPartError, match=r"libvmaf.*pip install"):
+        compare_videos(reference=reference, candidates=[reference], vmaf=True)
+
+
+def test_skip_and_frames_choose_the_range(reference: Path, compressed: Path) -> None:
+    whole = compare_videos(reference=reference, candidates=[compressed]).results[0]
+    part = compare_videos(reference=reference, candidates=[compressed], skip=2, frames=4).results[0]
+    assert part.quality.psnr.tolist() == pytest.approx(whole.quality.psnr[2:6].tolist())
+    assert part.indices == part.reference_indices == [2, 3, 4, 5]
+
+
+def test_sizes_that_differ_need_scale(reference: Path, tmp_path: Path) -> None:
+    small = write_clip(tmp_path / "small.mp4", moving_picture(FRAMES)[:, ::2, ::2], options={"crf": "10"})
+    with pytest.raises(CarfixError, match=r"small\.mp4 is 48x32 and .* 96x64; --scale"):
+        compare_videos(reference=reference, candidates=[small])
+    (result,) = compare_videos(reference=reference, candidates=[small], scale=True).results
+    assert 15 < result.quality.psnr.mean() < 45
+
+
+def test_scaling_keeps_codes_and_depth(tmp_path: Path) -> None:
+    flat = np.full((2, 32, 32), 700, np.uint16)
+    big = np.full((2, 64, 64), 700, np.uint16)
+    small = write_clip(tmp_path / "s.mkv", flat, codec="ffv1", pix_fmt="yuv420p10le")
+    large = write_clip(tmp_path / "l.mkv", big, codec="ffv1", pix_fmt="yuv420p10le")
+    (result,) = compare_videos(reference=large, candidates=[small], scale=True).results
+    assert result.quality.identical == 2
+
+
+def test_frame_counts_that_differ_need_shortest(reference: Path, tmp_path: Path) -> None:
+    short = write_clip(tmp_path / "short.mp4", moving_picture(FRAMES)[:6])
+    with pytest.raises(CarfixError, match=r"has 9 frames and short\.mp4 6; --shortest"):
+        compare_videos(reference=reference, candidates=[short])
+    (result,) = compare_videos(reference=reference, candidates=[short], shortest=True).results
+    assert len(result.quality) == 6
+    assert (
+        "3 frames of the reference"
+        in notes(compare_videos(reference=reference, candidates=[short], shortest=True))[0]
+    )
+
+
+def test_files_that_cannot_be_read_are_named(reference: Path, compressed: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(compressed.read_bytes()[:500])
+    with pytest.raises(CarfixError, match=r"broken\.mp4"):
+        compare_videos(reference=reference, candidates=[broken])
+    with pytest.raises(CarfixError, match=r"no such file: .*gone\.mp4"):
+        compare_videos(reference=reference, candidates=[tmp_path / "gone.mp4"])
+    with pytest.raises(CarfixError, match=r"gone\.mkv"):
+        compare_videos(reference=tmp_path / "gone.mkv", candidates=[compressed])
+
+
+def test_candidates_of_one_name_are_told_apart(reference: Path, compressed: Path, tmp_path: Path) -> None:
+    other = tmp_path / compressed.name
+    other.write_bytes(compressed.read_bytes())
+    results = compare_videos(reference=reference, candidates=[compressed, other], frames=2).results
+    assert [result.name for result in results] == [str(compressed), str(other)]
+
+
+def test_json_and_csv_hold_every_frame(reference: Path, compressed: Path) -> None:
+    comparison = compare_videos(reference=reference, candidates=[reference, compressed], vmaf=True)
+    document = json.loads(json.dumps(comparison_json(comparison)))
+    assert document["reference"] == {"path": str(reference), "frames": 9, "width": 96, "height": 64}
+    same, camera = document["candidates"]
+    assert same["psnr_y"] == {"mean": 100, "min": 100, "p5": 100}
+    assert same["identical"] == 9
+    assert camera["psnr_y"]["min"] == min(camera["per_frame"]["psnr_y"]) < camera["psnr_y"]["p5"]
+    assert camera["psnr_y"]["mean"] == pytest.approx(np.mean(camera["per_frame"]["psnr_y"]))
+    assert camera["frames"] == 9 and camera["vmaf"]["mean"] > 0
+    assert camera["per_frame"]["pts_s"] == pytest.approx([i / 25 for i in range(9)], abs=1e-3)
+    assert {len(values) for values in camera["per_frame"].values()} == {9}
+    lines = comparison_csv(comparison).splitlines()
+    assert lines[0] == "candidate,frame,pts_s,psnr_y,ssim_y,vmaf,type,quantizer"
+    assert len(lines) == 1 + 2 * 9
+    assert float(lines[10].split(",")[3]) == pytest.approx(camera["per_frame"]["psnr_y"][0], abs=1e-5)
+
+
+def test_the_table_shows_the_gain_over_the_first_candidate(reference: Path, compressed: Path) -> None:
+    comparison = compare_videos(
+        reference=reference, candidates=[compressed], methods=[Filtered(PostFilter(quantizer=30))]
+    )
+    first, second = (result.quality.psnr.mean() for result in comparison.results)
+    console = Console(width=80)
+    with console.capture() as capture:
+        console.print(*comparison_tables(comparison, ["psnr", "ssim"]))
+    assert f"{first:.2f}" in capture.get()
+    assert f"{second - first:+.2f}" in capture.get()
