@@ -6,7 +6,7 @@ from pathlib import Path
 
 from carfix.quality.comparison_run import ComparisonRun, Progress
 from carfix.quality.methods import Decoded, Filtered, Method, released
-from carfix.quality.reader import wanted_range
+from carfix.quality.reader import read_frames, wanted_range
 from carfix.quality.results import Candidate, Comparison, Reference, Result
 from carfix.quality.spp import FIRST_QUANTIZER, PostFilter, climb
 
@@ -47,6 +47,9 @@ def compare_videos(
     )
     paths = list(dict.fromkeys(candidates))
     every = (Decoded(quantizers=True), *methods)
+    for path in paths:
+        # A file that is missing or broken is told at once, not after an hour with the others.
+        next(read_frames(path), None)
     run.expect(len(paths) * len(every))
     results: dict[Path, list[Result]] = {path: [] for path in paths}
     # Method by method, so that no two networks hold memory at once.

@@ -58,8 +58,8 @@ class ComparisonRun:
                 align_start=self.align_start,
                 unmatched=unmatched,
             )
-            for batch in in_batches(found, BATCH):
-                batch = [(first, self._fitted(first, second, candidate)) for first, second in batch]
+            fitted = ((first, self._fitted(first, second, candidate)) for first, second in found)
+            for batch in in_batches(fitted, BATCH):
                 depth, shown_depth = batch[0][0].bit_depth, batch[0][1].bit_depth
                 parts.append(
                     measure(

@@ -138,6 +138,19 @@ def test_sizes_that_differ_need_scale(reference: Path, tmp_path: Path) -> None:
     assert 15 < result.quality.psnr.mean() < 45
 
 
+def test_nothing_is_measured_before_every_file_could_be_read(
+    reference: Path, compressed: Path, tmp_path: Path
+) -> None:
+    seen: list[str] = []
+    with pytest.raises(CarfixError, match="no such file"):
+        compare_videos(
+            reference=reference,
+            candidates=[compressed, tmp_path / "gone.mp4"],
+            progress=lambda done, total, detail: seen.append(detail),
+        )
+    assert not seen
+
+
 def test_scaling_keeps_codes_and_depth(tmp_path: Path) -> None:
     flat = np.full((2, 32, 32), 700, np.uint16)
     big = np.full((2, 64, 64), 700, np.uint16)
