@@ -182,6 +182,7 @@ class _Job:
             streams=plan_copy(info, format, self.audio_codec),
             start=start,
             end=end,
+            interlaced=encoding.interlaced,
             video_tags={"encoder": f"carfix {__version__} {encoding.codec}"},
         )
         timeline = scan(info)

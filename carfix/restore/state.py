@@ -144,7 +144,13 @@ def open_state(output: Path) -> Iterator[State]:
                 raise CarfixError(f"another carfix is at work on {output}") from None
             except OSError:
                 pass  # file systems without locks (some network ones)
-        yield State(folder, lock)
+        state = State(folder, lock)
+        try:
+            yield state
+        except BaseException:
+            if not state.finished:
+                state.discard()  # nothing in it is worth coming back for
+            raise
 
 
 def sync_folder(folder: Path) -> None:

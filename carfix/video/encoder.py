@@ -17,7 +17,7 @@ from carfix.errors import CarfixError, UsageError
 from carfix.video.colour import UNSPECIFIED, Hdr
 from carfix.video.faults import MEDIA_ERRORS, captured_log, reason
 from carfix.video.luma import luma_format
-from carfix.video.source import SourceInfo
+from carfix.video.source import BOTTOM_FIRST_ORDERS, SourceInfo
 
 DEFAULT_CODEC = "libx264"
 #: Visually lossless with x264: what was restored is not compressed away again.
@@ -29,6 +29,13 @@ _INTERLACED_CODECS = ("libx264", "mpeg2video", "mpeg4", "prores_ks", "ffv1", "dn
 _ALTERNATIVES = ("libx264", "libx265", "libsvtav1", "libvpx-vp9", "ffv1")
 #: Encoders whose own settings are one text of KEY=VALUE parts, and the option that holds it.
 _PARAMS_OPTION = {"libx264": "x264-params", "libx265": "x265-params", "libsvtav1": "svtav1-params"}
+
+#: Presets of x264 and x265, which share their names.
+_PRESETS = (
+    *("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow"),
+    "placebo",
+)
+_PRESETS_OF = ("libx264", "libx264rgb", "libx265")
 
 #: A picture that every encoder takes, to try settings on that must hold for any file.
 _TRIAL_WIDTH, _TRIAL_HEIGHT = 256, 144
@@ -69,6 +76,15 @@ class EncoderSettings:
             "tune": self.tune,
         }
         options = {key: value for key, value in named.items() if value is not None} | dict(self.options)
+        if self.codec == "libx265":
+            # x265 writes its settings to stderr, where they would tear the progress bar.
+            own = options.get("x265-params")
+            options["x265-params"] = "log-level=error" + (f":{own}" if own else "")
+        if self.codec in _PRESETS_OF and self.preset is not None and self.preset not in _PRESETS:
+            # x264 itself would write to stderr.
+            raise UsageError(f"{self.codec} has no preset {self.preset!r}, but {', '.join(_PRESETS)}")
+        if self.crf is not None and self.crf < 0:
+            raise UsageError(f"-crf must not be negative, not {self.crf:g}")
         for key in options:
             if key not in known:
                 close = difflib.get_close_matches(key, known, 1)
@@ -125,15 +141,11 @@ def check_settings(settings: EncoderSettings) -> None:
     context.framerate = _TRIAL_RATE
     context.time_base = 1 / _TRIAL_RATE
     context.options = options
-    try:
-        lines = _open_quietly(context)
-    except MEDIA_ERRORS as error:
-        raise UsageError(f"the encoder {settings.codec} refuses these options: {_refusal(error)}") from error
-    unknown = [text for _, _, text in lines if "parsing option" in text or "Unknown option" in text]
-    if unknown:
-        raise UsageError(
-            f"the encoder {settings.codec} refuses these options: {' '.join(unknown[0].split())}"
-        )
+    failure, lines = _try_open(context)
+    # x264 and x265 only warn of a part of their parameters that they do not know.
+    unknown = [line for line in lines if "parsing option" in line or "nknown option" in line]
+    if failure or unknown:
+        raise UsageError(f"the encoder {settings.codec} refuses these options: {failure or unknown[0]}")
 
 
 def _create_context(codec: str) -> VideoCodecContext:
@@ -142,17 +154,20 @@ def _create_context(codec: str) -> VideoCodecContext:
     return context
 
 
-def _open_quietly(context: VideoCodecContext) -> list[tuple[int, str, str]]:
+def _try_open(context: VideoCodecContext) -> tuple[str | None, list[str]]:
+    """Why the encoder does not open, or None, and what it said about its options."""
     context.thread_count = 1  # nothing logs from another thread: see `captured_log`
-    with captured_log() as lines:
-        context.open()
-    return lines
-
-
-def _refusal(error: BaseException) -> str:
-    if isinstance(error, av.error.FFmpegError) and not (error.log and error.log[1]):
-        return str(error.strerror)
-    return reason(error)
+    failure: str | None = None
+    with captured_log() as log:
+        try:
+            context.open()
+        except MEDIA_ERRORS as error:
+            failure = str(getattr(error, "strerror", None) or reason(error))
+    # FFmpeg's log comes in pieces; what is too short to be a word is the rest of a line that was cut up.
+    lines = [(level, " ".join(text.split())) for level, _, text in log if len(text.strip()) > 2]
+    if failure is not None:
+        failure = "; ".join(text for level, text in lines if level <= av.logging.ERROR) or failure
+    return failure, [text for _, text in lines]
 
 
 def choose_pix_fmt(info: SourceInfo, settings: EncoderSettings) -> str:
@@ -203,6 +218,10 @@ def resolve_encoding(info: SourceInfo, settings: EncoderSettings) -> Encoding:
     options = settings.to_options()
     warnings: list[str] = []
     interlaced = info.interlaced and settings.codec in _INTERLACED_CODECS
+    if interlaced and settings.codec == "libx264":
+        # Frames say which field comes first, but x264 writes what it was opened with into its first headers.
+        first = "bff=1" if info.field_order in BOTTOM_FIRST_ORDERS else "tff=1"
+        options["x264-params"] = ":".join(part for part in (first, options.get("x264-params")) if part)
     if info.interlaced and not interlaced:
         warnings.append(f"{settings.codec} cannot flag interlaced frames; -c:v libx264 can")
     if info.hdr:
@@ -212,11 +231,6 @@ def resolve_encoding(info: SourceInfo, settings: EncoderSettings) -> Encoding:
         else:
             key = _PARAMS_OPTION[settings.codec]
             options[key] = ":".join(part for part in (options.get(key), params) if part)
-    if settings.codec == "libx265":
-        # x265 writes its settings to stderr, where they would tear the progress bar.
-        options["x265-params"] = ":".join(
-            part for part in ("log-level=error", options.get("x265-params")) if part
-        )
     if info.colour.chroma_location is not None:
         options.setdefault("chroma_sample_location", info.colour.chroma_location)
     encoding = Encoding(
@@ -244,11 +258,7 @@ def _try_to_open(info: SourceInfo, encoding: Encoding) -> str | None:
     context = _create_context(encoding.codec)
     context.options = dict(encoding.options)
     configure(context, info, encoding)
-    try:
-        _open_quietly(context)
-    except MEDIA_ERRORS as error:
-        return _refusal(error)
-    return None
+    return _try_open(context)[0]
 
 
 def configure(context: VideoCodecContext, info: SourceInfo, encoding: Encoding) -> None:

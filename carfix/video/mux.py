@@ -52,6 +52,7 @@ class OutputPlan:
     jumps: tuple[Jump, ...] = ()  # of the video's clock, for the other streams to follow
     start: Fraction | None = None  # seconds on the input's clock: what lies before is cut and becomes time 0
     end: Fraction | None = None
+    interlaced: bool = False  # the encoder codes two fields a frame
     video_tags: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
@@ -110,6 +111,8 @@ class OutputFile:
         video = self.container.add_stream_from_template(template, opaque=True)
         video.time_base = info.time_base
         video.codec_context.framerate = info.rate
+        if self.plan.interlaced:
+            video.codec_context.field_order = info.field_order  # FFmpeg's parser takes any for top field first
         if info.sample_aspect_ratio:
             video.codec_context.sample_aspect_ratio = info.sample_aspect_ratio
         video.metadata.update(without_statistics(kept_tags(stream.metadata)))
@@ -153,6 +156,8 @@ def try_output(plan: OutputPlan, encoding: Encoding, times: NDArray[np.int64], f
     """
     info = plan.info
     frame = VideoFrame(info.width, info.height, encoding.pix_fmt)
+    for plane in frame.planes:
+        plane.update(bytes(plane.buffer_size))  # x264 aborts on codes above the bit depth
     frame.pts, frame.time_base = int(times[0]), info.time_base
     with SegmentWriter(folder / "trial.seg", info, encoding) as writer:
         writer.write(frame)

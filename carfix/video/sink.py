@@ -23,6 +23,8 @@ from carfix.video.source import SourceInfo
 #: Containers of segment files, best first. NUT keeps any time base and nearly any codec; Matroska rounds to
 #: milliseconds and MP4 knows few codecs. MOV takes what NUT has no tag for (ProRes).
 _SEGMENT_FORMATS = ("nut", "mov")
+#: Longest delay between decoding and presentation, in frames, that a codec may ask for (H.264 and HEVC: 16).
+_DELAY = 16
 #: MOV picks its own clock unless told; the option takes the number of ticks a second.
 _MOV_TIMESCALE = "video_track_timescale"
 
@@ -53,7 +55,6 @@ class SegmentWriter:
         self._encoding = encoding
         self._times: list[int] = []  # of the frames written, in order
         self._coded: list[int] = []  # of the packets, in decoding order
-        self._shift: int | None = None
         self._container, self._stream = _open_segment(path, info, encoding)
 
     def __enter__(self) -> "SegmentWriter":
@@ -86,18 +87,20 @@ class SegmentWriter:
 
     def _mux(self, packet: "Packet[VideoStream]") -> None:
         assert packet.pts is not None
-        dts = packet.pts if packet.dts is None else packet.dts
-        if self._encoding.time_base is None:  # frame numbers back to times
-            pts = self._times[packet.pts]
-            dts = self._times[dts] if dts >= 0 else self._times[0] + dts
-            packet.time_base = self._info.time_base
-        else:
-            pts = packet.pts
-        if self._shift is None:
-            self._shift = -min(pts, dts)
+        pts = packet.pts if self._encoding.time_base is not None else self._times[packet.pts]
+        # The encoder's own decoding times are not used: x265 makes them up when there are few frames. Frame
+        # times from well before are in order and early enough.
+        index = len(self._coded)
+        dts = self._times[index - _DELAY] if index >= _DELAY else self._times[0] - _DELAY + index
         self._coded.append(pts)
-        packet.pts, packet.dts = pts + self._shift, min(pts, dts) + self._shift
+        packet.pts, packet.dts = pts + self._shift, dts + self._shift
+        packet.time_base = self._info.time_base
         self._container.mux(packet)
+
+    @property
+    def _shift(self) -> int:
+        """Ticks to add so that the first decoding time is 0: NUT has no negative times."""
+        return _DELAY - self._times[0]
 
     def finish(self) -> SegmentFile:
         """Flush the encoder, close the file and force it to the disk."""
@@ -117,7 +120,7 @@ class SegmentWriter:
             name=self._path.name,
             size=self._path.stat().st_size,
             frames=len(self._times),
-            shift=self._shift or 0,
+            shift=self._shift,
             reorder=_reorder_depth(self._coded),
             first=self._times[0],
             last=self._times[-1],

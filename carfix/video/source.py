@@ -12,7 +12,7 @@ from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from carfix.errors import CarfixError
+from carfix.errors import CarfixError, UsageError
 from carfix.video.colour import (
     UNSPECIFIED,
     UNSPECIFIED_RANGE,
@@ -35,6 +35,8 @@ _GENERATE_PTS = 0x1
 
 #: AVFieldOrder values that mean two fields a frame: tt, bb, tb, bt.
 INTERLACED_FIELD_ORDERS = range(2, 6)
+#: Those of them that show the bottom field first: bb, tb.
+BOTTOM_FIRST_ORDERS = (3, 4)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -64,7 +66,7 @@ class SourceInfo:
 def open_input(path: Path) -> Iterator[InputContainer]:
     """Open `path` for reading. Raises `CarfixError` with one line that says why it cannot be."""
     if path.is_dir():
-        raise CarfixError(f"{path} is a folder, not a video")
+        raise UsageError(f"{path} is a folder, not a video")
     try:
         # Tags in odd encodings are kept byte for byte rather than refused.
         container = av.open(str(path), "r", metadata_errors="surrogateescape")

@@ -1,0 +1,48 @@
+"""Engines whose results are known exactly, for tests of everything around the network."""
+
+from pathlib import Path
+
+import numpy as np
+from networks import SMALL, describe
+
+from carfix.net.arch import build
+from carfix.net.checkpoint import Model
+from carfix.restore.engine import Planes
+
+
+class Adding:
+    """Adds a constant to every code; counts the planes that it was given."""
+
+    def __init__(self, add: int = 0, batch: int = 2) -> None:
+        self.description = f"adds {add}"
+        self.model = Model(
+            net=build(SMALL), description=describe(SMALL, f"adding-{add}"), path=Path("adding")
+        )
+        self.batch = batch
+        self.add = add
+        self.planes = 0
+        self.shapes: list[tuple[int, ...]] = []
+        self.closed = False
+
+    def restore(self, planes: Planes, bit_depth: int) -> Planes:
+        self.planes += len(planes)
+        self.shapes.append(planes.shape)
+        peak = (1 << bit_depth) - 1
+        return np.clip(planes.astype(np.int32) + self.add, 0, peak).astype(planes.dtype)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Failing(Adding):
+    """Raises after a number of planes, as a backend that breaks down does."""
+
+    def __init__(self, after: int, error: BaseException) -> None:
+        super().__init__(0, batch=1)
+        self._after = after
+        self._error = error
+
+    def restore(self, planes: Planes, bit_depth: int) -> Planes:
+        if self.planes >= self._after:
+            raise self._error
+        return super().restore(planes, bit_depth)
