@@ -101,10 +101,9 @@ class _Trim:
         for option, value in (("-ss", start), ("-t", duration), ("-to", end)):
             if value is not None and value < 0:
                 raise UsageError(f"{option} must not be negative")
-        first = None if start is None else Fraction(start)
-        last = None if end is None else Fraction(end)
-        if duration is not None:
-            last = (first or Fraction(0)) + Fraction(duration)
+        first, last, length = (None if x is None else _exact(x) for x in (start, end, duration))
+        if length is not None:
+            last = (first or Fraction(0)) + length
         if last is not None and last <= (first or Fraction(0)):
             raise UsageError("the wanted range is empty: its end lies before its beginning")
         return cls(first, last)
@@ -315,6 +314,11 @@ def _plan_segments(info: SourceInfo, timeline: Timeline, plan: OutputPlan, secon
         end=None if plan.end is None else _ceil(plan.end / info.time_base),
     )
     return plan_segments(timeline, info.time_base, seconds=seconds, window=window)
+
+
+def _exact(seconds: float) -> Fraction:
+    """0.4 as 2/5, not as the nearest binary number, which may lie behind the frame that is meant."""
+    return Fraction(seconds).limit_denominator(1_000_000)
 
 
 def _ceil(value: Fraction) -> int:

@@ -111,8 +111,14 @@ class OutputFile:
         video = self.container.add_stream_from_template(template, opaque=True)
         video.time_base = info.time_base
         video.codec_context.framerate = info.rate
+        video.codec_context.color_range = info.colour.range  # for containers; not every codec keeps it itself
+        video.codec_context.color_primaries = info.colour.primaries
+        video.codec_context.color_trc = info.colour.transfer
+        video.codec_context.colorspace = info.colour.matrix
         if self.plan.interlaced:
-            video.codec_context.field_order = info.field_order  # FFmpeg's parser takes any for top field first
+            video.codec_context.field_order = (
+                info.field_order
+            )  # FFmpeg's parser takes any for top field first
         if info.sample_aspect_ratio:
             video.codec_context.sample_aspect_ratio = info.sample_aspect_ratio
         video.metadata.update(without_statistics(kept_tags(stream.metadata)))
@@ -173,8 +179,9 @@ def try_output(plan: OutputPlan, encoding: Encoding, times: NDArray[np.int64], f
                     packet.stream = output.video
                     output.container.mux(packet)
     except MEDIA_ERRORS as error:
+        cure = "another -c:v" if plan.format == "matroska" else "write .mkv instead, or use another -c:v"
         raise CarfixError(
-            f"{info.path}: {plan.format} cannot hold {encoding.codec} video: {reason(error)}; write .mkv instead"
+            f"{info.path}: {plan.format} cannot hold {encoding.codec} video: {reason(error)}; {cure}"
         ) from error
     assert clock is not None
     _check_clock(plan, clock, times)

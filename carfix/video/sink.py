@@ -56,6 +56,7 @@ class SegmentWriter:
         self._times: list[int] = []  # of the frames written, in order
         self._coded: list[int] = []  # of the packets, in decoding order
         self._container, self._stream = _open_segment(path, info, encoding)
+        self._delay = 0 if self._stream.codec_context.codec.intra_only else _DELAY
 
     def __enter__(self) -> "SegmentWriter":
         return self
@@ -91,7 +92,10 @@ class SegmentWriter:
         # The encoder's own decoding times are not used: x265 makes them up when there are few frames. Frame
         # times from well before are in order and early enough.
         index = len(self._coded)
-        dts = self._times[index - _DELAY] if index >= _DELAY else self._times[0] - _DELAY + index
+        if self._delay == 0:
+            dts = pts
+        else:
+            dts = self._times[index - _DELAY] if index >= _DELAY else self._times[0] - _DELAY + index
         self._coded.append(pts)
         packet.pts, packet.dts = pts + self._shift, dts + self._shift
         packet.time_base = self._info.time_base
@@ -100,7 +104,7 @@ class SegmentWriter:
     @property
     def _shift(self) -> int:
         """Ticks to add so that the first decoding time is 0: NUT has no negative times."""
-        return _DELAY - self._times[0]
+        return self._delay - self._times[0]
 
     def finish(self) -> SegmentFile:
         """Flush the encoder, close the file and force it to the disk."""

@@ -18,6 +18,7 @@ from av.stream import Stream
 from carfix.errors import CarfixError, UsageError
 from carfix.video.faults import MEDIA_ERRORS, reason
 from carfix.video.source import SourceInfo, open_input
+from carfix.video.unlisted import add_unlisted_copy
 
 #: Words of `-c:a` that are not encoders.
 COPY, NONE = "copy", "none"
@@ -200,7 +201,10 @@ def _try_copy(stream: Stream, packet: "Packet[Any] | None", format: str) -> str 
 
 def add_copy(output: OutputContainer, stream: Stream) -> Stream:
     """Add a stream that takes the packets of `stream` as they are, with its tags and dispositions."""
-    copy = output.add_stream_from_template(stream, opaque=True)
+    try:
+        copy = output.add_stream_from_template(stream, opaque=True)
+    except ValueError:
+        copy = add_unlisted_copy(output, stream)
     copy.metadata.update(kept_tags(stream.metadata))
     copy.disposition = stream.disposition
     if output.format.name == "mpegts" and stream.id:
