@@ -12,6 +12,8 @@ EXAMPLES = """
 
 `carfix compare pristine.mp4 camera.mp4 --spp --spp-best --model fast` - FFmpeg's spp and a network as rivals
 
+`carfix compare pristine.mp4 camera.mp4 restored.mp4 --html report.html` - a page to look at
+
 `carfix compare pristine.mp4 camera.mp4 --metric psnr,ssim,vmaf --json > numbers.json`
 """
 
@@ -59,6 +61,9 @@ def compare(
     precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")] = "auto",
     json_: Annotated[bool, typer.Option("--json", help="Write JSON to stdout.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="Write CSV to stdout: a row a frame.")] = False,
+    html: Annotated[
+        Path | None, typer.Option("--html", help="Write a page with curves and pictures to this file.")
+    ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show tracebacks.")] = False,
 ) -> None:
     """Measure how close videos are to a reference: PSNR, SSIM and VMAF, frame by frame.
@@ -106,6 +111,10 @@ def compare(
             device=metrics_device(device),
             progress=stage("frames"),
         )
+    if html is not None:
+        from carfix.quality.report.page import write_report
+
+        write_report(html, comparison, metrics)
     if json_:
         sys.stdout.write(json.dumps(compare_tables.comparison_json(comparison), indent=1) + "\n")
     elif csv:

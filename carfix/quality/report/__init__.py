@@ -1,0 +1,1 @@
+"""The page that `carfix compare --html` writes: one file, no network."""

@@ -1,0 +1,139 @@
+"""Comparisons as one self-contained HTML page: table, curves, before/after pictures, zoom lens."""
+
+import functools
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+
+from carfix import __version__
+from carfix.errors import CarfixError
+from carfix.quality.compare_tables import DIGITS, HEADINGS, METRIC_COLUMNS, bit_rate_text, metric_row, notes
+from carfix.quality.metrics import Numbers
+from carfix.quality.report.pictures import Moment, Pictures, moments, pictures, positions
+from carfix.quality.results import Comparison, MetricName, Result
+
+#: Digits of the numbers that the curves are drawn from: a tenth of what the tables show.
+CURVE_DIGITS = {"psnr": 3, "ssim": 5, "vmaf": 2}
+
+PAGE = "page.html.j2"
+STYLE = ("vendor/uPlot.min.css", "page.css")
+SCRIPT = ("vendor/uPlot.iife.min.js", "page.js")
+LICENCE = "vendor/uPlot.LICENSE.txt"
+
+
+def write_report(path: Path, comparison: Comparison, metrics: Sequence[MetricName]) -> None:
+    """Write the page of `comparison` to `path`. Raises `CarfixError` if it cannot be written.
+
+    The frames that it shows are decoded, filtered or restored once more.
+    """
+    shown = moments(comparison)
+    text = report_html(comparison, metrics, shown, pictures(comparison, shown))
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise CarfixError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def report_html(
+    comparison: Comparison, metrics: Sequence[MetricName], shown: Sequence[Moment], images: Pictures
+) -> str:
+    """The page as text; `images` belong to the moments `shown`."""
+    first = comparison.results[0]
+    tables = [
+        {
+            "title": HEADINGS[metric],
+            "rows": [
+                [
+                    result.name,
+                    *metric_row(result, first, metric),
+                    bit_rate_text(result.bit_rate),
+                    len(result.quality),
+                ]
+                for result in comparison.results
+            ],
+        }
+        for metric in metrics
+    ]
+    return _template().render(
+        version=__version__,
+        reference=comparison.reference,
+        tables=tables,
+        columns=["candidate", *METRIC_COLUMNS, "bit rate", "frames"],
+        notes=notes(comparison),
+        lossless=images.lossless,
+        style="\n".join(_part(name) for name in STYLE),
+        script="\n".join(_part(name) for name in SCRIPT),
+        licence=_part(LICENCE),
+        data=page_data(comparison, metrics, shown, images),
+    )
+
+
+def page_data(
+    comparison: Comparison, metrics: Sequence[MetricName], shown: Sequence[Moment], images: Pictures
+) -> dict[str, Any]:
+    """What the page's script works on: curves over all frames, and the moments with their pictures."""
+    indices = sorted(set().union(*(result.reference_indices for result in comparison.results)))
+    times = {
+        index: float(time)
+        for result in comparison.results
+        for index, time in zip(result.reference_indices, result.times, strict=True)
+    }
+    places = {index: place for place, index in enumerate(indices)}
+    return {
+        "names": ["reference", *(result.name for result in comparison.results)],
+        "frames": indices,
+        "times": [round(times[index], 4) for index in indices],
+        "metrics": [
+            {
+                "key": metric,
+                "title": HEADINGS[metric],
+                "digits": DIGITS[metric],
+                "curves": [_curve(result, metric, indices) for result in comparison.results],
+            }
+            for metric in metrics
+        ],
+        "kinds": [_facts(result.kinds, result, indices) for result in comparison.results],
+        "quantizers": [
+            _facts(
+                [None if value is None else round(value, 2) for value in result.quantizers], result, indices
+            )
+            for result in comparison.results
+        ],
+        "moments": [
+            {"label": moment.label, "place": places[moment.reference_index], "pictures": uris}
+            for moment, uris in zip(shown, images.uris, strict=True)
+        ],
+    }
+
+
+def _curve(result: Result, metric: MetricName, indices: Sequence[int]) -> list[float | None]:
+    values: Numbers | None = result.values(metric)
+    if values is None:
+        return [None] * len(indices)
+    return _facts(np.round(values, CURVE_DIGITS[metric]).tolist(), result, indices)
+
+
+def _facts(values: Sequence[Any], result: Result, indices: Sequence[int]) -> list[Any]:
+    """The result's values in the order of the reference's frames, None where it has no counterpart."""
+    where = positions(result)
+    return [values[where[index]] if index in where else None for index in indices]
+
+
+def _part(name: str) -> str:
+    return resources.files("carfix.quality.report").joinpath(name).read_text(encoding="utf-8")
+
+
+@functools.cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_part),
+        autoescape=True,  # names of files are strangers' text
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(PAGE)
