@@ -201,7 +201,7 @@ def restore(
             stderr.print(text, markup=False, soft_wrap=True)
 
     source, output = paths
-    signal.signal(signal.SIGTERM, _terminate)
+    before = signal.signal(signal.SIGTERM, _terminate)
     try:
         with progress_display("none" if quiet else modes[progress], stderr) as display:
 
@@ -230,6 +230,8 @@ def restore(
             )
     except KeyboardInterrupt:
         raise Interrupted("interrupted; the same command goes on after the last finished segment") from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
     say(report.summary())
 
 

@@ -1,11 +1,12 @@
 """Engines: planes in, planes out. One small protocol, so that the pipeline need not know what computes."""
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from carfix.net.checkpoint import Model
+if TYPE_CHECKING:  # what is wrong with a command or its files is said before torch is loaded
+    from carfix.net.checkpoint import Model
 
 #: Luma codes: uint8 for 8-bit video, uint16 (low bits used) for 9 to 16 bit.
 Planes = NDArray[np.uint8] | NDArray[np.uint16]
@@ -16,7 +17,7 @@ class Engine(Protocol):
 
     #: For the log, e.g. "ncnn on cpu, 2 threads, fp32, windows 256x256".
     description: str
-    model: Model
+    model: "Model"
     #: Number of frames that the engine likes to get at once.
     batch: int
 
@@ -34,7 +35,7 @@ class Engine(Protocol):
 
 
 def open_engine(
-    model: Model,
+    model: "Model",
     *,
     device: str = "auto",
     precision: str = "auto",

@@ -1,0 +1,187 @@
+"""`carfix restore` as a user runs it: a process, its exit code, and what it says."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import av
+import media
+import pytest
+from media import Sound
+from networks import save_awake
+
+from carfix.cli import main
+from carfix.restore.state import state_folder
+
+PROGRAM = "from carfix.cli import main; main()"
+
+
+def carfix(*arguments: object, check: int | None = 0, **options: object) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "120"},
+        **options,  # type: ignore[call-overload]
+    )
+    if check is not None:
+        assert done.returncode == check, done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_awake(tmp_path_factory.mktemp("weights") / "awake.safetensors")
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    return media.write_clip(tmp_path / "in.mp4", frames=30, sounds=[Sound(seconds=1.2)])
+
+
+def test_ffmpeg_spelling(clip: Path, model: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out.mkv"
+    output.write_bytes(b"old")
+    done = carfix(
+        *("restore", "-y", clip, "-c:v", "libx264", "-crf", 30, "-preset", "ultrafast", "-tune", "psnr"),
+        *("-g", 5, "-maxrate", "2M", "-bufsize", "4M", "-pix_fmt", "yuv444p", "-x", "bf=0", "-x", "refs=1"),
+        *("-c:a", "copy", "-f", "matroska", "-ss", "0:00.2", "-t", "800ms", "-m", model, output),
+    )
+    assert done.stdout == ""
+    assert "model awake" in done.stderr and "20 frames" in done.stderr
+    with av.open(str(output)) as container:
+        video = container.streams.video[0]
+        assert video.codec_context.pix_fmt == "yuv444p"
+        assert sum(packet.is_keyframe for packet in container.demux(video) if packet.size) >= 4
+
+
+def test_long_spelling(clip: Path, model: Path, tmp_path: Path) -> None:
+    carfix(
+        *(
+            "restore",
+            clip,
+            tmp_path / "out.mp4",
+            "--video-codec",
+            "libx265",
+            "--crf",
+            30,
+            "--preset",
+            "ultrafast",
+        ),
+        *(
+            "--encoder-option",
+            "x265-params=bframes=0",
+            "--audio-codec",
+            "none",
+            "--model",
+            model,
+            "--device",
+            "cpu",
+        ),
+        *("--tile", 40, "--batch", 2, "--precision", "fp32", "--segment", 0.5, "--no-resume", "--overwrite"),
+        *("--start", 0.4, "--end", 1.0, "--progress", "none", "--quiet"),
+    )
+    assert media.frame_times(tmp_path / "out.mp4") == [media.Fraction(i, 25) for i in range(15)]
+
+
+def test_restored_frames_differ_but_little(clip: Path, model: Path, tmp_path: Path) -> None:
+    carfix("restore", clip, tmp_path / "out.mkv", "-c:v", "ffv1", "-m", model)
+    changes = [
+        abs(a.astype(int) - b).mean()
+        for a, b in zip(media.planes(tmp_path / "out.mkv"), media.planes(clip), strict=True)
+    ]
+    assert len(changes) == 30
+    assert min(changes) > 0.2 and max(changes) < 12
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["absent.mp4", "out.mp4"], 1, "no such file: absent.mp4"),
+        (["text.mp4", "out.mp4"], 1, "cannot read text.mp4"),
+        ([".", "out.mp4"], 2, "is a folder"),
+        (["in.mp4", "in.mp4"], 2, "same file"),
+        (["in.mp4", "exists.mp4"], 1, "exists already; -y overwrites it"),
+        (["in.mp4", "exists.mp4", "-n"], 1, "exists already; -y overwrites it"),
+        (["in.mp4", "out.mp4", "-c:v", "libx26"], 2, "unknown encoder"),
+        (["in.mp4", "out.mp4", "-x", "crv=3"], 2, "no option 'crv'"),
+        (["in.mp4", "out.mp4", "-x", "crf"], 2, "-x takes KEY=VALUE"),
+        (["in.mp4", "out.mp4", "--tile", "-8"], 2, "--tile must be positive"),
+        (["in.mp4", "out.mp4", "-ss", "soon"], 2, "-ss takes seconds"),
+        (["in.mp4", "out.mp4", "--progress", "much"], 2, "--progress is"),
+        (["in.mp4", "out.mp4", "-m", "absent"], 1, "no model called 'absent'"),
+        (["in.mp4", "out.mp4", "--device", "toaster"], 2, "--device"),
+        (["in.mp4", "out.mp4", "-crf", "high"], 2, "Invalid value for"),
+        (["in.mp4"], 2, ""),
+    ],
+)
+def test_mistakes(
+    arguments: list[str],
+    code: int,
+    message: str,
+    clip: Path,
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "text.mp4").write_text("words\n" * 50)
+    (tmp_path / "exists.mp4").write_bytes(b"precious")
+    if "-m" not in arguments:
+        arguments = [*arguments, "-m", str(model)]
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["carfix", "restore", *arguments])
+    with pytest.raises(SystemExit) as end:
+        main()
+    told = capsys.readouterr()
+    assert end.value.code == code
+    assert message in " ".join(told.err.split())
+    assert "Traceback" not in told.err
+    assert told.out == ""
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_keep_the_work(number: signal.Signals, model: Path, tmp_path: Path) -> None:
+    source = media.write_clip(tmp_path / "in.mp4", frames=400, width=160, height=128)
+    output = tmp_path / "out.mp4"
+    command = ["restore", str(source), str(output), "-m", str(model), "--segment", "0.2", "--batch", "1"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, *command], stderr=subprocess.PIPE, text=True, env={**os.environ}
+    )
+    state = state_folder(output)
+    deadline = time.monotonic() + 60
+    while not (state / "000002.seg").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(number)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
+    assert "goes on after the last finished segment" in stderr and "Traceback" not in stderr
+    assert not output.exists()
+    done = carfix(*command)
+    assert "from an earlier run" in done.stderr
+    assert len(media.frame_times(output)) == 400
+    assert not state.exists()
+
+
+def test_help_is_quick_and_shows_examples() -> None:
+    done = carfix("restore", "--help")
+    assert "carfix restore in.mp4 out.mp4" in " ".join(done.stdout.split())
+    for option in ("-c:v", "-crf", "-pix_fmt", "-c:a", "--tile", "--segment", "--progress"):
+        assert option in done.stdout
+    imported = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys, carfix.cli.restore; print([m for m in ('torch', 'av') if m in sys.modules])",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert imported.stdout.strip() == "[]"

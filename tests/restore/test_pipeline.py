@@ -1,0 +1,174 @@
+"""Threads that end: order, batches, repeats, fields, and errors from every corner."""
+
+import threading
+from pathlib import Path
+
+import media
+import numpy as np
+import pytest
+from engines import Adding, Failing
+
+from carfix.errors import CarfixError
+from carfix.restore.channel import Channel, Closed
+from carfix.restore.engine import Engine
+from carfix.restore.pipeline import Pipeline
+from carfix.video.encoder import EncoderSettings, resolve_encoding
+from carfix.video.segments import Segment, plan_segments
+from carfix.video.sink import SegmentFile
+from carfix.video.source import probe
+from carfix.video.timeline import scan
+
+
+class Run:
+    """A pipeline over a clip, with what it reported."""
+
+    def __init__(self, source: Path, engine: Engine, folder: Path, seconds: float = 0.2) -> None:
+        self.info = probe(source)
+        self.timeline = scan(self.info)
+        self.segments = plan_segments(self.timeline, self.info.time_base, seconds=seconds)
+        self.files: list[tuple[int, SegmentFile | None]] = []
+        self.frames = 0
+        folder.mkdir(exist_ok=True)
+        self.pipeline = Pipeline(
+            info=self.info,
+            timeline=self.timeline,
+            encoding=resolve_encoding(self.info, EncoderSettings(preset="ultrafast")),
+            engine=engine,
+            folder=folder,
+            on_segment=self._segment,
+            on_frame=self._frame,
+        )
+
+    def _segment(self, segment: Segment, file: SegmentFile | None) -> None:
+        self.files.append((segment.index, file))
+
+    def _frame(self) -> None:
+        self.frames += 1
+
+    def run(self) -> None:
+        self.pipeline.run(self.segments)
+
+
+def threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("carfix")]
+
+
+def test_segments_come_in_order_and_whole(tmp_path: Path) -> None:
+    run = Run(media.write_clip(tmp_path / "in.mp4", frames=40), Adding(0, batch=4), tmp_path / "state")
+    run.run()
+    assert [index for index, _ in run.files] == [segment.index for segment in run.segments]
+    assert [file.frames for _, file in run.files if file] == [segment.frames for segment in run.segments]
+    assert run.frames == run.pipeline.tally.frames == 40
+    assert not threads()
+
+
+def test_batches_do_not_cross_segments(tmp_path: Path) -> None:
+    """So that a run that begins at a segment computes what one that passed it did, batch for batch."""
+    engine = Adding(0, batch=4)
+    run = Run(media.write_clip(tmp_path / "in.mp4", frames=30), engine, tmp_path / "state")
+    run.run()
+    sizes = [shape[0] for shape in engine.shapes]
+    wanted = [n for s in run.segments for n in [4] * (s.frames // 4) + [s.frames % 4] * (s.frames % 4 > 0)]
+    assert sizes == wanted
+
+
+def test_repeated_frames_are_computed_once(tmp_path: Path) -> None:
+    source = media.write_clip(
+        tmp_path / "in.mkv", codec="ffv1", frames=20, pictures=lambda i: media.picture(i // 5)
+    )
+    engine = Adding(1, batch=3)
+    run = Run(source, engine, tmp_path / "state", seconds=10)
+    run.run()
+    assert run.pipeline.tally.repeated == 16
+    assert engine.planes == 4
+    assert run.frames == 20
+
+
+def test_fields_are_restored_apart(tmp_path: Path) -> None:
+    source = media.write_clip(
+        tmp_path / "in.mp4", frames=4, interlaced=True, options={**media.X264, "x264-params": "tff=1"}
+    )
+    engine = Adding(0, batch=2)
+    Run(source, engine, tmp_path / "state", seconds=10).run()
+    assert set(engine.shapes) == {(2, media.HEIGHT // 2, media.WIDTH)}
+    assert engine.planes == 8
+
+
+@pytest.mark.parametrize("error", [CarfixError("broke"), MemoryError("no room"), KeyboardInterrupt()])
+def test_an_engine_that_fails_ends_everything(error: BaseException, tmp_path: Path) -> None:
+    run = Run(media.write_clip(tmp_path / "in.mp4", frames=40), Failing(13, error), tmp_path / "state")
+    with pytest.raises(type(error)):
+        run.run()
+    assert not threads()
+    assert [index for index, _ in run.files] == list(range(len(run.files)))
+
+
+def test_an_encoder_thread_that_fails_ends_everything(tmp_path: Path) -> None:
+    run = Run(media.write_clip(tmp_path / "in.mp4", frames=40), Adding(), tmp_path / "state")
+
+    def fail(segment: Segment, file: SegmentFile | None) -> None:
+        raise OSError(28, "No space left on device")
+
+    run.pipeline._on_segment = fail  # type: ignore[method-assign]
+    with pytest.raises(OSError, match="No space"):
+        run.run()
+    assert not threads()
+
+
+def test_a_decoder_thread_that_fails_ends_everything(tmp_path: Path) -> None:
+    source = media.write_clip(tmp_path / "in.mkv", codec="ffv1", frames=10)
+    run = Run(source, Adding(), tmp_path / "state")
+    source.unlink()
+    with pytest.raises(CarfixError, match="no such file"):
+        run.run()
+    assert not threads()
+
+
+def test_a_change_of_size_is_an_error_with_its_place(tmp_path: Path) -> None:
+    parts = [
+        media.write_clip(
+            tmp_path / f"{i}.ts",
+            width=size,
+            times=[90000 * i + 3600 * n for n in range(12)],
+            time_base=media.Fraction(1, 90000),
+            muxer={"mpegts_copyts": "1"},
+        )
+        for i, size in enumerate((64, 96))
+    ]
+    source = tmp_path / "in.ts"
+    source.write_bytes(b"".join(part.read_bytes() for part in parts))
+    with pytest.raises(CarfixError, match=r"changes from 64x48 .* to 96x48 .* at 1\.0"):
+        Run(source, Adding(), tmp_path / "state").run()
+    assert not threads()
+
+
+def test_channel_is_bounded_and_ends() -> None:
+    channel: Channel[int] = Channel(2)
+    got: list[int] = []
+    taker = threading.Thread(target=lambda: got.extend(channel))
+    for value in (1, 2):
+        channel.put(value)
+    taker.start()
+    for value in range(3, 50):
+        channel.put(value)
+    channel.finish()
+    taker.join(10)
+    assert got == list(range(1, 50))
+    channel.abandon()
+    with pytest.raises(Closed):
+        channel.put(1)
+
+
+def test_restored_luma_goes_to_the_right_frame(tmp_path: Path) -> None:
+    from carfix.restore.job import restore_video
+
+    source = media.write_clip(tmp_path / "in.mp4", frames=30)
+    restore_video(
+        source=source,
+        output=tmp_path / "out.mkv",
+        model=Adding(2, batch=7),
+        encoder=EncoderSettings(codec="ffv1"),
+        segment_seconds=0.3,
+    )
+    for a, b in zip(media.planes(tmp_path / "out.mkv"), media.planes(source), strict=True):
+        assert np.array_equal(a, b + 2)

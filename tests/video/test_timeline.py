@@ -1,0 +1,95 @@
+"""Times of a stream: read without decoding, repaired where a clock ran backwards."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import media
+import numpy as np
+import pytest
+
+from carfix.video.decode import Damage, decode_frames, restart_index
+from carfix.video.source import probe
+from carfix.video.timeline import ClockRepair, scan
+
+MS = Fraction(1, 1000)
+
+
+def repaired(times: list[int], clock: ClockRepair, duration: int = 40) -> list[int]:
+    return [time + clock.offset(time, duration) for time in times]
+
+
+def test_a_clock_that_runs_forward_is_left_alone() -> None:
+    times = [0, 40, 80, 5000, 5040]
+    clock = ClockRepair(MS)
+    assert repaired(times, clock) == times
+    assert clock.found == []
+
+
+def test_a_jump_back_goes_on_one_packet_later() -> None:
+    clock = ClockRepair(MS)
+    assert repaired([1000, 1040, 1080, 200, 240], clock) == [1000, 1040, 1080, 1120, 1160]
+    (jump,) = clock.found
+    assert (jump.before, jump.after, jump.shift) == (
+        Fraction(1080, 1000),
+        Fraction(200, 1000),
+        Fraction(920, 1000),
+    )
+
+
+def test_other_streams_follow_the_video_exactly() -> None:
+    video = ClockRepair(MS)
+    repaired([1000, 1040, 1080, 200, 240], video)
+    sound = ClockRepair(Fraction(1, 48000), tuple(video.found))
+    times = [round(t * 48) for t in (1000, 1021, 1043, 1064, 211, 232)]
+    moved = repaired(times, sound, duration=1024)
+    assert moved[:4] == times[:4]
+    assert [b - a for a, b in zip(times[4:], moved[4:], strict=True)] == [920 * 48] * 2
+
+
+def test_two_jumps_add_up() -> None:
+    clock = ClockRepair(MS)
+    assert repaired([1000, 1040, 0, 40, 80, 120, 0], clock) == [1000, 1040, 1080, 1120, 1160, 1200, 1240]
+    assert len(clock.found) == 2
+
+
+def test_rounding_is_not_a_jump() -> None:
+    clock = ClockRepair(MS)
+    assert repaired([1000, 1040, 1039, 1080], clock) == [1000, 1040, 1039, 1080]
+
+
+def test_scan_knows_every_frame_without_decoding(tmp_path: Path) -> None:
+    source = media.write_clip(tmp_path / "in.mp4", frames=30)
+    info = probe(source)
+    timeline = scan(info)
+    assert [time * info.time_base for time in timeline.presentation.tolist()] == media.frame_times(source)
+    assert len(timeline.keyframes) >= 5
+    assert timeline.corrupt == 0 and timeline.truncated is None and not timeline.ordinal
+
+
+@pytest.mark.parametrize("options", [{}, {"x264-params": "open-gop=1"}, {"intra-refresh": "1"}])
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
+def test_decoding_from_anywhere_gives_the_same_frames(
+    suffix: str, options: dict[str, str], tmp_path: Path
+) -> None:
+    """What a resumed run decodes is what an uninterrupted one would have: also behind open GOPs and refreshes."""
+    source = media.write_clip(tmp_path / f"in{suffix}", frames=40, options={**media.X264, **options})
+    info = probe(source)
+    timeline = scan(info)
+    whole = {f.pts: bytes(f.planes[0]) for f in decode_frames(info, timeline, Damage())}
+    assert len(whole) == 40
+    starts = timeline.presentation[::7].tolist()
+    for start in starts:
+        part = {f.pts: bytes(f.planes[0]) for f in decode_frames(info, timeline, Damage(), start=start)}
+        assert part == {pts: luma for pts, luma in whole.items() if pts >= start}
+    if not options:
+        assert restart_index(timeline, starts[-1]) > 20  # by seeking, not by decoding everything before
+
+
+def test_closed_end(tmp_path: Path) -> None:
+    source = media.write_clip(tmp_path / "in.mp4", frames=20)
+    info = probe(source)
+    timeline = scan(info)
+    times = timeline.presentation
+    frames = list(decode_frames(info, timeline, Damage(), start=int(times[5]), end=int(times[9])))
+    assert [frame.pts for frame in frames] == times[5:9].tolist()
+    assert np.all(np.diff(times) > 0)
