@@ -14,6 +14,8 @@ EXAMPLES = """
 
 `carfix compare pristine.mp4 camera.mp4 restored.mp4 --html report.html` - a page to look at
 
+`carfix compare --no-reference camera.mp4 --html look.html` - is this file worth restoring?
+
 `carfix compare pristine.mp4 camera.mp4 --metric psnr,ssim,vmaf --json > numbers.json`
 """
 
@@ -24,8 +26,9 @@ def register(app: typer.Typer) -> None:
 
 
 def compare(
-    reference: Annotated[Path, typer.Argument(help="The pristine video.", metavar="REF")],
-    candidates: Annotated[list[Path], typer.Argument(help="Videos to measure.", metavar="CAND...")],
+    files: Annotated[
+        list[Path], typer.Argument(help="The pristine video, then those to measure.", metavar="REF CAND...")
+    ],
     metric: Annotated[
         str, typer.Option("--metric", help="Any of psnr, ssim, vmaf, separated by commas.")
     ] = "psnr,ssim",
@@ -61,6 +64,13 @@ def compare(
     precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")] = "auto",
     json_: Annotated[bool, typer.Option("--json", help="Write JSON to stdout.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="Write CSV to stdout: a row a frame.")] = False,
+    no_reference: Annotated[
+        bool,
+        typer.Option(
+            "--no-reference",
+            help="There is no pristine video: show quantizers, and blockiness before and after a network.",
+        ),
+    ] = False,
     html: Annotated[
         Path | None, typer.Option("--html", help="Write a page with curves and pictures to this file.")
     ] = None,
@@ -79,27 +89,34 @@ def compare(
     from carfix.cli.app import stderr
     from carfix.cli.progress import counted
     from carfix.errors import UsageError
-    from carfix.net.catalog import load_model
     from carfix.quality import compare_tables
     from carfix.quality.compare import compare_videos
-    from carfix.quality.methods import Filtered, Method, Restored
+    from carfix.quality.methods import Filtered, Method, open_restored
     from carfix.quality.metrics import metrics_device
+    from carfix.quality.report.page import write_report
     from carfix.quality.results import parse_metrics
     from carfix.quality.spp import FilterName, PostFilter
 
     if json_ and csv:
         raise UsageError("--json and --csv both write to stdout: take one of them")
+    if no_reference:
+        if csv or (html is not None and len(files) > 1) or len(model or ()) > 1:
+            raise UsageError("--no-reference takes no --csv, one network, and with --html one file")
+        _assess(files, (model or ["auto"])[0], device, precision, skip, frames, html, json_)
+        return
+    if len(files) < 2:
+        raise UsageError("compare needs a reference and a candidate: carfix compare REF CAND...")
     metrics = parse_metrics(metric)
     asked: list[tuple[FilterName, bool]] = [("fspp", fspp), ("uspp", uspp)]
     asked.insert(0, ("spp", spp or (spp_qp is not None and not (fspp or uspp))))
     methods: list[Method] = [
         Filtered(PostFilter(name, quality=spp_quality, quantizer=spp_qp)) for name, wanted in asked if wanted
     ]
-    methods += [Restored(load_model(name), device=device, precision=precision) for name in model or ()]
+    methods += [open_restored(name, device=device, precision=precision) for name in model or ()]
     with counted(stderr) as stage:
         comparison = compare_videos(
-            reference=reference,
-            candidates=candidates,
+            reference=files[0],
+            candidates=files[1:],
             methods=methods,
             spp_best=PostFilter("spp", quality=spp_quality) if spp_best else None,
             vmaf="vmaf" in metrics,
@@ -112,8 +129,6 @@ def compare(
             progress=stage("frames"),
         )
     if html is not None:
-        from carfix.quality.report.page import write_report
-
         write_report(html, comparison, metrics)
     if json_:
         sys.stdout.write(json.dumps(compare_tables.comparison_json(comparison), indent=1) + "\n")
@@ -123,3 +138,48 @@ def compare(
         Console().print(*compare_tables.comparison_tables(comparison, metrics), sep="\n")
     for line in compare_tables.notes(comparison):
         stderr.print(line, markup=False, soft_wrap=True)
+
+
+def _assess(
+    files: list[Path],
+    model: str,
+    device: str,
+    precision: str,
+    skip: int,
+    frames: int | None,
+    html: Path | None,
+    json_: bool,
+) -> None:
+    """`compare --no-reference`."""
+    import json
+    import sys
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from carfix.cli.app import stderr
+    from carfix.cli.progress import counted
+    from carfix.quality.methods import open_restored, released
+    from carfix.quality.noreference import COLUMNS, assess_video, assessment_row, assessments_json
+    from carfix.quality.reader import wanted_range
+    from carfix.quality.report.noreference import write_noreference_report
+
+    restored = open_restored(model, device=device, precision=precision)
+    with counted(stderr) as stage, released(restored):
+        found = [
+            assess_video(
+                path, restored, wanted=wanted_range(skip, frames), progress=stage(f"samples of {path.name}")
+            )
+            for path in files
+        ]
+    if html is not None:
+        write_noreference_report(html, found[0])
+    if json_:
+        sys.stdout.write(json.dumps(assessments_json(found), indent=1) + "\n")
+        return
+    table = Table()
+    for column in COLUMNS:
+        table.add_column(column, justify="left" if column == COLUMNS[0] else "right")
+    for assessment in found:
+        table.add_row(*assessment_row(assessment))
+    Console().print(table)

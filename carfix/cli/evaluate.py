@@ -70,10 +70,10 @@ def evaluate(
     from carfix.cli.app import stderr
     from carfix.cli.progress import counted
     from carfix.errors import UsageError
-    from carfix.net.catalog import installed, load_model
+    from carfix.net.catalog import installed
     from carfix.quality import tables
     from carfix.quality.evaluate import evaluate_dataset
-    from carfix.quality.methods import Restored
+    from carfix.quality.methods import open_restored
     from carfix.quality.metrics import metrics_device
     from carfix.quality.spp import PostFilter
 
@@ -82,7 +82,7 @@ def evaluate(
     if split not in ("train", "val", "test", "all"):
         raise UsageError(f"--split is train, val, test or all, not {split!r}")
     names = list(installed()) if model is None else [name for name in model if name != "none"]
-    models = [Restored(load_model(name), device=device, precision=precision) for name in names]
+    models = [open_restored(name, device=device, precision=precision) for name in names]
     post_filter = PostFilter("spp", quality=spp_quality)
     with counted(stderr) as stage:
         evaluation = evaluate_dataset(

@@ -32,25 +32,26 @@ def models(
     if json_:
         sys.stdout.write(json.dumps({"models": found}, indent=1) + "\n")
         return
-    table = Table()
-    for heading in ("name", "architecture", "loss"):
+    # No box and short headings: all of it fits a terminal of 80 columns.
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for heading in ("name", "arch.", "loss"):
         table.add_column(heading)
-    for heading in ("parameters", "radius", "multiply-adds a pixel", "gain"):
-        table.add_column(heading, justify="right")
+    for heading in ("params", "radius", "MAC/px", "gain dB"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for heading in ("licence", "SHA-256"):
-        table.add_column(heading)
+        table.add_column(heading, overflow="fold")
     for model in found:
         gain = model["gains"].get("psnr")
         table.add_row(
             model["name"],
             model["architecture"],
             model["loss"],
-            f"{model['parameters']:,}",
-            f"{model['receptive_field_radius']} px",
+            f"{model['parameters'] / 1000:,.0f}k",
+            str(model["receptive_field_radius"]),
             f"{model['multiply_adds_per_pixel']:,.0f}",
-            "-" if gain is None else f"{gain:+.2f} dB",
+            "-" if gain is None else f"{gain:+.2f}",
             model["licence"],
-            model["sha256"][:12],
+            model["sha256"][:8],
         )
     Console().print(table if found else "no weights are installed")
 

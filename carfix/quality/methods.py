@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Protocol
 
 from carfix.errors import CarfixError
+from carfix.net.catalog import load_model
 from carfix.net.checkpoint import Model
 from carfix.quality.reader import END, LumaFrame, Wanted, in_batches, read_frames, select, stacked
 from carfix.quality.spp import PostFilter, filtered_frames
 from carfix.restore.engine import Engine, open_engine
+from carfix.restore.engine.select import accelerator_available
 
 
 class Method(Protocol):
@@ -100,6 +102,12 @@ class Restored:
         if self._engine is not None:
             self._engine.close()
             self._engine = None
+
+
+def open_restored(name: str, *, device: str = "auto", precision: str = "auto") -> Restored:
+    """The network called `name`; `auto` is the best one for `device`. Raises `CheckpointError`."""
+    accelerator = device != "cpu" and (device != "auto" or accelerator_available())
+    return Restored(load_model(name, accelerator=accelerator), device=device, precision=precision)
 
 
 @contextlib.contextmanager

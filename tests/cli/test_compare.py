@@ -69,3 +69,23 @@ def test_errors_and_their_exit_codes(clips: tuple[Path, Path], tmp_path: Path) -
     mjpeg = write_clip(tmp_path / "m.avi", moving_picture(4), codec="mjpeg", pix_fmt="yuvj420p")
     with pytest.raises(MissingPartError, match="--spp-qp 8"):
         run(clips[0], mjpeg, "--spp")
+
+
+def test_without_a_reference_every_file_is_a_candidate(clips: tuple[Path, Path], tmp_path: Path) -> None:
+    model = write_model(tmp_path / "tiny.safetensors")
+    rest = ("--no-reference", "--model", model, "--device", "cpu")
+    document = json.loads(run(*clips, *rest, "--json"))
+    assert [candidate["name"] for candidate in document["candidates"]] == ["reference.mkv", "camera.mp4"]
+    page = tmp_path / "page.html"
+    assert "camera.mp4" in run(clips[1], *rest, "--html", page)
+    assert "no reference" in page.read_text()
+    with pytest.raises(UsageError, match="with --html one file"):
+        run(*clips, *rest, "--html", page)
+    with pytest.raises(UsageError, match="needs a reference and a candidate"):
+        run(clips[0])
+
+
+def test_html_writes_a_page_beside_the_table(clips: tuple[Path, Path], tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    assert "camera.mp4" in run(*clips, "--html", page)
+    assert "<!doctype html>" in page.read_text()

@@ -29,10 +29,10 @@ def test_a_weights_file_is_described_from_its_own_words(tmp_path: Path) -> None:
 
 
 def test_the_table_shows_gain_and_cost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("COLUMNS", "80")
     path = write_model(tmp_path / "x.safetensors", "tiny")
     result = CliRunner().invoke(app, ["models", str(path)], catch_exceptions=False)
-    assert "tiny" in result.stdout and "+0.25 dB" in result.stdout and "CC0-1.0" in result.stdout
+    assert "tiny" in result.stdout and "+0.25" in result.stdout and "CC0-1.0" in result.stdout
 
 
 def test_a_foreign_file_is_an_error(tmp_path: Path) -> None:

@@ -108,8 +108,9 @@ def test_pictures_keep_to_their_budget(comparison: Comparison) -> None:
 
 def test_curves_hold_every_frame(comparison: Comparison, page: Path) -> None:
     data = page_data(page)
-    assert [metric["key"] for metric in data["metrics"]] == ["psnr", "ssim", "vmaf"]
-    assert data["names"] == ["reference", NAME, f"{NAME} + spp-qp6"]
+    assert [metric["title"] for metric in data["metrics"]] == ["PSNR in dB", "SSIM", "VMAF"]
+    assert data["names"] == [NAME, f"{NAME} + spp-qp6"]
+    assert data["pictures"] == ["reference", *data["names"]]
     for result, curve in zip(comparison.results, data["metrics"][0]["curves"], strict=True):
         assert curve == pytest.approx(result.quality.psnr.tolist(), abs=1e-3)
     assert data["kinds"][0][0] == "I" and data["kinds"][1] == data["kinds"][0]

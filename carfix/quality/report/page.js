@@ -67,6 +67,7 @@
           label,
           stroke: candidateColor(index),
           width: 1.5,
+          spanGaps: true,
           value: (_, value) => (value === null || value === undefined ? "-" : value.toFixed(digits)),
         })),
       ],
@@ -81,7 +82,7 @@
 
   const drawPlots = () => {
     while (plots.length) plots.pop().plot.destroy();
-    const names = data.names.slice(1);
+    const names = data.names;
     const shown = data.metrics[metric];
     const curves = shown.curves.map((curve, index) => ({ label: names[index], curve, index }));
     makePlot(element("curves"), 300, curves, shown.digits, [markIntra, mark]);
@@ -114,7 +115,7 @@
   const number = (value, digits) => (value === null ? "-" : value.toFixed(digits));
 
   const describe = (place) => {
-    const lines = data.names.slice(1).map((name, candidate) => {
+    const lines = data.names.map((name, candidate) => {
       const values = data.metrics.map((each) => `${each.title} ${number(each.curves[candidate][place], each.digits)}`);
       return `${name}: ${values.join(", ")}`;
     });
@@ -141,7 +142,7 @@
 
   // Pictures.
   let current = 0;
-  const images = data.names.map(() => new Image());
+  const images = data.pictures.map(() => new Image());
   const stage = element("stage");
   const slider = element("slider");
 
@@ -159,7 +160,7 @@
     element("moments").append(button);
   });
 
-  data.names.forEach((name, index) => {
+  data.pictures.forEach((name, index) => {
     element("left").add(new Option(name, index));
     element("right").add(new Option(name, index));
     const figure = document.createElement("figure");
@@ -170,9 +171,7 @@
     figure.append(canvas, caption);
     element("lenses").append(figure);
   });
-  // Before: the first candidate; after: the last one, or the reference if there is but one.
-  element("left").value = 1;
-  element("right").value = data.names.length > 2 ? data.names.length - 1 : 0;
+  [element("left").value, element("right").value] = data.sides;
 
   const showMoment = (index) => {
     current = index;
@@ -188,9 +187,9 @@
     const left = Number(element("left").value);
     const right = Number(element("right").value);
     element("before").src = pictures[left];
-    element("before").alt = data.names[left];
+    element("before").alt = data.pictures[left];
     element("after").src = pictures[right];
-    element("after").alt = data.names[right];
+    element("after").alt = data.pictures[right];
     Promise.all(images.map((image) => image.decode())).then(() => {
       const [width, height] = [images[0].naturalWidth, images[0].naturalHeight];
       // Fitted, the whole picture and the lenses above it are in view at once.

@@ -31,21 +31,34 @@ def write_report(path: Path, comparison: Comparison, metrics: Sequence[MetricNam
     The frames that it shows are decoded, filtered or restored once more.
     """
     shown = moments(comparison)
-    text = report_html(comparison, metrics, shown, pictures(comparison, shown))
+    write_page(path, comparison_page(comparison, metrics, shown, pictures(comparison, shown)))
+
+
+def write_page(path: Path, content: dict[str, Any]) -> None:
+    """Write one page. Raises `CarfixError` if it cannot be written."""
+    text = _template().render(
+        **content,
+        version=__version__,
+        style="\n".join(_part(name) for name in STYLE),
+        script="\n".join(_part(name) for name in SCRIPT),
+        licence=_part(LICENCE),
+    )
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise CarfixError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def report_html(
+def comparison_page(
     comparison: Comparison, metrics: Sequence[MetricName], shown: Sequence[Moment], images: Pictures
-) -> str:
-    """The page as text; `images` belong to the moments `shown`."""
+) -> dict[str, Any]:
+    """What the template needs to show a comparison; `images` belong to the moments `shown`."""
     first = comparison.results[0]
+    reference = comparison.reference
     tables = [
         {
             "title": HEADINGS[metric],
+            "columns": ["candidate", *METRIC_COLUMNS, "bit rate", "frames"],
             "rows": [
                 [
                     result.name,
@@ -58,21 +71,17 @@ def report_html(
         }
         for metric in metrics
     ]
-    return _template().render(
-        version=__version__,
-        reference=comparison.reference,
-        tables=tables,
-        columns=["candidate", *METRIC_COLUMNS, "bit rate", "frames"],
-        notes=notes(comparison),
-        lossless=images.lossless,
-        style="\n".join(_part(name) for name in STYLE),
-        script="\n".join(_part(name) for name in SCRIPT),
-        licence=_part(LICENCE),
-        data=page_data(comparison, metrics, shown, images),
-    )
+    return {
+        "title": reference.path.name,
+        "subtitle": f"{reference.width}x{reference.height}, {reference.frames} frames compared, luma",
+        "tables": tables,
+        "notes": notes(comparison),
+        "lossless": images.lossless,
+        "data": _comparison_data(comparison, metrics, shown, images),
+    }
 
 
-def page_data(
+def _comparison_data(
     comparison: Comparison, metrics: Sequence[MetricName], shown: Sequence[Moment], images: Pictures
 ) -> dict[str, Any]:
     """What the page's script works on: curves over all frames, and the moments with their pictures."""
@@ -83,13 +92,16 @@ def page_data(
         for index, time in zip(result.reference_indices, result.times, strict=True)
     }
     places = {index: place for place, index in enumerate(indices)}
+    names = [result.name for result in comparison.results]
     return {
-        "names": ["reference", *(result.name for result in comparison.results)],
+        "names": names,
+        "pictures": ["reference", *names],
+        # Before and after: the first candidate, and the last one or the reference if there is but one.
+        "sides": [1, len(names) if len(names) > 1 else 0],
         "frames": indices,
         "times": [round(times[index], 4) for index in indices],
         "metrics": [
             {
-                "key": metric,
                 "title": HEADINGS[metric],
                 "digits": DIGITS[metric],
                 "curves": [_curve(result, metric, indices) for result in comparison.results],
@@ -98,16 +110,18 @@ def page_data(
         ],
         "kinds": [_facts(result.kinds, result, indices) for result in comparison.results],
         "quantizers": [
-            _facts(
-                [None if value is None else round(value, 2) for value in result.quantizers], result, indices
-            )
-            for result in comparison.results
+            _facts(rounded_quantizers(result.quantizers), result, indices) for result in comparison.results
         ],
         "moments": [
             {"label": moment.label, "place": places[moment.reference_index], "pictures": uris}
             for moment, uris in zip(shown, images.uris, strict=True)
         ],
     }
+
+
+def rounded_quantizers(quantizers: Sequence[float | None]) -> list[float | None]:
+    """As precise as a curve can show."""
+    return [None if value is None else round(value, 2) for value in quantizers]
 
 
 def _curve(result: Result, metric: MetricName, indices: Sequence[int]) -> list[float | None]:

@@ -87,53 +87,58 @@ def pictures(comparison: Comparison, shown: Sequence[Moment], budget: int = PICT
     wanted = sorted(moment.reference_index for moment in shown)
     references = {frame.index: frame for frame in select(read_frames(comparison.reference.path), wanted)}
     # The reference's matrix for all: filters lose it, and a picture must not differ by it.
-    space = _colorspace(next(iter(references.values())))
-    columns = [{index: _rgb(frame, space) for index, frame in references.items()}]
+    space = colorspace_of(next(iter(references.values())))
+    columns = [{index: rgb(frame, space) for index, frame in references.items()}]
     for result in comparison.results:
         where = positions(result)
         numbers = {result.indices[where[index]]: index for index in wanted}
         with released(result.candidate.method):
             frames = result.candidate.method.frames(result.candidate.path, sorted(numbers))
-            columns.append({numbers[frame.index]: _rgb(frame, space) for frame in frames})
-    rows = [[column[moment.reference_index] for column in columns] for moment in shown]
+            columns.append({numbers[frame.index]: rgb(frame, space) for frame in frames})
+    return encoded([[column[moment.reference_index] for column in columns] for moment in shown], budget)
+
+
+def encoded(rows: list[list[VideoFrame]], budget: int = PICTURE_BUDGET) -> Pictures:
+    """RGB pictures as data URIs: lossless if they fit the budget, else at the highest quality that does."""
     pixels = sum(picture.width * picture.height for row in rows for picture in row)
     attempts: list[Callable[[VideoFrame], bytes]] = []
     if pixels <= LOSSLESS_PIXELS:
         attempts.append(lossless_webp)
     attempts += [_at(quality) for quality in QUALITIES]
     for encode in attempts:
-        encoded = _encoded(rows, encode, budget if encode is not attempts[-1] else None)
-        if encoded is not None:
-            uris = [
-                ["data:image/webp;base64," + base64.b64encode(data).decode() for data in row]
-                for row in encoded
-            ]
+        files = _files(rows, encode, budget if encode is not attempts[-1] else None)
+        if files is not None:
+            uris = [[_data_uri(data) for data in row] for row in files]
             return Pictures(uris=uris, lossless=encode is lossless_webp)
     raise AssertionError("the last quality has no budget")
+
+
+def _data_uri(webp: bytes) -> str:
+    return "data:image/webp;base64," + base64.b64encode(webp).decode()
 
 
 def _at(quality: int) -> Callable[[VideoFrame], bytes]:
     return lambda picture: lossy_webp(picture, quality)
 
 
-def _encoded(
+def _files(
     rows: list[list[VideoFrame]], encode: Callable[[VideoFrame], bytes], budget: int | None
 ) -> list[list[bytes]] | None:
     """All pictures encoded, None as soon as they exceed the budget."""
-    encoded: list[list[bytes]] = []
+    files: list[list[bytes]] = []
     spent = 0
     for row in rows:
-        encoded.append([])
+        files.append([])
         for picture in row:
             data = encode(picture)
             spent += len(data)
             if budget is not None and spent > budget:
                 return None
-            encoded[-1].append(data)
-    return encoded
+            files[-1].append(data)
+    return files
 
 
-def _rgb(frame: LumaFrame, space: Colorspace) -> VideoFrame:
+def rgb(frame: LumaFrame, space: Colorspace) -> VideoFrame:
     """The frame as it looks, with the luma that was measured."""
     picture = frame.picture
     if picture is None:
@@ -144,7 +149,8 @@ def _rgb(frame: LumaFrame, space: Colorspace) -> VideoFrame:
     return picture.reformat(format="rgb24", src_colorspace=space)
 
 
-def _colorspace(frame: LumaFrame) -> Colorspace:
+def colorspace_of(frame: LumaFrame) -> Colorspace:
+    """The matrix that the frame states, or what players take where it states none."""
     stated = frame.picture.colorspace if frame.picture is not None else UNSPECIFIED
     if stated in set(Colorspace) and stated != UNSPECIFIED:
         return Colorspace(stated)
