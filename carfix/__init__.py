@@ -1,3 +1,34 @@
-"""carfix removes compression artifacts from video with CAR-CNN (Aqqa and Shah, VISAPP 2021)."""
+"""carfix removes compression artifacts from video with CAR-CNN (Aqqa and Shah, VISAPP 2021).
+
+The library is four names: `load_model`, `Restorer`, `restore_video` and `compare_videos`.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from carfix.net.catalog import load_model
+    from carfix.quality.compare import compare_videos
+    from carfix.restore.job import restore_video
+    from carfix.restore.restorer import Restorer
 
 __version__ = "0.1.0"
+__all__ = ["Restorer", "__version__", "compare_videos", "load_model", "restore_video"]
+
+_HOMES = {
+    "Restorer": "carfix.restore.restorer",
+    "compare_videos": "carfix.quality.compare",
+    "load_model": "carfix.net.catalog",
+    "restore_video": "carfix.restore.job",
+}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever lives under that name
+    # Loaded on first use: `carfix --help` must not wait for torch.
+    if name not in _HOMES:
+        raise AttributeError(f"module 'carfix' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

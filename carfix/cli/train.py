@@ -96,6 +96,9 @@ def train(
         bool,
         typer.Option("--compile/--no-compile", help="torch.compile the network.", rich_help_panel=RUNNING),
     ] = False,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write TensorBoard events too.", rich_help_panel=RUNNING)
+    ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show tracebacks.")] = False,
 ) -> None:
     """Train a network on a dataset; run it again to continue where it stopped.
@@ -107,7 +110,7 @@ def train(
     from carfix.cli.progress import counted
     from carfix.errors import UsageError
     from carfix.net.arch import CarCnnConfig, Config, FastConfig
-    from carfix.training.train import TrainSettings, auto_precision, pick_device
+    from carfix.training.settings import TrainSettings, auto_precision, pick_device
     from carfix.training.train import train as run_training
 
     config: Config
@@ -145,6 +148,7 @@ def train(
             validate_every=validate_every,
             checkpoint_seconds=checkpoint_seconds,
             compile_net=compile_net,
+            tensorboard=tensorboard,
             progress=stage("steps"),
             loading=stage("encodings loaded"),
         )

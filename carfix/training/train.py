@@ -1,56 +1,29 @@
 """The training loop: Adam on aligned patches, averaged weights, validation, and exact resume."""
 
 import copy
-import csv
 import dataclasses
 import json
-import math
 import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from carfix.errors import CarfixError, MissingPartError, UsageError
-from carfix.net.arch import Config, RestorationNet, build
+from carfix.errors import CarfixError, UsageError
+from carfix.net.arch import RestorationNet, build
 from carfix.net.checkpoint import Description, load_checkpoint, save_checkpoint
 from carfix.net.losses import LOSSES
+from carfix.training.log import Log
 from carfix.training.patches import PatchSampler, load_pairs, to_unit
+from carfix.training.settings import TrainSettings, check, learning_rate, pick_device
 from carfix.training.state import Progress, load_state, save_state
 from carfix.training.validation import Gains, ValidationSet
+from carfix.video.manifest import read_manifest
 
-LOG_FILE = "log.csv"
-LOG_FIELDS = ("step", "seconds", "lr", "loss", "gain_psnr", "gain_ssim", "worst_gain_psnr")
 #: Adam's second beta stays at its default; the first is the paper's 0.9.
 BETAS = (0.9, 0.999)
-#: The cosine ends at this share of the peak: late steps still move, and the average takes their noise out.
-FINAL_LR_SHARE = 0.01
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TrainSettings:
-    """What decides the weights that come out. Two runs with equal settings on one machine are equal."""
-
-    config: Config
-    loss: str = "both"
-    steps: int = 20_000
-    batch: int = 128  # the paper's; over all processes
-    patch: int = 64  # pixels; the paper's
-    lr: float = 1e-4
-    schedule: str = "cosine"  # or "constant", the paper's
-    warmup: int = 200  # steps
-    ema: float = 0.999  # decay of the averaged weights; 0 ships the last weights
-    clip: float = 0.5  # largest gradient norm; 0 is no limit
-    frames: int = 24  # of each variant
-    seed: int = 0
-    precision: str = "fp32"  # or "bf16": mixed
-
-    def record(self) -> dict[str, Any]:
-        """As JSON-able fields, architecture included."""
-        return {**dataclasses.asdict(self), "architecture": self.config.architecture}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -61,42 +34,6 @@ class TrainResult:
     finished: bool  # False if the time was up first
     best: float | None
     weights: Path
-
-
-def learning_rate(settings: TrainSettings, step: int) -> float:
-    """The rate of `step`: linear warm-up, then a cosine to `FINAL_LR_SHARE` or a constant."""
-    if step < settings.warmup:
-        return settings.lr * (step + 1) / settings.warmup
-    if settings.schedule == "constant":
-        return settings.lr
-    done = (step - settings.warmup) / max(1, settings.steps - settings.warmup)
-    cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
-    return settings.lr * (FINAL_LR_SHARE + (1 - FINAL_LR_SHARE) * cosine)
-
-
-def auto_precision(device: torch.device) -> str:
-    """`bf16` where it is quicker and safe: CUDA with bf16, CPUs with AMX; else `fp32`."""
-    if device.type == "cuda" and torch.cuda.is_bf16_supported():
-        return "bf16"
-    # Without AMX, bf16 on a CPU was measured 150 times slower than fp32.
-    if device.type == "cpu" and torch.cpu._is_amx_tile_supported():
-        return "bf16"
-    return "fp32"
-
-
-def pick_device(name: str) -> torch.device:
-    """The device called `name`; `auto` prefers CUDA, then MPS. Raises `MissingPartError`."""
-    if name == "auto":
-        if torch.cuda.is_available():
-            name = "cuda"
-        else:
-            name = "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise MissingPartError(f"no device {name!r} here ({error}); use --device cpu") from error
-    return device
 
 
 def train(
@@ -112,6 +49,7 @@ def train(
     validation_frames: int = 60,
     checkpoint_seconds: float = 60.0,
     compile_net: bool = False,
+    tensorboard: bool = False,
     licence: str = "Apache-2.0",
     progress: Callable[[int, int, str], None] = lambda step, total, text: None,
     loading: Callable[[int, int, str], None] = lambda done, total, text: None,
@@ -122,7 +60,7 @@ def train(
     early, with a checkpoint. Raises `CarfixError` if `run` belongs to other settings, `UsageError` for settings
     that cannot be right.
     """
-    _check(settings)
+    check(settings)
     started = time.monotonic()
     rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     place = _place(device)
@@ -165,7 +103,7 @@ def train(
         stepper = nn.parallel.DistributedDataParallel(net)
     if compile_net:
         stepper = torch.compile(stepper)  # type: ignore[assignment]
-    log = _Log(run / LOG_FILE, state.step) if rank == 0 else None
+    log = Log(run, state.step, tensorboard=tensorboard) if rank == 0 else None
     saved = time.monotonic()
     losses: list[Tensor] = []
     text = ""
@@ -255,39 +193,8 @@ class _Keeper:
         save_checkpoint(self._weights, self._ema, description)
 
 
-class _Log:
-    """A CSV curve; rows past the checkpoint that a killed run continues from are dropped."""
-
-    def __init__(self, path: Path, step: int) -> None:
-        self._path = path
-        rows: list[list[str]] = []
-        if path.exists():
-            with path.open(newline="", encoding="utf-8") as file:
-                rows = [row for row in list(csv.reader(file))[1:] if row and int(row[0]) <= step]
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(LOG_FIELDS)
-            writer.writerows(rows)
-        self._seconds = float(rows[-1][1]) if rows else 0.0
-
-    def write(self, step: int, seconds: float, rate: float, loss: float, gains: Gains) -> None:
-        row = [
-            step,
-            f"{self._seconds + seconds:.0f}",
-            f"{rate:.3g}",
-            f"{loss:.6g}",
-            f"{gains.psnr:.4f}",
-            f"{gains.ssim:.5f}",
-            f"{gains.worst:.4f}",
-        ]
-        with self._path.open("a", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerow(row)
-
-
 def training_summary(dataset: Path) -> str:
     """One line on the data: how many clips and encodings, under which licences."""
-    from carfix.video.manifest import read_manifest
-
     clips = read_manifest(dataset).select("train")
     encodings = sum(len(clip.variants) for clip in clips)
     photos = sum(clip.still for clip in clips)
@@ -295,20 +202,6 @@ def training_summary(dataset: Path) -> str:
     return f"{len(clips) - photos} clips and {photos} photographs in {encodings} encodings" + (
         f" ({'; '.join(licences)})" if licences else ""
     )
-
-
-def _check(settings: TrainSettings) -> None:
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    if settings.loss not in LOSSES:
-        raise UsageError(f"--loss is one of {', '.join(LOSSES)}, not {settings.loss!r}")
-    if settings.schedule not in ("cosine", "constant"):
-        raise UsageError(f"--schedule is cosine or constant, not {settings.schedule!r}")
-    if settings.precision not in ("fp32", "bf16"):
-        raise UsageError(f"--precision is auto, fp32 or bf16, not {settings.precision!r}")
-    if settings.patch % settings.config.scale or settings.patch < 16:
-        raise UsageError(f"--patch must be at least 16 and a multiple of {settings.config.scale}")
-    if settings.batch % world:
-        raise UsageError(f"--batch {settings.batch} cannot be shared by {world} processes")
 
 
 def _make_folder(run: Path) -> None:

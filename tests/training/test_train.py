@@ -19,7 +19,8 @@ from carfix.net.checkpoint import load_checkpoint
 from carfix.training.dataset import Recipe, build_dataset
 from carfix.training.encoding import Encoding
 from carfix.training.patches import PatchSampler, chosen_frames, load_pairs
-from carfix.training.train import TrainResult, TrainSettings, learning_rate, train
+from carfix.training.settings import TrainSettings, learning_rate
+from carfix.training.train import TrainResult, train
 from carfix.video.manifest import read_manifest
 
 TINY = FastConfig(scale=2, features=8, blocks=1)

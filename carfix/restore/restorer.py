@@ -1,0 +1,71 @@
+"""The network as a function of numpy planes: for analytics code that has frames, not files."""
+
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from carfix.errors import CarfixError
+from carfix.net.catalog import load_model
+from carfix.net.checkpoint import Model
+from carfix.restore.engine import Planes, open_engine
+
+
+class Restorer:
+    """Restores luma planes with one model on one device.
+
+    >>> with Restorer() as restore:
+    ...     clean = restore(luma)  # uint8 [H, W] or [N, H, W]
+    """
+
+    def __init__(
+        self,
+        model: str | Model = "auto",
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+        tile: int | None = None,
+    ) -> None:
+        """`model` is a name or path as on the command line, or a loaded one; see `open_engine` for the rest."""
+        if isinstance(model, str):
+            from carfix.restore.engine.select import accelerator_available
+
+            model = load_model(model, accelerator=device != "cpu" and accelerator_available())
+        self._engine = open_engine(model, device=device, precision=precision, tile=tile)
+
+    @property
+    def description(self) -> str:
+        """The engine, its device and precision."""
+        return self._engine.description
+
+    def __call__(self, luma: Planes, *, bit_depth: int | None = None) -> Planes:
+        """Luma codes `[H, W]` or `[N, H, W]`, uint8 or uint16, to restored codes of the same shape and type.
+
+        `bit_depth` defaults to 8 for uint8 and must be given for uint16. Raises `CarfixError` for other arrays.
+        """
+        if bit_depth is None and luma.dtype == np.uint8:
+            bit_depth = 8
+        if luma.dtype not in (np.uint8, np.uint16) or luma.ndim not in (2, 3) or 0 in luma.shape:
+            raise CarfixError(
+                f"luma is uint8 or uint16 [H, W] or [N, H, W], not {luma.dtype} {list(luma.shape)}"
+            )
+        if bit_depth is None or (bit_depth == 8) != (luma.dtype == np.uint8) or not 8 <= bit_depth <= 16:
+            raise CarfixError(
+                f"bit_depth {bit_depth} does not fit {luma.dtype}: 8 for uint8, 9 to 16 for uint16"
+            )
+        if luma.ndim == 2:
+            single: Planes = self._engine.restore(luma[None], bit_depth)[0]
+            return single
+        return self._engine.restore(luma, bit_depth)
+
+    def close(self) -> None:
+        """Release the device's memory."""
+        self._engine.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,93 @@
+"""What decides the outcome of a training, and how its parts are chosen: rate, precision, device."""
+
+import dataclasses
+import math
+import os
+from typing import Any
+
+import torch
+
+from carfix.errors import MissingPartError, UsageError
+from carfix.net.arch import Config
+from carfix.net.losses import LOSSES
+
+#: The cosine ends at this share of the peak: late steps still move, and the average takes their noise out.
+FINAL_LR_SHARE = 0.01
+#: Smallest side of a patch: SSIM's window and a few of its steps.
+SMALLEST_PATCH = 16
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainSettings:
+    """What decides the weights that come out. Two runs with equal settings on one machine are equal."""
+
+    config: Config
+    loss: str = "both"
+    steps: int = 20_000
+    batch: int = 128  # the paper's; over all processes
+    patch: int = 64  # pixels; the paper's
+    lr: float = 1e-4
+    schedule: str = "cosine"  # or "constant", the paper's
+    warmup: int = 200  # steps
+    ema: float = 0.999  # decay of the averaged weights; 0 ships the last weights
+    clip: float = 0.5  # largest gradient norm; 0 is no limit
+    frames: int = 24  # of each variant
+    seed: int = 0
+    precision: str = "fp32"  # or "bf16": mixed
+
+    def record(self) -> dict[str, Any]:
+        """As JSON-able fields, architecture included."""
+        return {**dataclasses.asdict(self), "architecture": self.config.architecture}
+
+
+def learning_rate(settings: TrainSettings, step: int) -> float:
+    """The rate of `step`: linear warm-up, then a cosine to `FINAL_LR_SHARE` or a constant."""
+    if step < settings.warmup:
+        return settings.lr * (step + 1) / settings.warmup
+    if settings.schedule == "constant":
+        return settings.lr
+    done = (step - settings.warmup) / max(1, settings.steps - settings.warmup)
+    cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+    return settings.lr * (FINAL_LR_SHARE + (1 - FINAL_LR_SHARE) * cosine)
+
+
+def auto_precision(device: torch.device) -> str:
+    """`bf16` where it is quicker and safe: CUDA with bf16, CPUs with AMX; else `fp32`."""
+    if device.type == "cuda" and torch.cuda.is_bf16_supported():
+        return "bf16"
+    # Without AMX, bf16 on a CPU was measured 150 times slower than fp32.
+    if device.type == "cpu" and torch.cpu._is_amx_tile_supported():
+        return "bf16"
+    return "fp32"
+
+
+def pick_device(name: str) -> torch.device:
+    """The device called `name`; `auto` prefers CUDA, then MPS. Raises `MissingPartError`."""
+    if name == "auto":
+        if torch.cuda.is_available():
+            name = "cuda"
+        else:
+            name = "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise MissingPartError(f"no device {name!r} here ({error}); use --device cpu") from error
+    return device
+
+
+def check(settings: TrainSettings) -> None:
+    """Raise `UsageError` for settings that cannot be right."""
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if settings.loss not in LOSSES:
+        raise UsageError(f"--loss is one of {', '.join(LOSSES)}, not {settings.loss!r}")
+    if settings.schedule not in ("cosine", "constant"):
+        raise UsageError(f"--schedule is cosine or constant, not {settings.schedule!r}")
+    if settings.precision not in ("fp32", "bf16"):
+        raise UsageError(f"--precision is auto, fp32 or bf16, not {settings.precision!r}")
+    if settings.patch % settings.config.scale or settings.patch < SMALLEST_PATCH:
+        raise UsageError(
+            f"--patch must be at least {SMALLEST_PATCH} and a multiple of {settings.config.scale}"
+        )
+    if settings.batch % world:
+        raise UsageError(f"--batch {settings.batch} cannot be shared by {world} processes")

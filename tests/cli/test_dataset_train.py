@@ -1,0 +1,89 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from scenes import write_scene
+
+from carfix.cli.values import integers, rates, size_pair, split_name, words
+from carfix.errors import UsageError
+
+
+def carfix(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "carfix", *map(str, arguments)], capture_output=True, text=True, timeout=240
+    )
+
+
+def test_from_clips_to_weights_to_a_restored_video(tmp_path: Path) -> None:
+    """What a researcher does on the first day, by the commands that the README gives."""
+    write_scene(tmp_path / "a.mkv", 6, 1)
+    write_scene(tmp_path / "b.mkv", 6, 2)
+    (tmp_path / "broken.mp4").write_bytes(b"broken")
+    data = tmp_path / "data"
+    options = ["--crf", "40", "--maxrate", "none", "-j", "1"]
+    built = carfix("dataset", tmp_path / "a.mkv", tmp_path / "broken.mp4", data, *options, "--split", "train")
+    assert built.returncode == 1
+    assert "broken.mp4" in built.stderr
+    assert "Traceback" not in built.stderr
+    assert carfix("dataset", tmp_path / "b.mkv", data, *options, "--split", "val").returncode == 0
+    assert set(json.loads((data / "manifest.json").read_text())["clips"]) == {"a", "b"}
+
+    network = ["--arch", "fast", "--scale", "2", "--features", "8", "--blocks", "1", "--device", "cpu"]
+    short = ["--steps", "4", "--batch", "2", "--patch", "32", "--validate-every", "2"]
+    trained = carfix("train", data, *network, *short, "-o", tmp_path / "run", "--name", "mine")
+    assert trained.returncode == 0, trained.stderr
+    weights = tmp_path / "run" / "mine.safetensors"
+
+    restored = carfix("restore", "-m", weights, "--device", "cpu", tmp_path / "a.mkv", tmp_path / "out.mkv")
+    assert restored.returncode == 0, restored.stderr
+    assert (tmp_path / "out.mkv").stat().st_size > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words_of_error"),
+    [
+        (["dataset", "only-one"], 2, "at least one source"),
+        (["dataset", "missing.mp4", "data"], 1, "missing.mp4"),
+        (["dataset", "missing.mp4", "data", "--size", "big"], 2, "size"),
+        (["dataset", "missing.mp4", "data", "--crf", "x"], 2, "--crf"),
+        (["dataset", "missing.mp4", "data", "--maxrate", "fast"], 2, "--maxrate"),
+        (["dataset", "missing.mp4", "data", "--no-grid"], 2, "encoding"),
+        (["train", "nowhere"], 1, "nowhere"),
+        (["train", "nowhere", "--arch", "vgg"], 2, "vgg"),
+        (["train", "nowhere", "--loss", "l1"], 2, "l1"),
+        (["train", "nowhere", "--init", "missing.safetensors"], 1, "missing.safetensors"),
+    ],
+)
+def test_errors_are_one_line_with_the_right_code(
+    arguments: list[str], code: int, words_of_error: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    done = carfix(*arguments)
+    assert done.returncode == code, done.stderr
+    assert words_of_error in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("command", ["dataset", "train"])
+def test_help_has_examples(command: str) -> None:
+    done = carfix(command, "--help")
+    assert done.returncode == 0
+    assert "Examples" in done.stdout
+
+
+def test_values_are_spelled_as_ffmpeg_does() -> None:
+    assert words("a, b,,c") == ["a", "b", "c"]
+    assert integers("29,35", "--crf") == [29, 35]
+    assert rates("2M,1500k,1.5m,800000,none", "--maxrate") == [2_000_000, 1_500_000, 1_500_000, 800_000, None]
+    assert size_pair("910x512") == (910, 512)
+    assert size_pair("640:-2") == (640, -2)
+    assert split_name("auto") is None
+    for wrong in ("0x0", "-2x-2", "12", "1920x", "8x-2"):
+        with pytest.raises(UsageError):
+            size_pair(wrong)
+    with pytest.raises(UsageError):
+        rates("0k", "--maxrate")

@@ -1,0 +1,52 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from networks import awake_model, save_awake
+
+import carfix
+from carfix.errors import CarfixError
+from carfix.net.checkpoint import CheckpointError
+
+
+def test_frames_alone_or_together_as_bytes_or_words(tmp_path: Path) -> None:
+    luma = np.random.default_rng(0).integers(0, 256, (3, 40, 50)).astype(np.uint8)
+    with carfix.Restorer(
+        str(save_awake(tmp_path / "awake.safetensors")), device="cpu", precision="fp32"
+    ) as restore:
+        together = restore(luma)
+        assert together.shape == luma.shape
+        assert together.dtype == np.uint8
+        assert (together != luma).mean() > 0.3
+        assert np.array_equal(restore(luma[1]), together[1])
+        words = restore(luma.astype(np.uint16) * 4, bit_depth=10)
+        assert words.dtype == np.uint16
+        assert np.abs(words / 4 - together).max() < 2
+        assert "cpu" in restore.description
+
+
+@pytest.mark.parametrize(
+    ("luma", "depth"),
+    [
+        (np.zeros((4, 4), np.float32), None),
+        (np.zeros((4, 4), np.uint16), None),
+        (np.zeros((4, 4), np.uint16), 8),
+        (np.zeros((4, 4), np.uint8), 10),
+        (np.zeros(4, np.uint8), None),
+        (np.zeros((0, 4), np.uint8), None),
+    ],
+)
+def test_arrays_that_are_no_luma_are_refused(luma: np.ndarray, depth: int | None) -> None:
+    restore = carfix.Restorer(awake_model(), device="cpu", precision="fp32")
+    with pytest.raises(CarfixError):
+        restore(luma, bit_depth=depth)
+
+
+def test_models_are_found_by_name_or_path(tmp_path: Path) -> None:
+    assert carfix.load_model("fast").description.name == "fast"
+    assert carfix.load_model("auto", accelerator=False).description.name == "fast"
+    assert carfix.load_model(str(save_awake(tmp_path / "own.safetensors"))).description.name == "awake"
+    with pytest.raises(CheckpointError, match=r"installed are .*fast"):
+        carfix.load_model("fats")
+    with pytest.raises(AttributeError):
+        carfix.nothing  # noqa: B018
