@@ -1,5 +1,6 @@
 """The `carfix` executable: collects the commands and turns exceptions into one line and an exit code."""
 
+import functools
 import importlib
 import os
 import sys
@@ -25,7 +26,7 @@ app = typer.Typer(
 )
 
 #: Order of the commands in `carfix --help`: what most people need first. Each module defines `register(app)`.
-COMMANDS = ("restore", "compare", "models", "dataset", "train", "evaluate")
+COMMANDS = ("restore", "compare", "inspect", "models", "dataset", "train", "evaluate")
 
 
 def _version(show: bool) -> None:
@@ -48,8 +49,7 @@ def main() -> None:
     # Idle OpenMP threads would spin on the cores that decoder and encoder need: without this, a restore on a busy
     # 2-core machine took up to four times as long. Read when torch is first loaded, which no command has done yet.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    for command in COMMANDS:
-        importlib.import_module(f"carfix.cli.{command}").register(app)
+    _load_commands()
     verbose = any(arg in ("-v", "--verbose") for arg in sys.argv[1:])
     try:
         app()
@@ -62,6 +62,12 @@ def main() -> None:
     except Exception as error:  # noqa: BLE001 - the last line of defence: no traceback without -v
         report_error(error, verbose=verbose)
         sys.exit(EXIT_FAILED)
+
+
+@functools.cache
+def _load_commands() -> None:
+    for command in COMMANDS:
+        importlib.import_module(f"carfix.cli.{command}").register(app)
 
 
 def report_error(error: BaseException, *, verbose: bool) -> None:

@@ -9,6 +9,7 @@ from typing import Protocol
 from carfix.errors import CarfixError
 from carfix.net.catalog import load_model
 from carfix.net.checkpoint import Model
+from carfix.quality.metrics import Planes
 from carfix.quality.reader import END, LumaFrame, Wanted, in_batches, read_frames, select, stacked
 from carfix.quality.spp import PostFilter, filtered_frames
 from carfix.restore.engine import Engine, open_engine
@@ -86,16 +87,23 @@ class Restored:
 
     def frames(self, path: Path, wanted: Wanted = None) -> Iterator[LumaFrame]:
         """See `Method`; only the wanted frames are restored."""
-        if self._engine is None:
-            self._engine = self._open()
-        for batch in in_batches(select(read_frames(path), wanted), self._engine.batch):
+        for batch in in_batches(select(read_frames(path), wanted), self._opened().batch):
             depth = batch[0].bit_depth
             shapes = {(frame.luma.shape, frame.bit_depth) for frame in batch}
             if len(shapes) > 1:
                 raise CarfixError(f"{path}: the size or bit depth of its frames changes on the way")
-            restored = self._engine.restore(stacked(batch), depth)
+            restored = self.restore(stacked(batch), depth)
             for frame, luma in zip(batch, restored, strict=True):
                 yield dataclasses.replace(frame, luma=luma)
+
+    def restore(self, planes: Planes, bit_depth: int) -> Planes:
+        """See `Engine.restore`."""
+        return self._opened().restore(planes, bit_depth)
+
+    def _opened(self) -> Engine:
+        if self._engine is None:
+            self._engine = self._open()
+        return self._engine
 
     def close(self) -> None:
         """Release the engine; it is opened again when needed."""

@@ -1,0 +1,130 @@
+"""Which files of an archive are worth restoring: what they are, what a network would gain, how long it takes."""
+
+import dataclasses
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from carfix.errors import CarfixError
+from carfix.quality.ffmpeg import EXPORTED_QUANTIZERS
+from carfix.quality.gain import GainFit
+from carfix.quality.methods import Restored
+from carfix.quality.reader import mean_quantizer
+from carfix.video.faults import MEDIA_ERRORS, reason
+from carfix.video.source import find_video, open_input
+
+#: Places of a file whose quantizers are looked at, and frames there: an archive must be inspected in minutes.
+PLACES = 4
+FRAMES_A_PLACE = 12
+
+#: Side of the picture that the speed is measured on: several windows, so that their overlap counts.
+SPEED_SIDE = 512
+#: A measurement that is shorter is repeated.
+SHORT_SECONDS = 0.5
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Inspection:
+    """One file; None is what its container or decoder does not tell."""
+
+    path: Path
+    codec: str
+    width: int
+    height: int
+    fps: float | None
+    frames: int | None
+    duration: float | None  # seconds
+    bits_per_pixel: float | None
+    mean_quantizer: float | None
+    predicted_gain: float | None  # dB
+    gain_error: float | None  # dB, root mean square on clips that the prediction never saw
+    seconds: float | None  # of inference on this machine
+
+    def to_json(self) -> dict[str, Any]:
+        """As `carfix inspect --json` prints it."""
+        return {**dataclasses.asdict(self), "path": str(self.path)}
+
+
+def inspect_file(
+    path: Path, *, fit: GainFit | None = None, seconds_per_pixel: float | None = None
+) -> Inspection:
+    """Look at the container and at a sample of the frames of `path`. Raises `CarfixError` if it cannot be read."""
+    try:
+        with open_input(path) as container:
+            stream = find_video(container, path)
+            context = stream.codec_context
+            fps = float(stream.average_rate) if stream.average_rate else None
+            duration = container.duration / av.time_base if container.duration else None
+            frames = stream.frames or (round(duration * fps) if duration and fps else None)
+            # A container's rate includes the sound; only where the stream states none of its own.
+            rate = stream.bit_rate or (8 * path.stat().st_size / duration if duration else None)
+            codec, width, height = context.name, stream.width, stream.height
+            found = [mean_quantizer(frame) for frame in _sampled(container, stream, duration)]
+    except MEDIA_ERRORS as error:
+        raise CarfixError(f"{path} cannot be decoded: {reason(error)}") from error
+    if not found:
+        raise CarfixError(f"{path} has no frame that can be decoded")
+    known = [value for value in found if value is not None]
+    quantizer = float(np.mean(known)) if known else None
+    pixels = width * height
+    bits = rate / (fps * pixels) if rate and fps else None
+    predictable = fit is not None and quantizer is not None and bits is not None and bits > 0
+    return Inspection(
+        path=path,
+        codec=codec,
+        width=width,
+        height=height,
+        fps=fps,
+        frames=frames,
+        duration=duration,
+        bits_per_pixel=bits,
+        mean_quantizer=quantizer,
+        predicted_gain=fit.predict(quantizer, bits) if predictable and fit and quantizer and bits else None,
+        gain_error=fit.error if predictable and fit else None,
+        seconds=seconds_per_pixel * pixels * frames if seconds_per_pixel and frames else None,
+    )
+
+
+def _sampled(container: InputContainer, stream: VideoStream, duration: float | None) -> Iterator[VideoFrame]:
+    """Frames from `PLACES` places of the file, or its first ones where it cannot be sought in."""
+    # With frame threads the export of quantizers races with the decoding.
+    stream.thread_type = "SLICE"
+    stream.codec_context.options = {"export_side_data": EXPORTED_QUANTIZERS}
+    if not duration or not math.isfinite(duration):
+        yield from _first(container, stream, PLACES * FRAMES_A_PLACE)
+        return
+    start = container.start_time or 0
+    for place in range(PLACES):
+        if place:
+            container.seek(start + int(place / PLACES * duration * av.time_base), backward=True)
+        yield from _first(container, stream, FRAMES_A_PLACE)
+
+
+def _first(container: InputContainer, stream: VideoStream, count: int) -> Iterator[VideoFrame]:
+    for number, frame in enumerate(container.decode(stream), 1):
+        yield frame
+        if number >= count:
+            return
+
+
+def measure_speed(restored: Restored) -> float:
+    """Seconds a pixel that the network takes on this machine, windows and their overlap included."""
+    rng = np.random.default_rng(0)
+    plane = rng.integers(0, 256, (1, SPEED_SIDE, SPEED_SIDE), dtype=np.uint8)
+    restored.restore(plane[:, : SPEED_SIDE // 4, : SPEED_SIDE // 4], 8)  # opens the engine, warms it up
+    best = math.inf
+    for _ in range(3):
+        start = time.perf_counter()
+        restored.restore(plane, 8)
+        best = min(best, time.perf_counter() - start)
+        if best > SHORT_SECONDS:
+            break
+    return best / plane.size

@@ -1,0 +1,106 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from quality.clips import moving_picture, write_clip, write_model
+
+from carfix.errors import CarfixError
+from carfix.net.checkpoint import load_checkpoint
+from carfix.quality.gain import GainFit, Point, fit_gain, fits_from_json, fits_to_json
+from carfix.quality.inspect import inspect_file, measure_speed
+from carfix.quality.methods import Restored
+from carfix.quality.reader import read_frames
+
+
+def line(quantizer: float, bits: float) -> float:
+    return 0.1 + 0.02 * quantizer - 0.05 * np.log2(bits)
+
+
+def points(noise: float = 0.0, clips: int = 5) -> list[Point]:
+    rng = np.random.default_rng(0)
+    found = []
+    for clip in range(clips):
+        for quantizer in (26, 32, 38, 44, 50):
+            bits = float(2 ** (rng.normal(0, 1) - quantizer / 6))
+            gain = line(quantizer, bits) + float(rng.normal(0, noise))
+            found.append(Point(f"clip{clip}", quantizer, bits, gain))
+    return found
+
+
+def test_a_fit_finds_the_law_behind_its_points() -> None:
+    fit = fit_gain(points(), "abc")
+    assert fit.error < 1e-9
+    assert fit.predict(35, 0.02) == pytest.approx(line(35, 0.02))
+    assert (fit.clips, fit.variants, fit.quantizers) == (5, 25, (26, 50))
+
+
+def test_the_error_is_that_of_clips_it_never_saw() -> None:
+    fit = fit_gain(points(noise=0.1), "abc")
+    assert 0.05 < fit.error < 0.2
+    # Gains that have nothing to do with the file: the error is not below their own spread.
+    shuffled = points()
+    gains = np.random.default_rng(1).permutation([point.gain for point in shuffled])
+    lost = [
+        Point(p.clip, p.quantizer, p.bits_per_pixel, float(g)) for p, g in zip(shuffled, gains, strict=True)
+    ]
+    assert fit_gain(lost, "abc").error > 0.9 * np.std(gains)
+
+
+def test_predictions_do_not_leave_the_measured_range() -> None:
+    fit = fit_gain(points(), "abc")
+    assert fit.predict(3, 0.02) == fit.predict(26, 0.02)
+    assert fit.predict(51, 0.02) == fit.predict(50, 0.02)
+
+
+def test_too_few_clips_are_an_error() -> None:
+    with pytest.raises(CarfixError, match="at least 3 clips, not 2"):
+        fit_gain(points(clips=2), "abc")
+
+
+def test_fits_survive_their_file() -> None:
+    fits = {"fast": fit_gain(points(), "abc")}
+    assert fits_from_json(fits_to_json(fits)) == fits
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    options = {"crf": "33", "g": "10", "threads": "1"}
+    return write_clip(tmp_path_factory.mktemp("i") / "clip.mp4", moving_picture(30), options=options)
+
+
+def test_a_file_is_described(clip: Path) -> None:
+    fit = GainFit("abc", ("quantizer",), (0.0, 0.01), 0.05, 5, 60, (1, 51))
+    found = inspect_file(clip, fit=fit, seconds_per_pixel=1e-6)
+    assert (found.codec, found.width, found.height, found.fps, found.frames) == ("h264", 96, 64, 25, 30)
+    assert found.duration == pytest.approx(30 / 25, abs=0.05)
+    exact = np.mean([frame.quantizer for frame in read_frames(clip, quantizers=True)])
+    assert found.mean_quantizer == pytest.approx(exact, abs=2)
+    assert found.bits_per_pixel == pytest.approx(8 * clip.stat().st_size / (30 * 96 * 64), rel=0.4)
+    assert found.predicted_gain == pytest.approx(0.01 * (found.mean_quantizer or 0))
+    assert found.gain_error == 0.05
+    assert found.seconds == pytest.approx(1e-6 * 96 * 64 * 30)
+    assert json.loads(json.dumps(found.to_json()))["codec"] == "h264"
+
+
+def test_what_is_not_known_is_none(tmp_path: Path) -> None:
+    mjpeg = write_clip(tmp_path / "m.avi", moving_picture(3), codec="mjpeg", pix_fmt="yuvj420p")
+    fit = GainFit("abc", ("quantizer",), (0.0, 0.01), 0.05, 5, 60, (1, 51))
+    found = inspect_file(mjpeg, fit=fit)
+    assert found.mean_quantizer is found.predicted_gain is found.gain_error is found.seconds is None
+    raw = write_clip(tmp_path / "raw.h264", moving_picture(12), options={"crf": "33", "threads": "1"})
+    found = inspect_file(raw, fit=fit)
+    assert found.mean_quantizer is not None and found.duration is None and found.bits_per_pixel is None
+
+
+def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"nothing")
+    with pytest.raises(CarfixError, match=r"broken\.mp4"):
+        inspect_file(broken)
+
+
+def test_the_speed_is_measured_with_the_engine(tmp_path: Path) -> None:
+    restored = Restored(load_checkpoint(write_model(tmp_path / "tiny.safetensors")), device="cpu")
+    assert 0 < measure_speed(restored) < 1e-3
+    restored.close()
