@@ -346,7 +346,7 @@ def _timeline_warnings(timeline: Timeline) -> Iterator[str]:
     if timeline.corrupt:
         yield f"{timeline.corrupt} packets are flagged as damaged"
     if timeline.truncated is not None:
-        yield f"reading ended before the end of the file: {timeline.truncated}"
+        yield f"the input is cut short: {timeline.truncated}"
 
 
 def _tally_warnings(tally: Tally, *, expected: int, frames: int) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """Decoding: the frames of a range in the order in which they are shown, each with its repaired time."""
 
 import dataclasses
+import heapq
 import itertools
 from collections.abc import Iterator
 
@@ -15,6 +16,8 @@ from carfix.video.faults import MEDIA_ERRORS
 from carfix.video.source import SourceInfo, find_video, open_input
 from carfix.video.timeline import NO_TIME, Timeline
 
+#: How many frames wait so that they can be put in order: more than a damaged header moves a frame in practice.
+_REORDERED = 8
 #: How far a seek may land before the wanted packet; beyond, the file's index is not worth trusting.
 MAX_PACKETS_AFTER_SEEK = 100_000
 
@@ -38,8 +41,7 @@ def decode_frames(
     or the pixel format changes on the way, or reading fails before the end that the timeline knows.
     """
     clock = _Clock(timeline, damage)
-    for frame in _decoded(info, timeline, damage, start, clock):
-        pts = clock.time_of(frame)
+    for pts, frame in _in_order(_decoded(info, timeline, damage, start, clock), clock):
         if end is not None and pts >= end:
             return
         if start is not None and pts < start:
@@ -63,7 +65,8 @@ class _Clock:
     def __init__(self, timeline: Timeline, damage: Damage) -> None:
         self._timeline = timeline
         self._damage = damage
-        self._last: int | None = None
+        self._latest: int | None = None  # time of the frame that the decoder gave last
+        self._last: int | None = None  # time of the frame that was shown last
         self._slots: list[int] = []  # of packets in the decoder, for files without presentation times
 
     def sent(self, index: int) -> None:
@@ -81,18 +84,36 @@ class _Clock:
             del self._slots[: len(self._slots) - delay]
 
     def time_of(self, frame: VideoFrame) -> int:
+        """The time of a frame that comes out of the decoder."""
         if self._timeline.ordinal:
             pts = self._slots.pop(0) if self._slots else None
         else:
             pts = frame.pts
-        after_last = None if self._last is None else self._last + self._timeline.last_duration
         if pts is None:
-            pts = after_last or 0
+            pts = 0 if self._latest is None else self._latest + self._timeline.last_duration
+        self._latest = pts
+        return pts
+
+    def ascending(self, pts: int) -> int:
+        """The time of the next frame to show, moved if it is not above that of the last."""
         if self._last is not None and pts <= self._last:
             pts = self._last + 1
             self._damage.times += 1
         self._last = pts
         return pts
+
+
+def _in_order(frames: Iterator[VideoFrame], clock: _Clock) -> Iterator[tuple[int, VideoFrame]]:
+    """Frames by their times, which a decoder that met damage may give out of order."""
+    waiting: list[tuple[int, int, VideoFrame]] = []
+    for number, frame in enumerate(frames):
+        heapq.heappush(waiting, (clock.time_of(frame), number, frame))
+        if len(waiting) > _REORDERED:
+            pts, _, first = heapq.heappop(waiting)
+            yield clock.ascending(pts), first
+    while waiting:
+        pts, _, first = heapq.heappop(waiting)
+        yield clock.ascending(pts), first
 
 
 def _decoded(
@@ -119,9 +140,9 @@ def _frames(
     damage: Damage,
     clock: _Clock,
 ) -> Iterator[VideoFrame]:
+    # PyAV's default, threads within a frame, stays: with frames decoded ahead, an error in one of them would
+    # take its finished neighbours along, and what is concealed would depend on who came first.
     context = stream.codec_context
-    if not timeline.ordinal:
-        context.thread_type = "AUTO"  # frame threads delay frames, which slots cannot follow
     for index, packet in enumerate(packets, first):
         if index >= len(timeline.pts):
             break  # the file has grown since it was scanned

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from carfix.errors import CarfixError
 from carfix.video.access import is_clean_keyframe
-from carfix.video.faults import MEDIA_ERRORS
+from carfix.video.faults import MEDIA_ERRORS, reason
 from carfix.video.source import SourceInfo, find_video, open_input
+from carfix.video.truncation import truncation
 
 #: Decoding times that step back by less than this are a careless muxer's rounding, not a clock that was set.
 SMALLEST_JUMP = Fraction(1, 10)  # seconds
@@ -95,7 +96,7 @@ class Timeline:
     ordinal: bool  # the file has no presentation times; frames take the slots in the order they are decoded
     jumps: tuple[Jump, ...]
     corrupt: int  # packets that the demuxer flags as damaged
-    truncated: str | None  # why reading ended early; None for a file that was read to its end
+    truncated: str | None  # what is missing at the end of the file; None for a whole one
 
     @property
     def presentation(self) -> NDArray[np.int64]:
@@ -113,11 +114,11 @@ def scan(info: SourceInfo) -> Timeline:
     keyframes: list[int] = []
     clean: list[int] = []
     corrupt = 0
-    truncated: str | None = None
     repair = ClockRepair(info.time_base)
     with open_input(info.path) as container:
         stream = find_video(container, info.path)
         extradata = stream.codec_context.extradata
+        truncated = truncation(info.path, stream)
         try:
             for packet in container.demux(stream):
                 if packet.size == 0:
@@ -130,7 +131,7 @@ def scan(info: SourceInfo) -> Timeline:
                 for column, value in zip(columns, _row(packet, repair), strict=True):
                     column.append(value)
         except MEDIA_ERRORS as error:
-            truncated = str(error)
+            truncated = reason(error)
     if not columns[0]:
         raise CarfixError(f"{info.path} has no video packets")
     arrays = [np.frombuffer(column, np.int64) for column in columns]

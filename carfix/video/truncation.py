@@ -1,0 +1,53 @@
+"""Files that end before their own headers say: FFmpeg reads them to the cut and reports nothing."""
+
+from pathlib import Path
+
+from av.stream import Stream
+
+_EBML_HEADER = b"\x1a\x45\xdf\xa3"
+_SEGMENT = b"\x18\x53\x80\x67"
+#: Enough for the EBML header and the head of the segment behind it.
+_HEAD = 4096
+
+
+def truncation(path: Path, stream: Stream) -> str | None:
+    """What is missing at the end of the file, or None; only MP4 and MOV, AVI and Matroska state their size."""
+    if not path.is_file():
+        return None
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(_HEAD)
+    stated = _riff_end(head) or _matroska_end(head) or _index_end(stream)
+    if stated is None or stated <= size:
+        return None
+    return f"the last {stated - size} of its {stated} bytes are missing"
+
+
+def _riff_end(head: bytes) -> int | None:
+    if head[:4] != b"RIFF" or len(head) < 12:
+        return None
+    return 8 + int.from_bytes(head[4:8], "little")
+
+
+def _matroska_end(head: bytes) -> int | None:
+    if not head.startswith(_EBML_HEADER):
+        return None
+    position = head.find(_SEGMENT)
+    size = _ebml_size(head, position + len(_SEGMENT)) if position >= 0 else None
+    return None if size is None else position + len(_SEGMENT) + size[1] + size[0]
+
+
+def _ebml_size(head: bytes, position: int) -> tuple[int, int] | None:
+    """Value and length in bytes of an EBML size; None for "unknown", which live recordings write."""
+    if position >= len(head) or head[position] == 0:
+        return None
+    length = 9 - head[position].bit_length()
+    value = int.from_bytes(head[position : position + length], "big") & ((1 << 7 * length) - 1)
+    return None if value == (1 << 7 * length) - 1 else (value, length)
+
+
+def _index_end(stream: Stream) -> int | None:
+    """Where the last sample of an MP4 or MOV ends; its index stands in the header and survives the cut."""
+    if "mov" not in stream.container.format.name:
+        return None
+    return max((entry.pos + entry.size for entry in stream.index_entries), default=None)

@@ -1,0 +1,107 @@
+"""Damaged and truncated input: what can be decoded is kept, at its times, and the report says so."""
+
+import random
+from pathlib import Path
+
+import av
+import media
+import pytest
+from engines import Adding
+from media import Sound
+
+from carfix.errors import CarfixError
+from carfix.restore.job import restore_video
+from carfix.restore.report import Report
+from carfix.video.encoder import EncoderSettings
+
+
+def restore(source: Path, output: Path) -> Report:
+    return restore_video(
+        source=source,
+        output=output,
+        model=Adding(0),
+        encoder=EncoderSettings(preset="ultrafast"),
+        segment_seconds=0.4,
+    )
+
+
+def decodable(path: Path) -> list[media.Fraction]:
+    """Times of the frames that FFmpeg gets out of a damaged file."""
+    times = []
+    with av.open(str(path)) as container:
+        video = container.streams.video[0]
+        try:
+            for packet in container.demux(video):
+                try:
+                    times += [frame.pts * video.time_base for frame in packet.decode()]  # type: ignore[operator]
+                except av.error.FFmpegError:
+                    continue
+        except av.error.FFmpegError:
+            pass
+    return sorted(times)  # damage may make a decoder give frames out of order
+
+
+def clip(path: Path, **options: object) -> Path:
+    return media.write_clip(path, frames=60, sounds=[Sound(codec="mp2", seconds=2.4)], **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("suffix", [".ts", ".mkv"])
+@pytest.mark.parametrize("seed", range(3))
+def test_flipped_bits(suffix: str, seed: int, tmp_path: Path) -> None:
+    # Arithmetic coding: a flipped bit cannot pass for another valid one.
+    source = clip(tmp_path / f"in{suffix}", options={**media.X264, "coder": "1", "preset": "veryfast"})
+    data = bytearray(source.read_bytes())
+    chance = random.Random(seed)
+    for _ in range(60):
+        data[chance.randrange(6000, len(data))] ^= 1 << chance.randrange(8)
+    source.write_bytes(data)
+    wanted = decodable(source)
+    assert len(wanted) > 30
+    report = restore(source, tmp_path / "out.mkv")
+    assert report.damaged
+    assert report.warnings
+    assert report.frames == len(wanted)
+    got = media.frame_times(tmp_path / "out.mkv")
+    assert max(abs(a - b) for a, b in zip(got, wanted, strict=True)) <= media.Fraction(1, 1000)
+
+
+@pytest.mark.parametrize("suffix", [".ts", ".mkv", ".mp4", ".avi"])
+def test_truncated(suffix: str, tmp_path: Path) -> None:
+    muxer = {"movflags": "faststart"} if suffix == ".mp4" else {}
+    source = clip(tmp_path / f"in{suffix}", muxer=muxer)
+    source.write_bytes(source.read_bytes()[: int(source.stat().st_size * 0.6)])
+    wanted = decodable(source)
+    assert 5 < len(wanted) < 60
+    report = restore(source, tmp_path / "out.mkv")
+    assert report.frames == len(wanted)
+    assert len(media.frame_times(tmp_path / "out.mkv")) == len(wanted)
+    if suffix != ".ts":  # which states no size
+        assert report.damaged
+        assert any("cut short" in line for line in report.warnings)
+
+
+def test_truncated_before_its_index(tmp_path: Path) -> None:
+    source = clip(tmp_path / "in.mp4")
+    source.write_bytes(source.read_bytes()[:-2000])
+    with pytest.raises(CarfixError, match=r"cannot read .*in\.mp4: ") as failure:
+        restore(source, tmp_path / "out.mp4")
+    assert "\n" not in str(failure.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
+
+
+def test_a_missing_first_keyframe(tmp_path: Path) -> None:
+    """A recording that begins in the middle of a GOP: what cannot be decoded is left out and counted."""
+    whole = media.write_clip(tmp_path / "whole.ts", frames=40, options={**media.X264, "g": "12"})
+    source = tmp_path / "in.ts"
+    with av.open(str(whole)) as container, av.open(str(source), "w") as output:
+        video = container.streams.video[0]
+        copy = output.add_stream_from_template(video, opaque=True)
+        for number, packet in enumerate(container.demux(video)):
+            if packet.size and number >= 5:
+                packet.stream = copy
+                output.mux(packet)
+    wanted = decodable(source)
+    assert 25 <= len(wanted) <= 35
+    report = restore(source, tmp_path / "out.mkv")
+    assert report.frames == len(wanted)
+    assert abs(media.frame_times(tmp_path / "out.mkv")[0] - wanted[0]) <= media.Fraction(1, 1000)
