@@ -13,8 +13,8 @@ from carfix.quality.spp import FIRST_QUANTIZER, PostFilter, climb
 
 def compare_videos(
     *,
-    reference: Path,
-    candidates: Sequence[Path],
+    reference: Path | str,
+    candidates: Sequence[Path | str],
     methods: Sequence[Method] = (),
     spp_best: PostFilter | None = None,
     vmaf: bool = False,
@@ -36,7 +36,7 @@ def compare_videos(
     `MissingPartError` if an ffmpeg with the filter or with libvmaf is missing.
     """
     run = ComparisonRun(
-        reference=reference,
+        reference=Path(reference),
         wanted=wanted_range(skip, frames),
         vmaf=vmaf,
         shortest=shortest,
@@ -45,7 +45,7 @@ def compare_videos(
         device=device,
         progress=progress,
     )
-    paths = list(dict.fromkeys(candidates))
+    paths = list(dict.fromkeys(Path(candidate) for candidate in candidates))
     every = (Decoded(quantizers=True), *methods)
     for path in paths:
         # A file that is missing or broken is told at once, not after an hour with the others.
@@ -64,7 +64,7 @@ def compare_videos(
     first = ordered[0]
     return Comparison(
         reference=Reference(
-            path=reference, frames=len(first.quality), width=first.width, height=first.height
+            path=Path(reference), frames=len(first.quality), width=first.width, height=first.height
         ),
         results=ordered,
     )

@@ -8,7 +8,7 @@ import functools
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 import imageio_ffmpeg
@@ -32,14 +32,6 @@ class FFmpeg:
     path: str
     version: str
     filters: frozenset[str]
-    exports_quantizers: bool
-
-    def lacks(self, filters: Iterable[str], *, quantizers: bool) -> list[str]:
-        """What of `filters`, and of exported quantizers if asked for, this executable does not have."""
-        missing = [f"filter {name}" for name in filters if name not in self.filters]
-        if quantizers and not self.exports_quantizers:
-            missing.append(f"-export_side_data {EXPORTED_QUANTIZERS}")
-        return missing
 
 
 @functools.lru_cache(maxsize=8)
@@ -51,16 +43,16 @@ def probe(path: str) -> FFmpeg | None:
             path=path,
             version=version,
             filters=frozenset(_FILTER_LINE.findall(_output(path, "-filters"))),
-            exports_quantizers=EXPORTED_QUANTIZERS in _output(path, "-h", "full"),
         )
     except (OSError, subprocess.SubprocessError):
         return None
 
 
-def find_ffmpeg(*filters: str, quantizers: bool = False) -> FFmpeg:
-    """PATH's ffmpeg if it has all `filters` (and exports quantizers if asked), else imageio-ffmpeg's.
+def find_ffmpeg(*filters: str, trial: Callable[[FFmpeg], str | None] | None = None) -> FFmpeg:
+    """PATH's ffmpeg if it has all `filters` and passes `trial`, else imageio-ffmpeg's.
 
-    Raises `MissingPartError` that says what was looked at, what it lacks, and the cure.
+    `trial` returns why an executable will not do, None if it does. Raises `MissingPartError` that says what was
+    looked at, what it lacks, and the cure.
     """
     looked_at = []
     for label, path in _candidates():
@@ -68,10 +60,14 @@ def find_ffmpeg(*filters: str, quantizers: bool = False) -> FFmpeg:
         if ffmpeg is None:
             looked_at.append(f"{label} does not run")
             continue
-        missing = ffmpeg.lacks(filters, quantizers=quantizers)
-        if not missing:
+        missing = [name for name in filters if name not in ffmpeg.filters]
+        if missing:
+            looked_at.append(f"{label} has no filter {', '.join(missing)}")
+            continue
+        failure = trial(ffmpeg) if trial is not None else None
+        if failure is None:
             return ffmpeg
-        looked_at.append(f"{label} has no {', no '.join(missing)}")
+        looked_at.append(f"{label}: {failure}")
     needed = ", ".join(filters)
     found = "; ".join(looked_at) or "there is none on this machine"
     raise MissingPartError(

@@ -2,9 +2,12 @@
 
 import contextlib
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
+
+import numpy as np
 
 from carfix.errors import CarfixError
 from carfix.net.catalog import load_model
@@ -88,13 +91,22 @@ class Restored:
     def frames(self, path: Path, wanted: Wanted = None) -> Iterator[LumaFrame]:
         """See `Method`; only the wanted frames are restored."""
         for batch in in_batches(select(read_frames(path), wanted), self._opened().batch):
-            depth = batch[0].bit_depth
-            shapes = {(frame.luma.shape, frame.bit_depth) for frame in batch}
-            if len(shapes) > 1:
-                raise CarfixError(f"{path}: the size or bit depth of its frames changes on the way")
-            restored = self.restore(stacked(batch), depth)
-            for frame, luma in zip(batch, restored, strict=True):
-                yield dataclasses.replace(frame, luma=luma)
+            for interlaced, group in itertools.groupby(batch, key=_interlaced):
+                alike = list(group)
+                if len({(frame.luma.shape, frame.bit_depth) for frame in alike}) > 1:
+                    raise CarfixError(f"{path}: the size or bit depth of its frames changes on the way")
+                planes, depth = stacked(alike), alike[0].bit_depth
+                restored = self._restore_fields(planes, depth) if interlaced else self.restore(planes, depth)
+                for frame, luma in zip(alike, restored, strict=True):
+                    yield dataclasses.replace(frame, luma=luma)
+
+    def _restore_fields(self, planes: Planes, bit_depth: int) -> Planes:
+        """Field by field, as `carfix restore` does: two fields are two moments."""
+        restored: Planes = np.empty_like(planes)
+        for parity in (0, 1):
+            field: Planes = np.ascontiguousarray(planes[:, parity::2])  # type: ignore[assignment]
+            restored[:, parity::2] = self.restore(field, bit_depth)
+        return restored
 
     def restore(self, planes: Planes, bit_depth: int) -> Planes:
         """See `Engine.restore`."""
@@ -110,6 +122,10 @@ class Restored:
         if self._engine is not None:
             self._engine.close()
             self._engine = None
+
+
+def _interlaced(frame: LumaFrame) -> bool:
+    return frame.picture is not None and frame.picture.interlaced_frame
 
 
 def open_restored(name: str, *, device: str = "auto", precision: str = "auto") -> Restored:

@@ -11,7 +11,7 @@ from typing import IO, TypeVar
 import av
 import numpy as np
 from av.container import InputContainer
-from av.sidedata.encparams import VideoEncParams
+from av.sidedata.encparams import VideoEncParams, VideoEncParamsType
 from av.video.frame import PictureType, VideoFrame
 
 from carfix.errors import CarfixError
@@ -33,6 +33,11 @@ def wanted_range(skip: int = 0, count: int | None = None) -> Wanted:
     """The `count` frames behind the first `skip`."""
     return range(skip, END + 1 if count is None else skip + count)
 
+
+#: Codecs whose quantizers run from 1 to 51 or 31, larger meaning coarser.
+_COMPARABLE = (VideoEncParamsType.H264, VideoEncParamsType.MPEG2)
+#: Where `delta_qp` stands in AVVideoBlockParams, behind src_x, src_y, w and h (libavutil/video_enc_params.h).
+_DELTA_QP = 16
 
 _KINDS = {int(PictureType.I): "I", int(PictureType.P): "P", int(PictureType.B): "B"}
 
@@ -82,11 +87,20 @@ def read_frames(
 
 
 def mean_quantizer(frame: VideoFrame) -> float | None:
-    """Mean over the macroblocks of the quantizer that the decoder exported; None if it exported none."""
+    """Mean over the macroblocks of the quantizer that the decoder exported; None if it exported none.
+
+    VP9's are on another scale (0 to 255) and count as none.
+    """
     data = frame.side_data.get("VIDEO_ENC_PARAMS")
-    if not isinstance(data, VideoEncParams) or not data.nb_blocks:
+    if not isinstance(data, VideoEncParams) or data.codec_type not in _COMPARABLE:
         return None
-    return float(data.qp_map().mean())
+    if not data.nb_blocks:
+        return float(data.qp)
+    # Not through `qp_map`: it refuses interlaced frames, and works block by block.
+    raw = np.frombuffer(memoryview(data), np.uint8)  # type: ignore[arg-type]
+    blocks = raw[data.blocks_offset :][: data.nb_blocks * data.block_size].reshape(-1, data.block_size)
+    deltas = blocks[:, _DELTA_QP : _DELTA_QP + 4].copy().view(np.int32)
+    return float(data.qp + deltas.mean())
 
 
 def decode(

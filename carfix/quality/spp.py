@@ -4,6 +4,7 @@ The frames come through a pipe as raw video in NUT, which keeps the pixel format
 """
 
 import dataclasses
+import functools
 import itertools
 import subprocess
 import tempfile
@@ -11,7 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
+import av
 import numpy as np
+from av.video.frame import VideoFrame
 
 from carfix.errors import CarfixError, MissingPartError, UsageError
 from carfix.quality.ffmpeg import EXPORTED_QUANTIZERS, FFmpeg, find_ffmpeg, input_arguments
@@ -28,6 +31,9 @@ QUANTIZERS = range(1, 64)
 #: Where the best constant quantizer is looked for; far above the best ones, spp only blurs.
 QUANTIZER_GRID = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24)
 FIRST_QUANTIZER = 4
+
+#: Side of the pictures that an ffmpeg is tried on.
+TRIAL_SIDE = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,8 +69,8 @@ class PostFilter:
         return f"{self.filter}=quality={quality}{constant}"
 
     def find(self) -> FFmpeg:
-        """An ffmpeg that has the filter. Raises `MissingPartError`."""
-        return find_ffmpeg(self.filter, quantizers=self.quantizer is None)
+        """An ffmpeg whose filter works on H.264. Raises `MissingPartError`."""
+        return find_ffmpeg(self.filter, trial=lambda ffmpeg: _trial(ffmpeg, self))
 
 
 def command(ffmpeg: FFmpeg, path: Path, post_filter: PostFilter, limit: int | None) -> list[str]:
@@ -82,6 +88,34 @@ def command(ffmpeg: FFmpeg, path: Path, post_filter: PostFilter, limit: int | No
         *(() if limit is None else ("-frames:v", str(limit))),
         *("-c:v", "rawvideo", "-f", "nut", "-"),
     ]
+
+
+@functools.lru_cache(maxsize=16)
+def _trial(ffmpeg: FFmpeg, post_filter: PostFilter) -> str | None:
+    """Why `ffmpeg` cannot run the filter on H.264, found by running it on two frames; None if it can.
+
+    To have the filter is not enough: FFmpeg 5.1's refuses the quantizers that its own H.264 decoder exports, and
+    its command line spells the time base otherwise.
+    """
+    with tempfile.TemporaryDirectory(prefix="carfix-spp-") as folder:
+        path = Path(folder) / "trial.mp4"
+        _write_trial_clip(path)
+        result = subprocess.run(command(ffmpeg, path, post_filter, None), capture_output=True, check=False)
+    lines = result.stderr.decode(errors="replace").strip().splitlines()
+    if result.returncode == 0 and result.stdout:
+        return None
+    return f"{post_filter.filter} fails on H.264 ({lines[0] if lines else result.returncode})"
+
+
+def _write_trial_clip(path: Path) -> None:
+    """Two frames of H.264 with large quantizers."""
+    noise = np.random.default_rng(0).integers(0, 256, (2, TRIAL_SIDE * 3 // 2, TRIAL_SIDE), dtype=np.uint8)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"crf": "45"})
+        stream.width, stream.height, stream.pix_fmt = TRIAL_SIDE, TRIAL_SIDE, "yuv420p"
+        for planes in noise:
+            container.mux(stream.encode(VideoFrame.from_ndarray(planes, format="yuv420p")))
+        container.mux(stream.encode(None))
 
 
 def filtered_frames(path: Path, post_filter: PostFilter, *, limit: int | None = None) -> Iterator[LumaFrame]:

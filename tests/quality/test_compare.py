@@ -3,8 +3,12 @@ import re
 import subprocess
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
+from media import X264
+from media import write_clip as write_media
+from networks import save_awake
 from quality.clips import luma_of_file, moving_picture, write_clip, write_model
 from rich.console import Console
 
@@ -16,7 +20,10 @@ from carfix.quality.compare_tables import comparison_csv, comparison_json, compa
 from carfix.quality.ffmpeg import find_ffmpeg
 from carfix.quality.methods import Filtered, Restored
 from carfix.quality.metrics import measure
+from carfix.quality.reader import read_frames
 from carfix.quality.spp import PostFilter
+from carfix.restore.job import restore_video
+from carfix.video.encoder import EncoderSettings
 
 DATA = Path(__file__).parent.parent / "data"
 FRAMES = 9
@@ -48,6 +55,18 @@ def test_numbers_are_those_of_the_decoded_frames(reference: Path, compressed: Pa
     assert result.kinds[0] == "I" and set(result.kinds) <= {"I", "P", "B"}
     assert all(quantizer is not None and 10 < quantizer < 52 for quantizer in result.quantizers)
     assert result.bit_rate == pytest.approx(8 * compressed.stat().st_size / (FRAMES / 25), rel=0.05)
+
+
+def test_quantizers_are_the_means_of_the_decoders_maps(compressed: Path) -> None:
+    with av.open(str(compressed)) as container:
+        stream = container.streams.video[0]
+        stream.codec_context.options = {"export_side_data": "venc_params"}
+        stream.thread_type = "SLICE"
+        frames = list(container.decode(stream))
+        expected = [frame.side_data.get("VIDEO_ENC_PARAMS").qp_map().mean() for frame in frames]  # type: ignore[attr-defined]
+    shown = [frame.quantizer for frame in read_frames(compressed, quantizers=True)]
+    assert len(set(expected)) > 1
+    assert shown == pytest.approx(expected)
 
 
 def test_psnr_equals_ffmpegs_own_filter_on_a_real_clip(tmp_path: Path) -> None:
@@ -91,6 +110,20 @@ def test_spp_and_a_network_are_further_candidates(reference: Path, compressed: P
     # Types and quantizers are the file's, whatever happened to the frames since.
     assert constant.kinds == searched.kinds == decoded.kinds
     assert shifted.quantizers == decoded.quantizers
+
+
+@pytest.mark.parametrize("interlaced", [False, True])
+def test_a_network_shows_what_restore_would_write(tmp_path: Path, interlaced: bool) -> None:
+    weights = save_awake(tmp_path / "awake.safetensors")
+    options = {**X264, "x264-params": "tff=1"} if interlaced else X264
+    camera = write_media(tmp_path / "camera.mp4", frames=6, interlaced=interlaced, options=options)
+    lossless = EncoderSettings(codec="ffv1")
+    restored = tmp_path / "restored.mkv"
+    restore_video(source=camera, output=restored, model=str(weights), device="cpu", encoder=lossless)
+    comparison = compare_videos(
+        reference=restored, candidates=[camera], methods=[Restored(load_checkpoint(weights), device="cpu")]
+    )
+    assert [result.quality.identical for result in comparison.results] == [0, 6]
 
 
 def test_vmaf_equals_ffmpegs_own_and_ranks_quality(reference: Path, compressed: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from quality.clips import luma_of_file, moving_picture, write_clip
 
 from carfix.errors import CarfixError, MissingPartError, UsageError
 from carfix.quality import ffmpeg as ffmpeg_module
-from carfix.quality.ffmpeg import find_ffmpeg
+from carfix.quality.ffmpeg import FFmpeg, find_ffmpeg
 from carfix.quality.spp import QUANTIZER_GRID, FilterName, PostFilter, climb, filtered_frames
 
 
@@ -25,7 +25,7 @@ def luma(path: Path, post_filter: PostFilter, limit: int | None = None) -> np.nd
 
 def by_command_line(path: Path, graph: str, frames: int) -> np.ndarray:
     """The luma that the command line of the documentation gives."""
-    executable = find_ffmpeg("spp").path
+    executable = PostFilter().find().path
     # One thread: with more, FFmpeg's own pictures differ from run to run.
     command = [
         executable,
@@ -110,8 +110,23 @@ def test_the_ffmpeg_on_path_is_passed_over_if_it_lacks_the_filter(
     assert find_ffmpeg("spp").path != str(fake)
     with pytest.raises(MissingPartError, match=rf"{fake} has no filter nosuch"):
         find_ffmpeg("nosuch")
-    # It lists scale, but could not export quantizers.
-    assert find_ffmpeg("scale", quantizers=True).path != str(fake)
+    assert find_ffmpeg("scale", trial=lambda it: "no" if it.path == str(fake) else None).path != str(fake)
+
+
+def test_an_ffmpeg_whose_filter_fails_on_h264_is_passed_over(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As Debian's FFmpeg 5.1: it has spp, and fails as soon as the decoder exports quantizers.
+    fake = fake_ffmpeg(tmp_path, " T. spp  V->V  spp\\n")
+    fake.write_text(
+        fake.read_text() + 'case "$*" in *venc_params*) echo not implemented >&2; exit 1;; esac\n'
+    )
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert PostFilter().find().path != str(fake)
+    assert len(list(filtered_frames(clip, PostFilter(), limit=2))) == 2
+    monkeypatch.setattr(ffmpeg_module, "_candidates", lambda: [("the fake", str(fake))])
+    with pytest.raises(MissingPartError, match=r"the fake: spp fails on H\.264 \(not implemented\)"):
+        PostFilter().find()
 
 
 def test_an_ffmpeg_that_fails_or_crashes_is_reported(
@@ -122,8 +137,7 @@ def test_an_ffmpeg_that_fails_or_crashes_is_reported(
     crashing = tmp_path / "ffmpeg"
     crashing.write_text("#!/bin/sh\nkill -SEGV $$\n")
     crashing.chmod(0o755)
-    found = find_ffmpeg("spp")
-    broken = type(found)(path=str(crashing), version="", filters=found.filters, exports_quantizers=True)
+    broken = FFmpeg(path=str(crashing), version="", filters=frozenset({"spp"}))
     monkeypatch.setattr(PostFilter, "find", lambda self: broken)
     with pytest.raises(CarfixError, match=r"crashed \(signal 11\)"):
         list(filtered_frames(clip, PostFilter()))
