@@ -11,6 +11,7 @@ from av.sidedata.sidedata import Type as SideDataType
 from av.video.frame import VideoFrame
 
 from carfix.video.faults import captured_log
+from carfix.video.pyav import side_data
 
 #: AVCOL_*_UNSPECIFIED and AVCOL_RANGE_UNSPECIFIED of libavutil/pixfmt.h.
 UNSPECIFIED = 2
@@ -89,14 +90,12 @@ class Hdr:
 
 def hdr_of_frame(frame: VideoFrame) -> Hdr:
     """The static HDR metadata that `frame` carries."""
-    mastering: MasteringDisplay | None = None
-    light: tuple[int, int] | None = None
-    for side_data in frame.side_data:
-        if side_data.type == SideDataType.MASTERING_DISPLAY_METADATA:  # type: ignore[attr-defined]
-            mastering = _parse_mastering(bytes(side_data))  # type: ignore[arg-type]
-        elif side_data.type == SideDataType.CONTENT_LIGHT_LEVEL:  # type: ignore[attr-defined]
-            light = _LIGHT.unpack_from(bytes(side_data))  # type: ignore[arg-type]
-    return Hdr(mastering=mastering, light=light)
+    mastering = side_data(frame, SideDataType.MASTERING_DISPLAY_METADATA)
+    light = side_data(frame, SideDataType.CONTENT_LIGHT_LEVEL)
+    return Hdr(
+        mastering=None if mastering is None else _parse_mastering(mastering),
+        light=None if light is None else _LIGHT.unpack_from(light),
+    )
 
 
 def _parse_mastering(data: bytes) -> MasteringDisplay | None:
@@ -116,10 +115,8 @@ def _parse_mastering(data: bytes) -> MasteringDisplay | None:
 
 def display_matrix_of_frame(frame: VideoFrame) -> tuple[int, ...] | None:
     """Rotation and flips that the player applies, as FFmpeg's 3x3 matrix by rows; None if there is none."""
-    for side_data in frame.side_data:
-        if side_data.type == SideDataType.DISPLAYMATRIX:  # type: ignore[attr-defined]
-            return struct.unpack("@9i", bytes(side_data)[:36])  # type: ignore[arg-type]
-    return None
+    matrix = side_data(frame, SideDataType.DISPLAYMATRIX)
+    return None if matrix is None else struct.unpack("@9i", matrix[:36])
 
 
 def chroma_location(container: InputContainer, stream_index: int) -> str | None:

@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING, Any
 import av
 import numpy as np
 from av.audio.stream import AudioStream
-from av.container import InputContainer
+from av.container import InputContainer, OutputContainer
 from av.packet import Packet
 from av.stream import Stream
 from av.video.frame import VideoFrame
@@ -21,6 +21,7 @@ from carfix.errors import CarfixError
 from carfix.video.audio import AudioEncoder
 from carfix.video.encoder import Encoding
 from carfix.video.faults import MEDIA_ERRORS, reason
+from carfix.video.pyav import KEEP_ODD_TAGS
 from carfix.video.sink import JoinedSegments, SegmentWriter
 from carfix.video.source import SourceInfo, open_input
 from carfix.video.streams import (
@@ -78,12 +79,12 @@ class OutputFile:
         self, target: Path | IO[bytes], plan: OutputPlan, source: InputContainer, template: VideoStream
     ) -> None:
         self.plan = plan
-        self.container = av.open(
+        self.container: OutputContainer = av.open(
             str(target) if isinstance(target, Path) else target,
             "w",
             format=plan.format,
             container_options=muxer_options(plan.format, source.metadata),
-            metadata_errors="surrogateescape",
+            **KEEP_ODD_TAGS,
         )
         self.copies: dict[int, Stream] = {}
         self.encoders: dict[int, AudioEncoder] = {}

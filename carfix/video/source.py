@@ -23,6 +23,7 @@ from carfix.video.colour import (
     hdr_of_frame,
 )
 from carfix.video.faults import MEDIA_ERRORS, reason
+from carfix.video.pyav import KEEP_ODD_TAGS
 
 #: A stream that states no rate, such as raw H.264 without VUI timing, plays at FFmpeg's default.
 DEFAULT_RATE = Fraction(25)
@@ -68,8 +69,7 @@ def open_input(path: Path) -> Iterator[InputContainer]:
     if path.is_dir():
         raise UsageError(f"{path} is a folder, not a video")
     try:
-        # Tags in odd encodings are kept byte for byte rather than refused.
-        container = av.open(str(path), "r", metadata_errors="surrogateescape")
+        container = av.open(str(path), "r", **KEEP_ODD_TAGS)
     except MEDIA_ERRORS as error:
         if not path.exists():
             raise CarfixError(f"no such file: {path}") from None

@@ -1,0 +1,19 @@
+"""What differs between the versions of PyAV that carfix works with (18 and 19)."""
+
+from typing import Any
+
+import av
+from av.sidedata.sidedata import Type as SideDataType
+from av.video.frame import VideoFrame
+
+_MAJOR = int(av.__version__.split(".", 1)[0])
+
+#: For `av.open`: tags in odd encodings are kept byte for byte rather than refused. PyAV 19 does so unasked and no
+#: longer knows the option.
+KEEP_ODD_TAGS: dict[str, Any] = {"metadata_errors": "surrogateescape"} if _MAJOR < 19 else {}
+
+
+def side_data(frame: VideoFrame, kind: SideDataType) -> bytes | None:
+    """A frame's side data of one kind. Looked up by key: iterating gives values in PyAV 18 and keys in 19."""
+    found: Any = frame.side_data.get(kind)  # type: ignore[call-overload] # the stubs know names alone
+    return None if found is None else bytes(found)
