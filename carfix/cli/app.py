@@ -52,7 +52,7 @@ def main() -> None:
     _load_commands()
     verbose = any(arg in ("-v", "--verbose") for arg in sys.argv[1:])
     try:
-        app()
+        app(prog_name="carfix")
     except KeyboardInterrupt:
         stderr.print("carfix: interrupted")
         sys.exit(EXIT_INTERRUPTED)

@@ -6,9 +6,18 @@ from typing import Annotated, Any
 import typer
 
 
+EXAMPLES = """
+**Examples**
+
+`carfix models` - what is installed, and what each network gains
+
+`carfix models runs/mine/mine.safetensors --json` - a file of your own, for scripts
+"""
+
+
 def register(app: typer.Typer) -> None:
     """Add the command to `app`."""
-    app.command("models")(models)
+    app.command("models", epilog=EXAMPLES)(models)
 
 
 def models(

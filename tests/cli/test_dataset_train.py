@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from scenes import write_scene
 
+from carfix.cli import main
 from carfix.cli.values import integers, rates, size_pair, split_name, words
 from carfix.errors import UsageError
 
@@ -57,22 +58,35 @@ def test_from_clips_to_weights_to_a_restored_video(tmp_path: Path) -> None:
     ],
 )
 def test_errors_are_one_line_with_the_right_code(
-    arguments: list[str], code: int, words_of_error: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    arguments: list[str],
+    code: int,
+    words_of_error: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
-    done = carfix(*arguments)
-    assert done.returncode == code, done.stderr
-    assert words_of_error in done.stderr
-    assert "Traceback" not in done.stderr
-    assert done.stdout == ""
+    monkeypatch.setattr(sys, "argv", ["carfix", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    said = capsys.readouterr()
+    assert ended.value.code == code, said.err
+    assert words_of_error in said.err
+    assert len(said.err.splitlines()) == 1
+    assert said.out == ""
 
 
-@pytest.mark.parametrize("command", ["dataset", "train"])
-def test_help_has_examples(command: str) -> None:
-    done = carfix(command, "--help")
-    assert done.returncode == 0
-    assert "Examples" in done.stdout
+@pytest.mark.parametrize("command", ["restore", "compare", "models", "dataset", "train", "evaluate"])
+def test_help_reads_well(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["carfix", command, "--help"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
+    said = capsys.readouterr().out
+    assert "Examples" in said
+    assert f"carfix {command}" in said
 
 
 def test_values_are_spelled_as_ffmpeg_does() -> None:
