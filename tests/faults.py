@@ -78,3 +78,16 @@ def start(function: Callable[..., None], *args: Any) -> BaseProcess:  # noqa: AN
     process = context.Process(target=function, args=args)
     process.start()
     return process
+
+
+class Crashing(Slow):
+    """Takes its process down, as a broken codec or the kernel short of memory does."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self._width = width
+
+    def restore(self, planes: Any, bit_depth: int) -> Any:  # noqa: ANN401
+        if planes.shape[2] == self._width:
+            os.kill(os.getpid(), signal.SIGSEGV)
+        return super().restore(planes, bit_depth)

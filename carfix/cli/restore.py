@@ -2,6 +2,7 @@
 
 import re
 import signal
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
@@ -9,7 +10,8 @@ from typing import Annotated, NoReturn
 
 import typer
 
-VIDEO, AUDIO, RANGE, MODEL, WORK = "Video", "Other streams and container", "Range", "Model", "Work"
+VIDEO, AUDIO, RANGE = "Video", "Other streams and container", "Range"
+MODEL, WORK, MANY = "Model", "Work", "Many files"
 
 EXAMPLES = """
 **Examples**
@@ -19,6 +21,8 @@ EXAMPLES = """
 `carfix restore -y in.mp4 -c:v libx265 -crf 20 -preset slow out.mkv` - the options that FFmpeg users know
 
 `carfix restore camera.ts out.mkv -ss 10:00 -t 90` - a minute and a half from the tenth minute on
+
+`carfix restore -r archive restored --jobs 2 --log-json > log.jsonl` - a tree of files, two at a time
 
 `carfix restore in.avi out.mp4 -c:a aac` - encode the sound too, where the container cannot hold it
 """
@@ -35,7 +39,8 @@ def register(app: typer.Typer) -> None:
 
 def restore(
     paths: Annotated[
-        list[Path], typer.Argument(metavar="IN OUT", help="The input video, then the output file.")
+        list[Path],
+        typer.Argument(metavar="IN... OUT", help="Videos, or folders with -r; last, the output."),
     ],
     codec: Annotated[
         str, typer.Option("-c:v", "--video-codec", help="Video encoder.", rich_help_panel=VIDEO)
@@ -154,6 +159,55 @@ def restore(
         bool,
         typer.Option("--resume/--no-resume", help="Go on where a stopped run ended.", rich_help_panel=WORK),
     ] = True,
+    recursive: Annotated[
+        bool,
+        typer.Option("-r", "--recursive", help="Walk folders and mirror their tree.", rich_help_panel=MANY),
+    ] = False,
+    include: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--include",
+            metavar="GLOB",
+            help="In folders, only names or paths like this; may be repeated.",
+            rich_help_panel=MANY,
+        ),
+    ] = None,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--exclude",
+            metavar="GLOB",
+            help="In folders, nothing like this; may be repeated.",
+            rich_help_panel=MANY,
+        ),
+    ] = None,
+    jobs: Annotated[
+        int,
+        typer.Option("--jobs", help="Files at a time, each in its own process.", rich_help_panel=MANY),
+    ] = 1,
+    fail_fast: Annotated[
+        bool, typer.Option("--fail-fast", help="Stop at the first failure.", rich_help_panel=MANY)
+    ] = False,
+    strict: Annotated[
+        bool,
+        typer.Option(
+            "--strict",
+            help="Damaged input counts as failed, although what can be decoded is restored.",
+            rich_help_panel=WORK,
+        ),
+    ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Only say what would be done, how long it would take and how large it would get.",
+            rich_help_panel=WORK,
+        ),
+    ] = False,
+    log_json: Annotated[
+        bool,
+        typer.Option("--log-json", help="Write events as JSON lines to stdout.", rich_help_panel=WORK),
+    ] = False,
     progress: Annotated[
         str,
         typer.Option("--progress", help="auto, rich, plain or none.", rich_help_panel=WORK),
@@ -173,66 +227,67 @@ def restore(
     """
     from carfix.cli.app import stderr
     from carfix.errors import Interrupted, UsageError
-    from carfix.restore.job import restore_video
-    from carfix.restore.progress import MODES, progress_display
-    from carfix.restore.report import Progress
+    from carfix.restore.progress import MODES
+    from carfix.restore.run import restore_files
+    from carfix.restore.tasks import plan_tasks
+    from carfix.restore.telling import Teller
     from carfix.video.encoder import EncoderSettings
 
-    if len(paths) != 2:
-        raise UsageError("restore takes one input and one output")
+    if len(paths) < 2:
+        raise UsageError("restore takes an input and an output")
     modes = {name: name for name in MODES}
     if progress not in modes:
         raise UsageError(f"--progress is {', '.join(MODES)}, not {progress!r}")
-    encoder = EncoderSettings(
-        codec=codec,
-        crf=crf,
-        preset=preset,
-        bitrate=bitrate,
-        maxrate=maxrate,
-        bufsize=bufsize,
-        gop=gop,
-        tune=tune,
-        pix_fmt=pix_fmt,
-        options=_key_values(encoder_option or []),
+    tasks = plan_tasks(
+        paths[:-1],
+        paths[-1],
+        recursive=recursive,
+        include=include or [],
+        exclude=exclude or [],
+        format=format,
     )
-
-    def say(text: str) -> None:
-        if not quiet:
-            stderr.print(text, markup=False, soft_wrap=True)
-
-    source, output = paths
+    many = len(paths) > 2 or paths[0].is_dir()
+    log = sys.stdout if log_json else None
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
-        with progress_display("none" if quiet else modes[progress], stderr) as display:
-
-            def show(progress: Progress) -> None:
-                display(source.name, progress)
-
-            report = restore_video(
-                source=source,
-                output=output,
-                model=model,
-                device=device,
-                precision=precision,
-                tile=tile,
-                batch=batch,
-                encoder=encoder,
-                audio_codec=audio,
-                format=format,
-                start=_seconds(start, "-ss"),
-                duration=_seconds(duration, "-t"),
-                end=_seconds(end, "-to"),
-                overwrite=overwrite,
-                segment_seconds=segment,
-                resume=resume,
-                progress=show,
-                say=say,
-            )
+        restore_files(
+            tasks=tasks,
+            teller=Teller(stderr, mode=modes[progress], quiet=quiet, many=many, log=log),
+            many=many,
+            dry_run=dry_run,
+            jobs=jobs,
+            fail_fast=fail_fast,
+            strict=strict,
+            encoder=EncoderSettings(
+                codec=codec,
+                crf=crf,
+                preset=preset,
+                bitrate=bitrate,
+                maxrate=maxrate,
+                bufsize=bufsize,
+                gop=gop,
+                tune=tune,
+                pix_fmt=pix_fmt,
+                options=_key_values(encoder_option or []),
+            ),
+            model=model,
+            device=device,
+            precision=precision,
+            tile=tile,
+            batch=batch,
+            audio_codec=audio,
+            format=format,
+            start=_seconds(start, "-ss"),
+            duration=_seconds(duration, "-t"),
+            end=_seconds(end, "-to"),
+            overwrite=overwrite,
+            segment_seconds=segment,
+            resume=resume,
+        )
     except KeyboardInterrupt:
         raise Interrupted("interrupted; the same command goes on after the last finished segment") from None
     finally:
         signal.signal(signal.SIGTERM, before)
-    say(report.summary())
 
 
 def _terminate(signum: int, frame: FrameType | None) -> NoReturn:

@@ -17,10 +17,12 @@ import numpy as np
 from carfix import __version__
 from carfix.errors import CarfixError, UsageError
 from carfix.restore.engine import Engine
+from carfix.restore.findings import is_damaged, tally_findings, timeline_findings
 from carfix.restore.models import EngineChoice
 from carfix.restore.pipeline import Pipeline, Tally
 from carfix.restore.report import Progress, Report
 from carfix.restore.state import State, open_state, sync_folder
+from carfix.restore.trim import Trim
 from carfix.video.encoder import EncoderSettings, Encoding, check_settings, resolve_encoding
 from carfix.video.faults import reason
 from carfix.video.mux import OutputPlan, try_output, write_output
@@ -70,70 +72,87 @@ def restore_video(
     Nothing is ever under the output's name before it is complete and verified. Raises `UsageError` for settings
     that no file could go with, `CarfixError` for everything that is wrong with these files.
     """
-    job = _Job(
+    return job_of(
+        source=source,
+        output=output,
+        model=model,
+        device=device,
+        precision=precision,
+        tile=tile,
+        batch=batch,
+        encoder=encoder,
+        audio_codec=audio_codec,
+        format=format,
+        start=start,
+        duration=duration,
+        end=end,
+        overwrite=overwrite,
+        segment_seconds=segment_seconds,
+        resume=resume,
+        progress=progress,
+        say=say,
+    ).run()
+
+
+def job_of(
+    *,
+    source: Path | str,
+    output: Path | str,
+    model: str | Engine = "auto",
+    device: str = "auto",
+    precision: str = "auto",
+    tile: int | None = None,
+    batch: int | None = None,
+    encoder: EncoderSettings | None = None,
+    audio_codec: str = COPY,
+    format: str | None = None,
+    start: float | None = None,
+    duration: float | None = None,
+    end: float | None = None,
+    progress: ProgressCallback | None = None,
+    say: Callable[[str], None] | None = None,
+    **rest: Any,  # noqa: ANN401 - goes into the job as it is
+) -> "Job":
+    """The job that these arguments of `restore_video` describe."""
+    return Job(
         source=Path(source),
         output=Path(output),
         choice=EngineChoice(model=model, device=device, precision=precision, tile=tile, batch=batch),
         encoder=encoder or EncoderSettings(),
         audio_codec=audio_codec,
         format=format,
-        trim=_Trim.of(start, duration, end),
-        overwrite=overwrite,
-        segment_seconds=segment_seconds,
-        resume=resume,
+        trim=Trim.of(start, duration, end),
         progress=progress or (lambda _: None),
         say=say or (lambda _: None),
+        **rest,
     )
-    return job.run()
-
-
-@dataclasses.dataclass(frozen=True)
-class _Trim:
-    """The wanted part, in seconds from the input's beginning; None is open."""
-
-    start: Fraction | None
-    end: Fraction | None
-
-    @classmethod
-    def of(cls, start: float | None, duration: float | None, end: float | None) -> "_Trim":
-        if duration is not None and end is not None:
-            raise UsageError("give either -t (a duration) or -to (an end), not both")
-        for option, value in (("-ss", start), ("-t", duration), ("-to", end)):
-            if value is not None and value < 0:
-                raise UsageError(f"{option} must not be negative")
-        first, last, length = (None if x is None else _exact(x) for x in (start, end, duration))
-        if length is not None:
-            last = (first or Fraction(0)) + length
-        if last is not None and last <= (first or Fraction(0)):
-            raise UsageError("the wanted range is empty: its end lies before its beginning")
-        return cls(first, last)
-
-    def on_clock_of(self, info: SourceInfo) -> tuple[Fraction | None, Fraction | None]:
-        return tuple(None if bound is None else bound + info.start for bound in (self.start, self.end))  # type: ignore[return-value]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class _Job:
+class Job:
+    """One file's settings, and the steps that `restore_video` takes."""
+
     source: Path
     output: Path
     choice: EngineChoice
     encoder: EncoderSettings
     audio_codec: str
     format: str | None
-    trim: _Trim
-    overwrite: bool
-    segment_seconds: float
-    resume: bool
+    trim: Trim
     progress: ProgressCallback
     say: Callable[[str], None]
+    overwrite: bool = False
+    segment_seconds: float = DEFAULT_SEGMENT_SECONDS
+    resume: bool = True
 
     def run(self) -> Report:
+        """Everything, in order."""
         began = time.monotonic()
-        format = self._check_settings()
-        info, encoding, plan, timeline = self._examine(format)
-        segments = _plan_segments(info, timeline, plan, self.segment_seconds)
+        format = self.check_settings()
+        info, encoding, plan, timeline = self.examine(format)
+        segments = cut_into_segments(info, timeline, plan, self.segment_seconds)
         warnings = _Warnings(self.say)
-        warnings.add(*encoding.warnings, *plan.streams.warnings, *_timeline_warnings(timeline))
+        warnings.add(*encoding.warnings, *plan.streams.warnings, *timeline_findings(timeline))
         with open_state(self.output) as state:
             why = state.load(self._fingerprint(info, encoding, timeline, segments), resume=self.resume)
             if why:
@@ -145,7 +164,7 @@ class _Job:
             if not files:
                 raise CarfixError(f"{self.source}: not a single frame of its video could be decoded")
             frames = sum(file.frames for file in files)
-            warnings.add(*_tally_warnings(tally, expected=sum(s.frames for s in segments), frames=frames))
+            warnings.add(*tally_findings(tally, expected=sum(s.frames for s in segments), frames=frames))
             self._write(plan, timeline, state, files, counter)
         return Report(
             source=self.source,
@@ -156,10 +175,10 @@ class _Job:
             seconds=time.monotonic() - began,
             engine=engine,
             warnings=tuple(warnings.lines),
-            damaged=_is_damaged(timeline, tally, missing=sum(s.frames for s in segments) - frames),
+            damaged=is_damaged(timeline, tally, missing=sum(s.frames for s in segments) - frames),
         )
 
-    def _check_settings(self) -> str:
+    def check_settings(self) -> str:
         """What can be wrong whatever the files hold. Returns the name of the output's container format."""
         self.choice.check()
         check_settings(self.encoder)
@@ -169,7 +188,7 @@ class _Job:
             raise UsageError(f"input and output are the same file: {self.source}")
         return format
 
-    def _examine(self, format: str) -> tuple[SourceInfo, Encoding, OutputPlan, Timeline]:
+    def examine(self, format: str) -> tuple[SourceInfo, Encoding, OutputPlan, Timeline]:
         """Everything that can go wrong with these files is found here, before anything is computed."""
         info = probe(self.source)
         self._check_output()
@@ -308,17 +327,15 @@ def _same_file(source: Path, output: Path) -> bool:
     return False
 
 
-def _plan_segments(info: SourceInfo, timeline: Timeline, plan: OutputPlan, seconds: float) -> list[Segment]:
+def cut_into_segments(
+    info: SourceInfo, timeline: Timeline, plan: OutputPlan, seconds: float
+) -> list[Segment]:
+    """The plan of the wanted part of the input."""
     window = Window(
         start=None if plan.start is None else _ceil(plan.start / info.time_base),
         end=None if plan.end is None else _ceil(plan.end / info.time_base),
     )
     return plan_segments(timeline, info.time_base, seconds=seconds, window=window)
-
-
-def _exact(seconds: float) -> Fraction:
-    """0.4 as 2/5, not as the nearest binary number, which may lie behind the frame that is meant."""
-    return Fraction(seconds).limit_denominator(1_000_000)
 
 
 def _ceil(value: Fraction) -> int:
@@ -335,34 +352,3 @@ def _runs(segments: Sequence[Segment]) -> Iterator[list[Segment]]:
         run.append(segment)
     if run:
         yield run
-
-
-def _timeline_warnings(timeline: Timeline) -> Iterator[str]:
-    for jump in timeline.jumps:
-        yield (
-            f"the clock jumped back from {float(jump.before):.3f} s to {float(jump.after):.3f} s; "
-            f"what follows was moved by {float(jump.shift):+.3f} s"
-        )
-    if timeline.corrupt:
-        yield f"{timeline.corrupt} packets are flagged as damaged"
-    if timeline.truncated is not None:
-        yield f"the input is cut short: {timeline.truncated}"
-
-
-def _tally_warnings(tally: Tally, *, expected: int, frames: int) -> Iterator[str]:
-    if tally.damage.packets:
-        yield f"{tally.damage.packets} damaged packets could not be decoded"
-    if tally.damage.frames:
-        yield f"{tally.damage.frames} damaged frames were concealed"
-    if tally.damage.times:
-        yield f"{tally.damage.times} frames were moved so that times ascend"
-    if frames != expected:
-        yield f"the input promises {expected} frames; {frames} could be decoded"
-
-
-def _is_damaged(timeline: Timeline, tally: Tally, *, missing: int) -> bool:
-    counts = (timeline.corrupt, tally.damage.packets, tally.damage.frames, missing)
-    return timeline.truncated is not None or any(counts)
-
-
-__all__ = ["ProgressCallback", "restore_video"]

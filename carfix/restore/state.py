@@ -27,6 +27,11 @@ def state_folder(output: Path) -> Path:
     return output.with_name(f".{output.name}.carfix")
 
 
+def discard_state(output: Path) -> None:
+    """Remove what is left of work on `output`."""
+    shutil.rmtree(state_folder(output), ignore_errors=True)
+
+
 class State:
     """The folder, locked for this process.
 

@@ -1,5 +1,6 @@
 """`carfix restore` as a user runs it: a process, its exit code, and what it says."""
 
+import json
 import os
 import signal
 import subprocess
@@ -167,6 +168,24 @@ def test_signals_keep_the_work(number: signal.Signals, model: Path, tmp_path: Pa
     assert "from an earlier run" in done.stderr
     assert len(media.frame_times(output)) == 400
     assert not state.exists()
+
+
+def test_a_tree_of_files(model: Path, tmp_path: Path) -> None:
+    for name in ("a.mp4", "sub/b.mkv"):
+        path = tmp_path / "in" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        media.write_clip(path, frames=5)
+    (tmp_path / "in" / "c.mp4").write_text("words")
+    done = carfix(
+        *("restore", "-r", tmp_path / "in", tmp_path / "out", "-m", model, "--jobs", 2, "--log-json"), check=1
+    )
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert {event["event"] for event in events} >= {"start", "done", "failed", "summary"}
+    assert events[-1]["done"] == 2 and events[-1]["failed"] == 1
+    assert "1 of 3 files failed" in done.stderr and "Traceback" not in done.stderr
+    for name in ("a.mp4", "sub/b.mkv"):
+        assert len(media.frame_times(tmp_path / "out" / name)) == 5
+    assert not (tmp_path / "out" / "c.mp4").exists()
 
 
 def test_help_is_quick_and_shows_examples() -> None:

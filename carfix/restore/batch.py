@@ -1,0 +1,181 @@
+"""Many files: each in its own process, so many at a time, with a list at the end of what became of them."""
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from fractions import Fraction
+from multiprocessing.connection import wait
+from typing import Any, Literal
+
+import numpy as np
+
+from carfix.errors import EXIT_INTERRUPTED, CarfixError, UsageError
+from carfix.restore.report import Progress, Report
+from carfix.restore.state import discard_state
+from carfix.restore.tasks import Task
+from carfix.restore.worker import Failed, Message, Said, Worker
+from carfix.video.decode import Damage, decode_frames
+from carfix.video.source import probe
+from carfix.video.timeline import scan
+
+Status = Literal["done", "skipped", "failed", "not started"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What became of one file."""
+
+    task: Task
+    status: Status
+    report: Report | None = None
+    reason: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Event:
+    """Something that happened to one file, as it happens."""
+
+    task: Task
+    message: Literal["start"] | Said | Progress | Outcome
+
+
+def restore_batch(
+    *,
+    tasks: Sequence[Task],
+    jobs: int = 1,
+    fail_fast: bool = False,
+    strict: bool = False,
+    tell: Callable[[Event], None] | None = None,
+    **options: Any,  # noqa: ANN401 - those of `restore_video`
+) -> list[Outcome]:
+    """Restore many files, `jobs` at a time, each in a process of its own; the rest goes on when one fails.
+
+    An output that exists is compared with its input: with all frames at their times, it is skipped as done;
+    else it is a failure, unless `overwrite` is among the `options`, which are those of `restore_video`. With
+    `fail_fast` the first failure stops everything; with `strict` damaged input counts as failed although what
+    could be decoded is restored. `tell` is called for every event, in the caller's thread. Returns the outcomes
+    in the order of `tasks`. Raises `UsageError` for a number of jobs that cannot be.
+    """
+    if jobs < 1:
+        raise UsageError(f"--jobs must be positive, not {jobs}")
+    batch = _Batch(tasks, jobs, fail_fast, strict, tell or (lambda _: None), options)
+    try:
+        return batch.run()
+    finally:
+        batch.stop()
+
+
+class _Batch:
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        jobs: int,
+        fail_fast: bool,
+        strict: bool,
+        tell: Callable[[Event], None],
+        options: Mapping[str, Any],
+    ) -> None:
+        self._tasks = tasks
+        self._jobs = jobs
+        self._fail_fast = fail_fast
+        self._strict = strict
+        self._tell = tell
+        self._options = options
+        self._outcomes: dict[Task, Outcome] = {}
+        self._workers: list[Worker] = []
+
+    def run(self) -> list[Outcome]:
+        waiting = self._startable()
+        task = next(waiting, None)
+        while task is not None or self._workers:
+            while task is not None and len(self._workers) < self._jobs:
+                self._tell(Event(task, "start"))
+                self._workers.append(Worker(task, self._options, self._threads()))
+                task = next(waiting, None)
+            for worker in self._ready():
+                self._handle(worker, worker.receive())
+            if self._fail_fast and any(o.status == "failed" for o in self._outcomes.values()):
+                break
+        self.stop()
+        return [self._outcomes.get(t) or Outcome(t, "not started") for t in self._tasks]
+
+    def stop(self) -> None:
+        """End all processes; finished segments are kept."""
+        for worker in self._workers:
+            worker.stop()
+        for worker in self._workers:
+            worker.close()
+        self._workers.clear()
+
+    def _startable(self) -> Iterator[Task]:
+        for task in self._tasks:
+            if self._options.get("overwrite") or not task.output.exists():
+                yield task
+                continue
+            why = why_unfinished(task, self._options)
+            if why is None:
+                discard_state(task.output)  # of a run that was killed just after it had finished
+                self._end(Outcome(task, "skipped", reason="already restored"))
+            else:
+                reason = f"{task.output} exists, but {why}; -y overwrites it"
+                self._end(Outcome(task, "failed", reason=reason))
+
+    def _threads(self) -> int | None:
+        return None if self._jobs == 1 else max(1, (os.cpu_count() or 1) // self._jobs)
+
+    def _ready(self) -> list[Worker]:
+        readable = wait([worker.connection for worker in self._workers])
+        return [worker for worker in self._workers if worker.connection in readable]
+
+    def _handle(self, worker: Worker, message: Message | None) -> None:
+        task = worker.task
+        if isinstance(message, Said | Progress):
+            self._tell(Event(task, message))
+            return
+        if message is None:
+            message = worker.death()
+        worker.close()
+        self._workers.remove(worker)
+        if isinstance(message, Failed):
+            if message.exit_code == EXIT_INTERRUPTED:
+                raise KeyboardInterrupt
+            self._end(Outcome(task, "failed", reason=message.reason))
+        elif message.damaged and self._strict:
+            reason = (
+                f"the input is damaged ({'; '.join(message.warnings)}); what could be decoded is restored"
+            )
+            self._end(Outcome(task, "failed", message, reason))
+        else:
+            self._end(Outcome(task, "done", message))
+
+    def _end(self, outcome: Outcome) -> None:
+        self._outcomes[outcome.task] = outcome
+        self._tell(Event(outcome.task, outcome))
+
+
+def why_unfinished(task: Task, options: Mapping[str, Any]) -> str | None:
+    """Why an existing output is not the whole restored input; None if it has all its frames at their times."""
+    if any(options.get(name) is not None for name in ("start", "duration", "end")):
+        return "a part of the input was asked for"
+    try:
+        source, output = probe(task.source), probe(task.output)
+        wanted, got = scan(source), scan(output)
+    except CarfixError as error:
+        return str(error)
+    if got.truncated is not None:
+        return f"it is cut short: {got.truncated}"
+    if (source.width, source.height) != (output.width, output.height):
+        return f"its size is {output.width}x{output.height}, not {source.width}x{source.height}"
+    if len(got.presentation) != len(wanted.presentation):
+        # Damaged input: packets that promise a frame and do not decode. Only decoding tells how many.
+        decodable = sum(1 for _ in decode_frames(source, wanted, Damage()))
+        if len(got.presentation) != decodable:
+            return f"it has {len(got.presentation)} frames, not {decodable}"
+        return None
+    if wanted.ordinal or got.ordinal or wanted.jumps:
+        return None  # counted, but with no times to compare
+    tick = max(source.time_base, output.time_base, Fraction(1, 1000))
+    differences = np.abs(
+        got.presentation * float(output.time_base) - wanted.presentation * float(source.time_base)
+    )
+    return "its frames have other times" if (differences > float(tick)).any() else None

@@ -1,0 +1,71 @@
+"""What a job would do, without doing it: plan and findings, and time and size from a short sample."""
+
+import dataclasses
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from carfix.restore.findings import timeline_findings
+from carfix.restore.job import cut_into_segments, job_of
+from carfix.restore.pipeline import Pipeline
+from carfix.restore.tasks import Task
+from carfix.video.segments import Segment
+from carfix.video.sink import SegmentFile
+
+#: Frames that are restored to measure speed and size: enough for the pipeline to fill, few enough to wait for.
+SAMPLE_FRAMES = 12
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """What restoring one file would take."""
+
+    task: Task
+    frames: int
+    segments: int
+    seconds: float  # on this machine, model and encoder as they are now
+    size: int  # bytes of the output
+    engine: str
+    warnings: tuple[str, ...]
+
+
+def estimate_video(task: Task, **options: Any) -> Estimate:  # noqa: ANN401 - those of `restore_video`
+    """Examine one file as `restore_video` does before it computes, and restore a few frames of its middle.
+
+    Nothing is written beside the output. Raises what `restore_video` would raise before computing.
+    """
+    job = job_of(source=task.source, output=task.output, **options)
+    info, encoding, plan, timeline = job.examine(job.check_settings())
+    segments = cut_into_segments(info, timeline, plan, job.segment_seconds)
+    times = timeline.presentation
+    times = times[(times >= segments[0].start) & (times < segments[-1].end)]
+    middle = times[len(times) // 2 :][:SAMPLE_FRAMES]
+    sample = Segment(index=0, start=int(middle[0]), end=int(middle[-1]) + 1, frames=len(middle))
+    files: list[SegmentFile | None] = []
+    with tempfile.TemporaryDirectory(prefix="carfix-") as folder, job.choice.open() as engine:
+        pipeline = Pipeline(
+            info=info,
+            timeline=timeline,
+            encoding=encoding,
+            engine=engine,
+            folder=Path(folder),
+            on_segment=lambda _, file: files.append(file),
+            on_frame=lambda: None,
+        )
+        began = time.monotonic()
+        pipeline.run([sample])
+        elapsed = time.monotonic() - began
+        name = f"{engine.model.description.name}: {engine.description}"
+    written = max(1, pipeline.tally.frames)
+    size = sum(file.size for file in files if file is not None)
+    others = info.path.stat().st_size - int(timeline.sizes.sum())
+    return Estimate(
+        task=task,
+        frames=len(times),
+        segments=len(segments),
+        seconds=elapsed / written * len(times),
+        size=max(0, others) + round(size / written * len(times)),
+        engine=name,
+        warnings=(*encoding.warnings, *plan.streams.warnings, *timeline_findings(timeline)),
+    )

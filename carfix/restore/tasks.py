@@ -1,0 +1,115 @@
+"""From the command's paths to single files: folders walked, trees mirrored, every output named."""
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
+from fnmatch import fnmatch
+from pathlib import Path
+
+from carfix.errors import UsageError
+from carfix.video.streams import output_format
+
+#: What counts as video when a folder is walked; `--include` names others.
+VIDEO_SUFFIXES = frozenset(
+    f".{suffix}"
+    for suffix in (
+        *("mp4", "m4v", "mov", "mkv", "webm", "avi", "ts", "m2ts", "mts", "mpg", "mpeg", "vob", "flv", "wmv"),
+        *("asf", "3gp", "3g2", "ogv", "mxf", "nut", "y4m", "264", "h264", "265", "h265", "hevc", "dav", "ps"),
+    )
+)
+#: Inputs that are no container worth writing: raw streams lose all times, and some formats can only be read.
+_REPLACED_SUFFIXES = frozenset({".264", ".h264", ".265", ".h265", ".hevc", ".y4m", ".dav", ".ps"})
+_DEFAULT_SUFFIX = ".mkv"
+#: Suffix for a container that `-f` names.
+_FORMAT_SUFFIXES = {"matroska": ".mkv", "mpegts": ".ts"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """One file to restore."""
+
+    source: Path
+    output: Path
+
+
+def plan_tasks(
+    inputs: Sequence[Path],
+    output: Path,
+    *,
+    recursive: bool = False,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    format: str | None = None,
+) -> list[Task]:
+    """Inputs and their outputs.
+
+    One input file goes into the file `output`. Several, a folder, or an `output` that is a folder: each file keeps
+    its name, and files in folders (`recursive`) their place in the tree. `include` and `exclude` are glob
+    patterns for names and for paths within the walked folder. Raises `UsageError` for a folder without
+    `recursive`, for two inputs with the same output, and where no file is left.
+    """
+    for path in inputs:
+        if path.is_dir() and not recursive:
+            raise UsageError(f"{path} is a folder; -r restores the videos in it")
+    single = len(inputs) == 1 and not inputs[0].is_dir()
+    if single and not output.is_dir():
+        return [Task(inputs[0], output)]
+    if output.exists() and not output.is_dir():
+        raise UsageError(f"the output of several inputs must be a folder, and {output} is a file")
+    tasks = []
+    for path in inputs:
+        for source, place in _files(path, output, include, exclude):
+            tasks.append(Task(source, output / place.with_suffix(_suffix(place, format))))
+    if not tasks:
+        raise UsageError(f"no video found in {', '.join(map(str, inputs))}")
+    _check_collisions(tasks)
+    return tasks
+
+
+def _files(
+    path: Path, output: Path, include: Sequence[str], exclude: Sequence[str]
+) -> Iterator[tuple[Path, Path]]:
+    if not path.is_dir():
+        yield path, Path(path.name)
+        return
+    skipped = output.resolve()
+    for folder, folders, names in path.walk() if hasattr(path, "walk") else _walk(path):
+        # Neither what earlier runs wrote nor the state folders of this one are input.
+        folders[:] = sorted(
+            name for name in folders if not name.startswith(".") and (folder / name).resolve() != skipped
+        )
+        for name in sorted(names):
+            place = (folder / name).relative_to(path)
+            if _wanted(place, include, exclude):
+                yield folder / name, place
+
+
+def _walk(path: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """`Path.walk` for Python 3.11."""
+    import os
+
+    for folder, folders, names in os.walk(path):
+        yield Path(folder), folders, names
+
+
+def _wanted(place: Path, include: Sequence[str], exclude: Sequence[str]) -> bool:
+    def matches(patterns: Iterable[str]) -> bool:
+        return any(fnmatch(place.name, p) or fnmatch(place.as_posix(), p) for p in patterns)
+
+    if place.name.startswith(".") or matches(exclude):
+        return False
+    return matches(include) if include else place.suffix.lower() in VIDEO_SUFFIXES
+
+
+def _suffix(place: Path, format: str | None) -> str:
+    if format is not None:
+        name = output_format(place, format)
+        return _FORMAT_SUFFIXES.get(name, f".{name}")
+    return _DEFAULT_SUFFIX if place.suffix.lower() in _REPLACED_SUFFIXES else place.suffix
+
+
+def _check_collisions(tasks: Sequence[Task]) -> None:
+    sources: dict[Path, Path] = {}
+    for task in tasks:
+        other = sources.setdefault(task.output, task.source)
+        if other is not task.source:
+            raise UsageError(f"{other} and {task.source} would both become {task.output}")

@@ -1,0 +1,39 @@
+"""The wanted part of an input: `-ss`, `-t` and `-to`."""
+
+import dataclasses
+from fractions import Fraction
+
+from carfix.errors import UsageError
+from carfix.video.source import SourceInfo
+
+
+@dataclasses.dataclass(frozen=True)
+class Trim:
+    """The wanted part, in seconds from the input's beginning; None is open."""
+
+    start: Fraction | None
+    end: Fraction | None
+
+    @classmethod
+    def of(cls, start: float | None, duration: float | None, end: float | None) -> "Trim":
+        """Check what the user gave, in seconds. Raises `UsageError`."""
+        if duration is not None and end is not None:
+            raise UsageError("give either -t (a duration) or -to (an end), not both")
+        for option, value in (("-ss", start), ("-t", duration), ("-to", end)):
+            if value is not None and value < 0:
+                raise UsageError(f"{option} must not be negative")
+        first, last, length = (None if x is None else _exact(x) for x in (start, end, duration))
+        if length is not None:
+            last = (first or Fraction(0)) + length
+        if last is not None and last <= (first or Fraction(0)):
+            raise UsageError("the wanted range is empty: its end lies before its beginning")
+        return cls(first, last)
+
+    def on_clock_of(self, info: SourceInfo) -> tuple[Fraction | None, Fraction | None]:
+        """Start and end in seconds on the input's own clock, which need not begin at 0."""
+        return tuple(None if bound is None else bound + info.start for bound in (self.start, self.end))  # type: ignore[return-value]
+
+
+def _exact(seconds: float) -> Fraction:
+    """0.4 as 2/5, not as the nearest binary number, which may lie behind the frame that is meant."""
+    return Fraction(seconds).limit_denominator(1_000_000)

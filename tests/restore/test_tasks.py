@@ -1,0 +1,78 @@
+"""Which files a command means, and where each of them goes."""
+
+from pathlib import Path
+
+import pytest
+
+from carfix.errors import UsageError
+from carfix.restore.tasks import plan_tasks
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    root = tmp_path / "archive"
+    for name in (
+        "a.mp4",
+        "b.MKV",
+        "notes.txt",
+        "2024/c.ts",
+        "2024/.hidden.mp4",
+        "2024/deep/d.264",
+        ".x.carfix/s.mp4",
+    ):
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return root
+
+
+def outputs(tree: Path, output: Path, **options: object) -> set[str]:
+    tasks = plan_tasks([tree], output, recursive=True, **options)  # type: ignore[arg-type]
+    return {task.output.relative_to(output).as_posix() for task in tasks}
+
+
+def test_one_file_into_a_file(tmp_path: Path) -> None:
+    (task,) = plan_tasks([tmp_path / "in.mp4"], tmp_path / "out.mkv")
+    assert (task.source, task.output) == (tmp_path / "in.mp4", tmp_path / "out.mkv")
+
+
+def test_files_into_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (task,) = plan_tasks([tmp_path / "in.mp4"], tmp_path / "out")
+    assert task.output == tmp_path / "out" / "in.mp4"
+    tasks = plan_tasks([tmp_path / "a.mp4", tmp_path / "b.avi"], tmp_path / "new")
+    assert [task.output.name for task in tasks] == ["a.mp4", "b.avi"]
+
+
+def test_the_tree_is_mirrored(tree: Path, tmp_path: Path) -> None:
+    """Raw streams, which hold no times, become Matroska."""
+    assert outputs(tree, tmp_path / "out") == {"a.mp4", "b.MKV", "2024/c.ts", "2024/deep/d.mkv"}
+
+
+def test_an_output_inside_the_input_is_not_input(tree: Path) -> None:
+    (tree / "restored").mkdir()
+    (tree / "restored" / "a.mp4").touch()
+    assert outputs(tree, tree / "restored") == {"a.mp4", "b.MKV", "2024/c.ts", "2024/deep/d.mkv"}
+
+
+def test_include_and_exclude(tree: Path, tmp_path: Path) -> None:
+    assert outputs(tree, tmp_path / "out", include=["*.mp4"]) == {"a.mp4"}
+    assert outputs(tree, tmp_path / "out", exclude=["2024/*"]) == {"a.mp4", "b.MKV"}
+    assert outputs(tree, tmp_path / "out", include=["*.ts", "*.txt"]) == {"2024/c.ts", "notes.txt"}
+    assert outputs(tree, tmp_path / "out", format="matroska") == {
+        "a.mkv",
+        "b.mkv",
+        "2024/c.mkv",
+        "2024/deep/d.mkv",
+    }
+
+
+def test_mistakes(tree: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="-r restores the videos in it"):
+        plan_tasks([tree], tmp_path / "out")
+    with pytest.raises(UsageError, match=r"a\.mp4 and .*a\.mp4 would both become"):
+        plan_tasks([tree / "a.mp4", tree / "2024" / "a.mp4"], tmp_path / "out")
+    with pytest.raises(UsageError, match="must be a folder"):
+        plan_tasks([tree / "a.mp4", tree / "b.MKV"], tree / "notes.txt")
+    with pytest.raises(UsageError, match="no video found"):
+        plan_tasks([tree], tmp_path / "out", recursive=True, include=["*.gif"])
