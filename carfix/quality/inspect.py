@@ -1,5 +1,6 @@
 """Which files of an archive are worth restoring: what they are, what a network would gain, how long it takes."""
 
+import contextlib
 import dataclasses
 import math
 import time
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import av.error
 import numpy as np
 from av.container import InputContainer
 from av.video.frame import VideoFrame
@@ -109,10 +111,17 @@ def _sampled(container: InputContainer, stream: VideoStream, duration: float | N
 
 
 def _first(container: InputContainer, stream: VideoStream, count: int) -> Iterator[VideoFrame]:
-    for number, frame in enumerate(container.decode(stream), 1):
-        yield frame
-        if number >= count:
-            return
+    """Up to `count` frames from here on; packets that the decoder refuses are passed over, as players do."""
+    number = 0
+    for packet in container.demux(stream):
+        frames: list[VideoFrame] = []
+        with contextlib.suppress(av.error.InvalidDataError):
+            frames = stream.codec_context.decode(packet if packet.size else None)
+        for frame in frames:
+            yield frame
+            number += 1
+            if number >= count:
+                return
 
 
 def measure_speed(restored: Restored) -> float:

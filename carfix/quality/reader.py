@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import itertools
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, TypeVar
 
@@ -68,7 +68,7 @@ def luma_of(frame: VideoFrame) -> tuple[Planes, int]:
 
 def read_frames(
     source: Path | IO[bytes], *, name: str | None = None, quantizers: bool = False
-) -> Iterator[LumaFrame]:
+) -> Generator[LumaFrame]:
     """Every frame of the video stream in presentation order; `name` stands for a pipe in messages.
 
     Raises `CarfixError` for a file that is missing, has no video or is broken.

@@ -149,16 +149,22 @@ def filtered_frames(path: Path, post_filter: PostFilter, *, limit: int | None = 
 
 
 def _checked(frames: Iterator[LumaFrame], path: Path, post_filter: PostFilter) -> Iterator[LumaFrame]:
-    """`frames`, with an error behind the last one if none differs from the decoded frame."""
+    """`frames`, with an error behind the last one if none differs from the decoded frame.
+
+    They have times only if the file states times.
+    """
     decoded = read_frames(path)
     changed = False
+    timeless = False
     for frame in frames:
         if not changed:
             original = next(decoded, None)
             changed = original is None or not np.array_equal(original.luma, frame.luma)
+            timeless = original is not None and original.time is None
             if changed:
-                decoded.close()  # type: ignore[attr-defined]  # a generator: its decoder is no longer needed
-        yield frame
+                decoded.close()  # its decoder is no longer needed
+        # ffmpeg invents times for files that state none (raw H.264): such frames pair up in order.
+        yield dataclasses.replace(frame, time=None) if timeless else frame
     if not changed:
         why = (
             "FFmpeg's decoder exports no quantizers for it; choose a constant one (carfix compare --spp-qp 8)"

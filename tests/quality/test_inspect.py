@@ -1,6 +1,7 @@
 import json
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from quality.clips import moving_picture, write_clip, write_model
@@ -91,6 +92,18 @@ def test_what_is_not_known_is_none(tmp_path: Path) -> None:
     raw = write_clip(tmp_path / "raw.h264", moving_picture(12), options={"crf": "33", "threads": "1"})
     found = inspect_file(raw, fit=fit)
     assert found.mean_quantizer is not None and found.duration is None and found.bits_per_pixel is None
+
+
+def test_damage_in_the_middle_does_not_keep_a_file_from_being_inspected(clip: Path, tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged.mp4"
+    content = bytearray(clip.read_bytes())
+    with av.open(str(clip)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.pos]
+    for packet in packets[3:8]:
+        content[packet.pos + 4 : packet.pos + packet.size] = b"\xff" * (packet.size - 4)
+    damaged.write_bytes(content)
+    found = inspect_file(damaged)
+    assert found.mean_quantizer is not None and found.frames == 30
 
 
 def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:

@@ -73,6 +73,15 @@ def test_times_are_the_decoded_frames_times(tmp_path: Path) -> None:
     assert shown == pytest.approx([time / 1000 for time in times])
 
 
+def test_raw_streams_have_no_times_behind_a_filter_either(tmp_path: Path) -> None:
+    raw = write_clip(
+        tmp_path / "raw.h264", moving_picture(7), options={"crf": "36", "bf": "2", "threads": "1"}
+    )
+    frames = list(filtered_frames(raw, PostFilter()))
+    assert [frame.time for frame in frames] == [None] * 7
+    assert len(luma_of_file(raw)) == 7
+
+
 def test_a_name_that_looks_like_an_option_or_a_protocol(clip: Path, tmp_path: Path) -> None:
     odd = tmp_path / "-vf odd: name%d.mp4"
     odd.write_bytes(clip.read_bytes())
