@@ -11,6 +11,7 @@ import av
 import numpy as np
 from av.audio.stream import AudioStream
 from av.codec.context import Flags
+from av.sidedata.sidedata import Type as SideDataType
 from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -213,7 +214,8 @@ def side_data(path: Path) -> dict[str, bytes]:
     """Side data of the first decoded frame, by name."""
     with av.open(str(path)) as container:
         frame = next(container.decode(video=0))
-        return {data.type.name: bytes(data) for data in frame.side_data}  # type: ignore[attr-defined]
+        kinds = (kind for kind in SideDataType if frame.side_data.get(kind) is not None)
+        return {kind.name: bytes(frame.side_data[kind]) for kind in kinds}  # type: ignore[arg-type]
 
 
 def video_properties(path: Path) -> dict[str, Any]:
