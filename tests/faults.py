@@ -2,16 +2,19 @@
 
 import multiprocessing
 import os
+import random
 import shutil
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from carfix.errors import CarfixError
 from carfix.restore.job import restore_video
+from carfix.restore.state import discard_state
 from carfix.video.encoder import EncoderSettings
 
 #: One thread, so that a killed and resumed run is compared with the same encoder.
@@ -91,3 +94,63 @@ class Crashing(Slow):
         if planes.shape[2] == self._width:
             os.kill(os.getpid(), signal.SIGSEGV)
         return super().restore(planes, bit_depth)
+
+
+#: Ways to harm a file; every one is given the bytes and a source of chance.
+def _flip(data: bytearray, chance: random.Random) -> None:
+    for _ in range(chance.choice((1, 5, 50))):
+        data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+
+
+def _cut(data: bytearray, chance: random.Random) -> None:
+    del data[chance.randrange(len(data)) :]
+
+
+def _blank(data: bytearray, chance: random.Random) -> None:
+    start = chance.randrange(len(data))
+    end = min(len(data), start + chance.choice((16, 300, 4000)))
+    data[start:end] = bytes(end - start)
+
+
+def _splice(data: bytearray, chance: random.Random) -> None:
+    start, end = sorted(chance.randrange(len(data)) for _ in range(2))
+    place = chance.randrange(len(data))
+    data[place:place] = data[start : min(end, start + 5000)]
+
+
+def mutated(data: bytes, seed: int) -> bytes:
+    """`data` harmed in a way that `seed` decides."""
+    chance = random.Random(seed)
+    harmed = bytearray(data)
+    for harm in chance.sample((_flip, _cut, _blank, _splice), chance.choice((1, 1, 2))):
+        harm(harmed, chance)
+        if not harmed:
+            harmed = bytearray(b"\0")
+    return bytes(harmed)
+
+
+def restore_mutants(source: Path, folder: Path, seeds: Sequence[int], limit: float, log: Path) -> None:
+    """Restore mutants of `source`; write a line for each to `log` before and after, and what was wrong."""
+    data = source.read_bytes()
+    with log.open("w", buffering=1) as lines:
+        for seed in seeds:
+            lines.write(f"{seed} ")
+            victim = folder / f"{seed}{source.suffix}"
+            victim.write_bytes(mutated(data, seed))
+            output = folder / f"{seed}.out.mkv"
+            signal.setitimer(signal.ITIMER_REAL, limit)  # the default action of SIGALRM ends the process
+            try:
+                restore_video(
+                    source=victim, output=output, model=Slow(), encoder=ENCODER, segment_seconds=SEGMENT
+                )
+            except CarfixError as error:
+                good = not output.exists() and "\n" not in str(error)
+                lines.write(f"{'refused' if good else 'BAD'}: {' '.join(str(error).split())}\n")
+            except BaseException as error:  # noqa: BLE001 - what must not happen is what is looked for
+                lines.write(f"BAD: {type(error).__name__}: {error}\n")
+            else:
+                lines.write("restored\n")
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            for path in (victim, output):
+                path.unlink(missing_ok=True)
+            discard_state(output)
