@@ -1,6 +1,5 @@
 """One file from input to verified output: plan, restore segment by segment, join, verify, rename."""
 
-import contextlib
 import dataclasses
 import hashlib
 import os
@@ -20,6 +19,7 @@ from carfix.restore.engine import Engine
 from carfix.restore.findings import is_damaged, tally_findings, timeline_findings
 from carfix.restore.models import EngineChoice
 from carfix.restore.pipeline import Pipeline, Tally
+from carfix.restore.place import check_place, check_room, make_folder, same_file
 from carfix.restore.report import Progress, Report
 from carfix.restore.state import State, open_state, sync_folder
 from carfix.restore.trim import Trim
@@ -55,6 +55,7 @@ def restore_video(
     overwrite: bool = False,
     segment_seconds: float = DEFAULT_SEGMENT_SECONDS,
     resume: bool = True,
+    parents: bool = False,
     progress: ProgressCallback | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Report:
@@ -65,14 +66,14 @@ def restore_video(
     how the restored video is encoded; `audio_codec` is `copy`, `none` or an encoder's name; `format` names the
     container where the output's name does not. `start`, `duration` and `end` are seconds from the input's
     beginning. Work is kept in a folder beside the output, segment by segment of about `segment_seconds`, and an
-    interrupted job goes on from there unless `resume` is False. `progress` is told
-    how far it is, from any thread; `say` gets a line about the engine and one for everything that was mended or
+    interrupted job goes on from there unless `resume` is False. `parents` creates the output's folder.
+    `progress` is told how far it is, from any thread; `say` gets a line about the engine and one for everything that was mended or
     could not be kept, which the report lists too.
 
     Nothing is ever under the output's name before it is complete and verified. Raises `UsageError` for settings
     that no file could go with, `CarfixError` for everything that is wrong with these files.
     """
-    return job_of(
+    job = job_of(
         source=source,
         output=output,
         model=model,
@@ -89,9 +90,14 @@ def restore_video(
         overwrite=overwrite,
         segment_seconds=segment_seconds,
         resume=resume,
+        parents=parents,
         progress=progress,
         say=say,
-    ).run()
+    )
+    try:
+        return job.run()
+    except OSError as error:  # the disk got full, a folder was taken away, ...
+        raise CarfixError(f"cannot write {job.output}: {reason(error)}") from error
 
 
 def job_of(
@@ -144,6 +150,7 @@ class Job:
     overwrite: bool = False
     segment_seconds: float = DEFAULT_SEGMENT_SECONDS
     resume: bool = True
+    parents: bool = False
 
     def run(self) -> Report:
         """Everything, in order."""
@@ -153,6 +160,11 @@ class Job:
         segments = cut_into_segments(info, timeline, plan, self.segment_seconds)
         warnings = _Warnings(self.say)
         warnings.add(*encoding.warnings, *plan.streams.warnings, *timeline_findings(timeline))
+        tight = check_room(info, timeline, self.output)
+        if tight:
+            warnings.add(tight)
+        if self.parents:
+            make_folder(self.output.parent)
         with open_state(self.output) as state:
             why = state.load(self._fingerprint(info, encoding, timeline, segments), resume=self.resume)
             if why:
@@ -184,14 +196,14 @@ class Job:
         check_settings(self.encoder)
         check_audio_codec(self.audio_codec)
         format = output_format(self.output, self.format)
-        if _same_file(self.source, self.output):
+        if same_file(self.source, self.output):
             raise UsageError(f"input and output are the same file: {self.source}")
         return format
 
     def examine(self, format: str) -> tuple[SourceInfo, Encoding, OutputPlan, Timeline]:
         """Everything that can go wrong with these files is found here, before anything is computed."""
         info = probe(self.source)
-        self._check_output()
+        check_place(self.output, overwrite=self.overwrite, parents=self.parents)
         encoding = resolve_encoding(info, self.encoder)
         start, end = self.trim.on_clock_of(info)
         plan = OutputPlan(
@@ -207,17 +219,6 @@ class Job:
         with tempfile.TemporaryDirectory(prefix="carfix-") as folder:
             try_output(plan, encoding, timeline.presentation, Path(folder))
         return info, encoding, dataclasses.replace(plan, jumps=timeline.jumps), timeline
-
-    def _check_output(self) -> None:
-        if self.output.is_dir():
-            raise CarfixError(f"the output {self.output} is a folder; name a file in it")
-        if self.output.exists() and not self.overwrite:
-            raise CarfixError(f"{self.output} exists already; -y overwrites it")
-        folder = self.output.parent
-        if not folder.is_dir():
-            raise CarfixError(f"there is no folder {folder} to write to")
-        if not os.access(folder, os.W_OK):
-            raise CarfixError(f"the folder {folder} is not writable")
 
     def _fingerprint(
         self, info: SourceInfo, encoding: Encoding, timeline: Timeline, segments: Sequence[Segment]
@@ -318,13 +319,6 @@ class _Warnings:
         for line in lines:
             self.lines.append(line)
             self._tell(line)
-
-
-def _same_file(source: Path, output: Path) -> bool:
-    """Also through symbolic and hard links."""
-    with contextlib.suppress(OSError):
-        return source.samefile(output)
-    return False
 
 
 def cut_into_segments(

@@ -67,7 +67,7 @@ def _estimate(tasks: Sequence[Task], teller: Teller, many: bool, options: dict[s
     seconds, size = 0.0, 0
     for task in tasks:
         try:
-            estimate = estimate_video(task, **options)
+            estimate = estimate_video(task, parents=many, **options)
         except CarfixError as error:
             if not many:
                 raise

@@ -97,10 +97,10 @@ def _work(task: Task, options: dict[str, Any], threads: int | None, connection: 
             connection.send(event)
 
     try:
-        task.output.parent.mkdir(parents=True, exist_ok=True)
         report = restore_video(
             source=task.source,
             output=task.output,
+            parents=True,
             progress=progress,
             say=lambda text: connection.send(Said(text)),
             **options,

@@ -1,8 +1,10 @@
 """One file from input to verified output: refusals, resume, and what is left behind."""
 
 import dataclasses
+import errno
 import json
 import os
+import shutil
 import stat
 import time
 from pathlib import Path
@@ -380,3 +382,40 @@ def test_prores(tmp_path: Path) -> None:
     source = media.write_clip(tmp_path / "in.mp4", frames=12, pix_fmt="yuv422p10le")
     restore(source, tmp_path / "out.mov", encoder=EncoderSettings(codec="prores_ks"))
     assert media.frame_times(tmp_path / "out.mov") == media.frame_times(source)
+
+
+def test_no_room(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    size = clip.stat().st_size
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=size // 3))
+    engine = Adding()
+    with pytest.raises(CarfixError, match="there is no room"):
+        restore(clip, tmp_path / "out.mp4", model=engine)
+    assert engine.planes == 0
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=size))
+    assert any("may be needed" in line for line in restore(clip, tmp_path / "out.mp4").warnings)
+
+
+@pytest.mark.parametrize("moment", [1, 3, 6, 11])
+def test_a_full_disk_is_survived(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: int
+) -> None:
+    """The write that does not fit fails; with room again, the next run goes on."""
+    whole = tmp_path / "whole.mp4"
+    restore(clip, whole)
+    sync, count = os.fsync, 0
+
+    def full(descriptor: int) -> None:
+        nonlocal count
+        count += 1
+        if count >= moment:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(CarfixError, match="disk is full"):
+        restore(clip, tmp_path / "out.mp4")
+    assert not (tmp_path / "out.mp4").exists()
+    monkeypatch.undo()
+    restore(clip, tmp_path / "out.mp4")
+    assert (tmp_path / "out.mp4").read_bytes() == whole.read_bytes()

@@ -1,0 +1,77 @@
+"""Where the output goes: whether it may and can be written there, and whether there is room."""
+
+import contextlib
+import os
+import shutil
+from pathlib import Path
+
+from carfix.errors import CarfixError
+from carfix.video.faults import reason
+from carfix.video.source import SourceInfo
+from carfix.video.timeline import Timeline
+
+#: Segments and the file that they are joined into lie beside each other for a while.
+_COPIES = 2
+#: A restored file is rarely smaller than its input at the default quality: with less room than this part of the
+#: input's size there is no hope, with less than `_COPIES` of it some worry.
+_HOPELESS = 0.5
+#: Frames stored without loss or nearly so get far smaller; their size says nothing about the output's.
+_LARGE_CODECS = ("rawvideo", "ffv1", "huffyuv", "utvideo", "prores", "dnxhd", "v210", "mjpeg", "png")
+
+
+def same_file(source: Path, output: Path) -> bool:
+    """Also through symbolic and hard links."""
+    with contextlib.suppress(OSError):
+        return source.samefile(output)
+    return False
+
+
+def check_place(output: Path, *, overwrite: bool, parents: bool) -> None:
+    """Raises `CarfixError` if `output` is in the way or its folder is not there or not writable.
+
+    With `parents`, missing folders are fine where they can be created.
+    """
+    if output.is_dir():
+        raise CarfixError(f"the output {output} is a folder; name a file in it")
+    if output.exists() and not overwrite:
+        raise CarfixError(f"{output} exists already; -y overwrites it")
+    folder = output.parent
+    while parents and not folder.exists() and folder.parent != folder:
+        folder = folder.parent
+    if not folder.is_dir():
+        raise CarfixError(f"there is no folder {folder} to write to")
+    if not os.access(folder, os.W_OK):
+        raise CarfixError(f"the folder {folder} is not writable")
+
+
+def make_folder(folder: Path) -> None:
+    """Create `folder` and those above it. Raises `CarfixError`."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CarfixError(f"cannot create the folder {folder}: {reason(error)}") from error
+
+
+def check_room(info: SourceInfo, timeline: Timeline, output: Path) -> str | None:
+    """A warning if the disk may get full, None if not. Raises `CarfixError` if it surely will."""
+    size = info.path.stat().st_size
+    if info.codec in _LARGE_CODECS:
+        size -= int(timeline.sizes.sum())
+    folder = output.parent
+    while not folder.exists() and folder.parent != folder:
+        folder = folder.parent
+    try:
+        free = shutil.disk_usage(folder).free
+    except OSError:
+        return None
+    if free < _HOPELESS * size:
+        raise CarfixError(
+            f"there is no room for {output}: {_megabytes(free)} free, about {_megabytes(_COPIES * size)} needed"
+        )
+    if free < _COPIES * size:
+        return f"{_megabytes(free)} free beside {output}; up to {_megabytes(_COPIES * size)} may be needed"
+    return None
+
+
+def _megabytes(size: float) -> str:
+    return f"{size / 1e6:.0f} MB"
