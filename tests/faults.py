@@ -14,6 +14,7 @@ from typing import Any
 
 from carfix.errors import CarfixError
 from carfix.restore.job import restore_video
+from carfix.restore.report import Progress
 from carfix.restore.state import discard_state
 from carfix.video.encoder import EncoderSettings
 
@@ -154,3 +155,17 @@ def restore_mutants(source: Path, folder: Path, seeds: Sequence[int], limit: flo
             for path in (victim, output):
                 path.unlink(missing_ok=True)
             discard_state(output)
+
+
+def resident(source: Path, output: Path, samples: Path, at: Sequence[int]) -> None:
+    """Restore, and write the resident memory in pages after each of these numbers of frames to `samples`."""
+    found: list[str] = []
+
+    def sample(progress: Progress) -> None:
+        if progress.phase == "restoring" and progress.done in at:
+            found.append(Path("/proc/self/statm").read_text().split()[1])
+
+    restore_video(
+        source=source, output=output, model=Slow(), encoder=ENCODER, segment_seconds=2, progress=sample
+    )
+    samples.write_text(" ".join(found))

@@ -67,8 +67,8 @@ def restore_video(
     container where the output's name does not. `start`, `duration` and `end` are seconds from the input's
     beginning. Work is kept in a folder beside the output, segment by segment of about `segment_seconds`, and an
     interrupted job goes on from there unless `resume` is False. `parents` creates the output's folder.
-    `progress` is told how far it is, from any thread; `say` gets a line about the engine and one for everything that was mended or
-    could not be kept, which the report lists too.
+    `progress` is told how far it is, from any thread; `say` gets a line about the engine and one for everything
+    that was mended or could not be kept, which the report lists too.
 
     Nothing is ever under the output's name before it is complete and verified. Raises `UsageError` for settings
     that no file could go with, `CarfixError` for everything that is wrong with these files.
