@@ -3,19 +3,17 @@
 import dataclasses
 import itertools
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from carfix.errors import CarfixError, UsageError
 from carfix.quality.cache import FILE_NAME, Cache, file_identity, key
+from carfix.quality.evaluation import SPP, SPP_BEST, Evaluation, Measurement
 from carfix.quality.flicker import Flicker
 from carfix.quality.methods import Decoded, Filtered, Method, released
 from carfix.quality.metrics import METRICS_VERSION, FrameQuality, measure
 from carfix.quality.reader import LumaFrame, in_batches, read_frames, select, stacked, wanted_range
-from carfix.quality.spp import FIRST_QUANTIZER, PostFilter, climb
+from carfix.quality.spp import FIRST_QUANTIZER, PostFilter, UnfilteredError, climb
 from carfix.video.manifest import Clip, Variant, read_manifest
 
 #: Raised when the meaning of a cached measurement changes for another reason than the metrics.
@@ -27,86 +25,7 @@ BATCH = 8
 #: How many trials the search for spp's best quantizer takes on average (for the ETA).
 EXPECTED_TRIALS = 5
 
-DECODED = "decoded"
-SPP = "spp"
-SPP_BEST = "spp-best"
-RIVALS = (DECODED, SPP, SPP_BEST)
-
 Progress = Callable[[int, int, str], None]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Measurement:
-    """One clip's variant by one method, means over its frames; flicker in 8-bit codes on `static_pixels`."""
-
-    frames: int
-    psnr: float  # dB
-    ssim: float
-    identical: int  # frames equal to the pristine ones, counted as 100 dB
-    static_pixels: int
-    flicker: float | None  # None if nothing in the clip is static
-    pristine_flicker: float | None
-
-    @classmethod
-    def pooled(cls, parts: Sequence["Measurement"]) -> "Measurement":
-        """One measurement of all frames of `parts` together."""
-        frames = sum(part.frames for part in parts)
-        pixels = sum(part.static_pixels for part in parts)
-
-        def flicker(values: Sequence[float | None]) -> float | None:
-            pairs = zip(values, parts, strict=True)
-            total = sum((value or 0.0) * part.static_pixels for value, part in pairs)
-            return total / pixels if pixels else None
-
-        return cls(
-            frames=frames,
-            psnr=sum(part.psnr * part.frames for part in parts) / frames,
-            ssim=sum(part.ssim * part.frames for part in parts) / frames,
-            identical=sum(part.identical for part in parts),
-            static_pixels=pixels,
-            flicker=flicker([part.flicker for part in parts]),
-            pristine_flicker=flicker([part.pristine_flicker for part in parts]),
-        )
-
-
-@dataclasses.dataclass
-class Evaluation:
-    """All measurements: `cells[method][variant][clip]`."""
-
-    dataset: Mapping[str, Any]
-    cells: dict[str, dict[str, dict[str, Measurement]]] = dataclasses.field(
-        default_factory=lambda: defaultdict(lambda: defaultdict(dict))
-    )
-    #: The constant quantizer that spp-best took, by variant.
-    best_quantizers: dict[str, int] = dataclasses.field(default_factory=dict)
-
-    def variants(self) -> list[str]:
-        """All variants in the manifest's order."""
-        return list(self.dataset["variants"])
-
-    def pooled(self, method: str, variant: str) -> Measurement | None:
-        """One method's measurement over all frames of a variant, None if no clip has the variant."""
-        cells = self.cells[method][variant]
-        return Measurement.pooled(list(cells.values())) if cells else None
-
-    def mean(self, method: str) -> tuple[float, float]:
-        """PSNR and SSIM, means over the variants."""
-        pooled = [cell for variant in self.variants() if (cell := self.pooled(method, variant))]
-        return float(np.mean([cell.psnr for cell in pooled])), float(np.mean([cell.ssim for cell in pooled]))
-
-    def flicker(self, method: str) -> tuple[float | None, float | None]:
-        """Flicker of a method and of the pristine clips, over everything."""
-        cells = [cell for clips in self.cells[method].values() for cell in clips.values()]
-        everything = Measurement.pooled(cells)
-        return everything.flicker, everything.pristine_flicker
-
-    def smallest_gain(self, method: str, rival: str = DECODED) -> tuple[float, str, str]:
-        """The smallest PSNR gain over `rival` of any clip and variant, in dB, with their names."""
-        return min(
-            (cell.psnr - self.cells[rival][variant][clip].psnr, clip, variant)
-            for variant, clips in self.cells[method].items()
-            for clip, cell in clips.items()
-        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,7 +88,9 @@ def evaluate_dataset(
     rounds = len(rivals) + len(models) + (EXPECTED_TRIALS if spp_best else 0)
     run.total = rounds * sum(unit.frames for unit in units)
     for method in rivals:
-        evaluation.cells[method.name] = run.method(method, units)
+        evaluation.cells[method.name] = run.method(method, units, evaluation.unfiltered)
+    if spp and not any(evaluation.cells[SPP].values()):
+        del evaluation.cells[SPP]
     if spp_best:
         _search(run, evaluation, units, spp_best)
     for method in models:
@@ -206,12 +127,23 @@ class _Run:
         self.total = 0
         self.done = 0
 
-    def method(self, method: Method, units: Sequence[_Unit]) -> dict[str, dict[str, Measurement]]:
-        """Measurements of one method by variant and clip."""
+    def method(
+        self, method: Method, units: Sequence[_Unit], unfiltered: list[tuple[str, str]] | None = None
+    ) -> dict[str, dict[str, Measurement]]:
+        """Measurements of one method by variant and clip.
+
+        What FFmpeg's filter has nothing to work with is left out and named in `unfiltered` if that is given, an
+        error otherwise.
+        """
         cells: dict[str, dict[str, Measurement]] = defaultdict(dict)
         with released(method):
             for unit in units:
-                cells[unit.variant.name][unit.clip.name] = self._cell(method, unit)
+                try:
+                    cells[unit.variant.name][unit.clip.name] = self._cell(method, unit)
+                except UnfilteredError:
+                    if unfiltered is None:
+                        raise
+                    unfiltered.append((unit.clip.name, unit.variant.name))
         return dict(cells)
 
     def _cell(self, method: Method, unit: _Unit) -> Measurement:

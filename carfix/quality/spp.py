@@ -36,6 +36,10 @@ FIRST_QUANTIZER = 4
 TRIAL_SIDE = 64
 
 
+class UnfilteredError(MissingPartError):
+    """The filter left every frame of a file as it was. Exit code 3."""
+
+
 @dataclasses.dataclass(frozen=True)
 class PostFilter:
     """One filter with its settings; `quantizer` None takes the decoder's quantizers."""
@@ -121,7 +125,7 @@ def _write_trial_clip(path: Path) -> None:
 def filtered_frames(path: Path, post_filter: PostFilter, *, limit: int | None = None) -> Iterator[LumaFrame]:
     """Each frame of `path` behind `post_filter`; the first `limit` frames if given.
 
-    Raises `MissingPartError` if no ffmpeg has the filter, or if the filter left every frame as it was;
+    Raises `MissingPartError` if no ffmpeg has the filter, `UnfilteredError` if it left every frame as it was,
     `CarfixError` if ffmpeg fails.
     """
     ffmpeg = post_filter.find()
@@ -171,7 +175,7 @@ def _checked(frames: Iterator[LumaFrame], path: Path, post_filter: PostFilter) -
         )
         if post_filter.quantizer is not None:
             why = "the constant quantizer is too small; choose a larger one"
-        raise MissingPartError(
+        raise UnfilteredError(
             f"{post_filter.graph} left every frame of {path} as it was: {why} or leave the filter out"
         )
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from carfix import __version__
-from carfix.quality.evaluate import RIVALS, Evaluation, Measurement
+from carfix.quality.evaluation import RIVALS, SPP_BEST, Evaluation, Measurement
 
 Metric = Literal["psnr", "ssim"]
 METRICS: tuple[Metric, ...] = ("psnr", "ssim")
@@ -59,7 +59,8 @@ def grid(evaluation: Evaluation, metric: Metric) -> Grid:
         cells = [f"{getattr(cell, metric):.{digits}f}" if cell else MISSING for cell in pooled]
         cells.append(f"{means[name]:.{digits}f}")
         for rival in rivals:
-            cells.append(MISSING if name == rival else f"{means[name] - means[rival]:+.{digits}f}")
+            gain = None if name == rival else evaluation.gain(name, rival)
+            cells.append(MISSING if gain is None else f"{gain[index]:+.{digits}f}")
         rows.append((name, cells))
     columns = [*evaluation.variants(), "mean", *(f"over {rival}" for rival in rivals)]
     return Grid(title=TITLES[metric], columns=columns, rows=rows)
@@ -70,8 +71,9 @@ def extras(evaluation: Evaluation) -> Grid:
     rows = []
     for name in evaluation.cells:
         shown, pristine = evaluation.flicker(name)
-        smallest, clip, variant = evaluation.smallest_gain(name)
-        gain = MISSING if name == RIVALS[0] else f"{smallest:+.2f} dB ({clip}, {variant})"
+        gain = MISSING
+        if name != RIVALS[0] and (smallest := evaluation.smallest_gain(name)):
+            gain = f"{smallest[0]:+.2f} dB ({smallest[1]}, {smallest[2]})"
         rows.append((name, [gain, _number(shown), _number(pristine)]))
     return Grid(
         title="Smallest gain over decoded; flicker of static regions: mean |frame - last frame|, codes",
@@ -93,6 +95,11 @@ def notes(evaluation: Evaluation) -> list[str]:
     if evaluation.best_quantizers:
         best = ", ".join(f"{name} {quantizer}" for name, quantizer in evaluation.best_quantizers.items())
         lines.append(f"spp-best's quantizers: {best}")
+    if evaluation.unfiltered:
+        lines.append(
+            f"spp had no quantizers to work with on {len(evaluation.unfiltered)} files, which are left out of its "
+            f"row: {', '.join(f'{clip} {variant}' for clip, variant in evaluation.unfiltered)}"
+        )
     identical = sum(
         cell.identical
         for cells in evaluation.cells.values()
@@ -165,9 +172,9 @@ def _method_json(evaluation: Evaluation, name: str) -> dict[str, Any]:
     for variant in evaluation.variants():
         if pooled := evaluation.pooled(name, variant):
             variants[variant] = _cell_json(pooled)
-            if name == "spp-best":
+            if name == SPP_BEST:
                 variants[variant]["quantizer"] = evaluation.best_quantizers[variant]
-        for clip, cell in evaluation.cells[name][variant].items():
+        for clip, cell in evaluation.cells[name].get(variant, {}).items():
             clips.setdefault(clip, {})[variant] = _cell_json(cell)
     psnr, ssim = evaluation.mean(name)
     shown, pristine = evaluation.flicker(name)
@@ -175,12 +182,13 @@ def _method_json(evaluation: Evaluation, name: str) -> dict[str, Any]:
     for rival in RIVALS:
         if rival == name or rival not in evaluation.cells:
             continue
-        rival_psnr, rival_ssim = evaluation.mean(rival)
-        smallest, clip, variant = evaluation.smallest_gain(name, rival)
+        gain, smallest = evaluation.gain(name, rival), evaluation.smallest_gain(name, rival)
+        if gain is None or smallest is None:
+            continue
         gains[rival] = {
-            "psnr": psnr - rival_psnr,
-            "ssim": ssim - rival_ssim,
-            "smallest": {"psnr": smallest, "clip": clip, "variant": variant},
+            "psnr": gain[0],
+            "ssim": gain[1],
+            "smallest": dict(zip(("psnr", "clip", "variant"), smallest, strict=True)),
         }
     return {
         "variants": variants,

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from quality.clips import luma_of_file, write_dataset, write_model
+from quality.clips import luma_of_file, write_clip, write_dataset, write_model
 from rich.console import Console
 
 from carfix.errors import CarfixError, UsageError
 from carfix.net.checkpoint import load_checkpoint
 from carfix.quality import evaluate, tables
-from carfix.quality.evaluate import Evaluation, Measurement, evaluate_dataset
+from carfix.quality.evaluate import evaluate_dataset
+from carfix.quality.evaluation import Evaluation, Measurement
 from carfix.quality.methods import Restored
 from carfix.quality.metrics import measure
 from carfix.quality.reader import LumaFrame, Wanted, read_frames, select
@@ -149,6 +150,30 @@ def test_smallest_gain_names_clip_and_variant() -> None:
     evaluation.cells["model"] = {"a": {"x": cell(31), "y": cell(30.75)}, "b": {"x": cell(33)}}
     assert evaluation.smallest_gain("model") == (-0.25, "y", "a")
     assert evaluation.flicker("model") == (None, None)
+
+
+def test_files_that_spp_cannot_filter_are_left_out_of_its_row_alone(tmp_path: Path) -> None:
+    dataset = write_dataset(tmp_path / "dataset", clips=2, crfs=(29,))
+    # The second clip as MJPEG, whose decoder exports no quantizers.
+    planes = luma_of_file(dataset / "clips/clip1/pristine.mkv")
+    mjpeg = write_clip(tmp_path / "m.mov", planes, codec="mjpeg", pix_fmt="yuvj420p")
+    (dataset / "clips/clip1/crf29-none.mp4").write_bytes(mjpeg.read_bytes())
+    evaluation = evaluate_dataset(
+        dataset=dataset, spp=PostFilter(), spp_best=PostFilter(), models=[Brighter()], cache=False
+    )
+    assert evaluation.unfiltered == [("clip1", "crf29-none")]
+    assert set(evaluation.cells["spp"]["crf29-none"]) == {"clip0"}
+    assert set(evaluation.cells["spp-best"]["crf29-none"]) == {"clip0", "clip1"}
+    cells = {name: variants["crf29-none"]["clip0"].psnr for name, variants in evaluation.cells.items()}
+    gain = evaluation.gain("brighter", "spp")
+    assert gain is not None and gain[0] == pytest.approx(cells["brighter"] - cells["spp"])
+    assert any("clip1 crf29-none" in note for note in tables.notes(evaluation))
+    json.dumps(tables.evaluation_json(evaluation))
+    # Where nothing can be filtered there is no row.
+    (dataset / "clips/clip0/crf29-none.mp4").write_bytes(mjpeg.read_bytes())
+    evaluation = evaluate_dataset(dataset=dataset, spp=PostFilter(), cache=False)
+    assert list(evaluation.cells) == ["decoded"]
+    assert len(evaluation.unfiltered) == 2
 
 
 def test_json_follows_the_documented_schema(dataset: Path) -> None:

@@ -1,0 +1,112 @@
+"""What an evaluation finds: a measurement a method, variant and clip, and the means and gains of them."""
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+DECODED = "decoded"
+SPP = "spp"
+SPP_BEST = "spp-best"
+RIVALS = (DECODED, SPP, SPP_BEST)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """One clip's variant by one method, means over its frames; flicker in 8-bit codes on `static_pixels`."""
+
+    frames: int
+    psnr: float  # dB
+    ssim: float
+    identical: int  # frames equal to the pristine ones, counted as 100 dB
+    static_pixels: int
+    flicker: float | None  # None if nothing in the clip is static
+    pristine_flicker: float | None
+
+    @classmethod
+    def pooled(cls, parts: Sequence["Measurement"]) -> "Measurement":
+        """One measurement of all frames of `parts` together."""
+        frames = sum(part.frames for part in parts)
+        pixels = sum(part.static_pixels for part in parts)
+
+        def flicker(values: Sequence[float | None]) -> float | None:
+            pairs = zip(values, parts, strict=True)
+            total = sum((value or 0.0) * part.static_pixels for value, part in pairs)
+            return total / pixels if pixels else None
+
+        return cls(
+            frames=frames,
+            psnr=sum(part.psnr * part.frames for part in parts) / frames,
+            ssim=sum(part.ssim * part.frames for part in parts) / frames,
+            identical=sum(part.identical for part in parts),
+            static_pixels=pixels,
+            flicker=flicker([part.flicker for part in parts]),
+            pristine_flicker=flicker([part.pristine_flicker for part in parts]),
+        )
+
+
+@dataclasses.dataclass
+class Evaluation:
+    """All measurements: `cells[method][variant][clip]`."""
+
+    dataset: Mapping[str, Any]
+    cells: dict[str, dict[str, dict[str, Measurement]]] = dataclasses.field(
+        default_factory=lambda: defaultdict(lambda: defaultdict(dict))
+    )
+    #: Clip and variant that FFmpeg's filter had nothing to work with.
+    unfiltered: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+    #: The constant quantizer that spp-best took, by variant.
+    best_quantizers: dict[str, int] = dataclasses.field(default_factory=dict)
+
+    def variants(self) -> list[str]:
+        """All variants in the manifest's order."""
+        return list(self.dataset["variants"])
+
+    def pooled(self, method: str, variant: str) -> Measurement | None:
+        """One method's measurement over all frames of a variant, None if no clip has the variant."""
+        cells = self.cells[method].get(variant, {})
+        return Measurement.pooled(list(cells.values())) if cells else None
+
+    def mean(self, method: str) -> tuple[float, float]:
+        """PSNR and SSIM, means over the variants."""
+        pooled = [cell for variant in self.variants() if (cell := self.pooled(method, variant))]
+        return float(np.mean([cell.psnr for cell in pooled])), float(np.mean([cell.ssim for cell in pooled]))
+
+    def gain(self, method: str, rival: str) -> tuple[float, float] | None:
+        """PSNR and SSIM that `method` is ahead of `rival`: mean over the variants, of the clips that both have.
+
+        None if they share none.
+        """
+        gains = []
+        for variant in self.variants():
+            shared = self._shared(method, rival, variant)
+            if shared:
+                ours = Measurement.pooled([one for one, _ in shared.values()])
+                theirs = Measurement.pooled([other for _, other in shared.values()])
+                gains.append((ours.psnr - theirs.psnr, ours.ssim - theirs.ssim))
+        if not gains:
+            return None
+        psnr, ssim = np.mean(gains, axis=0)
+        return float(psnr), float(ssim)
+
+    def smallest_gain(self, method: str, rival: str = DECODED) -> tuple[float, str, str] | None:
+        """The smallest PSNR gain over `rival` of any clip and variant, in dB, with their names."""
+        gains = [
+            (ours.psnr - theirs.psnr, clip, variant)
+            for variant in self.variants()
+            for clip, (ours, theirs) in self._shared(method, rival, variant).items()
+        ]
+        return min(gains, default=None)
+
+    def _shared(self, method: str, rival: str, variant: str) -> dict[str, tuple[Measurement, Measurement]]:
+        """What both measured of a variant, by clip."""
+        ours, theirs = self.cells[method].get(variant, {}), self.cells[rival].get(variant, {})
+        return {clip: (cell, theirs[clip]) for clip, cell in ours.items() if clip in theirs}
+
+    def flicker(self, method: str) -> tuple[float | None, float | None]:
+        """Flicker of a method and of the pristine clips, over everything."""
+        cells = [cell for clips in self.cells[method].values() for cell in clips.values()]
+        everything = Measurement.pooled(cells)
+        return everything.flicker, everything.pristine_flicker
