@@ -4,6 +4,7 @@ import dataclasses
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from av.video.frame import VideoFrame
@@ -42,13 +43,127 @@ class Tally:
 
 
 @dataclasses.dataclass
-class _Item:
+class Item:
     """A frame on its way through."""
 
     segment: Segment
     frame: VideoFrame
     luma: Luma  # decoded, later restored; [H, W]
     interlaced: bool
+
+
+class FramePipeline:
+    """Three threads around an engine: frames in, the same frames with restored luma out, in order."""
+
+    def __init__(self, engine: Engine, pix_fmt: str, colour_range: int) -> None:
+        self.repeated = 0
+        self.luma: LumaFormat = luma_format(pix_fmt)
+        self._engine = engine
+        self._pix_fmt = pix_fmt
+        self._range = colour_range
+        capacity = _BATCHES_WAITING * max(engine.batch, 2)
+        self._decoded: Channel[Item] = Channel(capacity)
+        self._restored: Channel[Item] = Channel(capacity)
+        self._failure: BaseException | None = None
+        self._failing = threading.Lock()
+
+    def run(
+        self, frames: Iterable[tuple[Segment, VideoFrame]], consume: Callable[[Iterable[Item]], None]
+    ) -> None:
+        """Take `frames` in one thread, compute in the caller's, and let `consume` have the results in a third.
+
+        Raises whatever failed first in any of the threads, after all of them have ended.
+        """
+        threads = [
+            threading.Thread(target=self._guard, args=(self._decode, frames), name="carfix-decode"),
+            threading.Thread(target=self._guard, args=(consume, self._restored), name="carfix-encode"),
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            self._infer()
+        except Closed:
+            pass  # another thread failed; its reason is raised below
+        except BaseException as error:  # noqa: BLE001 - raised again once the other threads have ended
+            self._fail(error)
+        finally:
+            for thread in threads:
+                _join(thread, self._fail)
+        if self._failure is not None:
+            raise self._failure
+
+    def _guard(self, work: Callable[[Any], None], argument: object) -> None:
+        try:
+            work(argument)
+        except Closed:
+            pass
+        except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        with self._failing:
+            if self._failure is None:
+                self._failure = error
+        self._decoded.abandon()
+        self._restored.abandon()
+
+    def _decode(self, frames: Iterable[tuple[Segment, VideoFrame]]) -> None:
+        for segment, frame in frames:
+            interlaced = frame.interlaced_frame
+            converted = self._converted(frame)
+            self._decoded.put(Item(segment, converted, read_luma(converted, self.luma), interlaced))
+        self._decoded.finish()
+
+    def _converted(self, frame: VideoFrame) -> VideoFrame:
+        """The frame in the encoder's pixel format: itself, but for what `-pix_fmt` asks for."""
+        if frame.format.name == self._pix_fmt:
+            return frame
+        range = self._range or (_FULL_RANGE if frame.format.name.startswith("yuvj") else 0)
+        if range == 0:
+            return frame.reformat(format=self._pix_fmt)
+        return frame.reformat(format=self._pix_fmt, src_color_range=range, dst_color_range=range)
+
+    def _infer(self) -> None:
+        before: Item | None = None  # the frame before, and its luma as decoded
+        decoded: Luma | None = None
+        for batch in _batches(self._decoded, self._engine.batch):
+            fresh: list[Item] = []
+            repeats: list[tuple[Item, Item]] = []
+            for item in batch:
+                if before is not None and decoded is not None and _repeats(item, before, decoded):
+                    repeats.append((item, before))
+                else:
+                    fresh.append(item)
+                before, decoded = item, item.luma
+            self._restore(fresh)
+            for item, original in repeats:
+                item.luma = original.luma
+            self.repeated += len(repeats)
+            for item in batch:
+                self._restored.put(item)
+        self._restored.finish()
+
+    def _restore(self, items: Sequence[Item]) -> None:
+        for interlaced in (False, True):
+            alike = [item for item in items if item.interlaced == interlaced]
+            if not alike:
+                continue
+            planes: Planes = np.stack([item.luma for item in alike])  # type: ignore[assignment]
+            restored = self._restore_fields(planes) if interlaced else self._restore_planes(planes)
+            for item, luma in zip(alike, restored, strict=True):
+                item.luma = luma
+
+    def _restore_planes(self, planes: Planes) -> Planes:
+        return self._engine.restore(planes, self.luma.bit_depth)
+
+    def _restore_fields(self, planes: Planes) -> Planes:
+        """Two fields are two moments: each is restored as a picture of its own and woven back."""
+        restored = np.empty_like(planes)
+        for parity in (0, 1):
+            field: Planes = np.ascontiguousarray(planes[:, parity::2])  # type: ignore[assignment]
+            if field.shape[1]:
+                restored[:, parity::2] = self._restore_planes(field)
+        return restored
 
 
 class Pipeline:
@@ -74,56 +189,20 @@ class Pipeline:
         self._info = info
         self._timeline = timeline
         self._encoding = encoding
-        self._engine = engine
+        self._frames = FramePipeline(engine, encoding.pix_fmt, info.colour.range)
         self._folder = folder
         self._on_segment = on_segment
         self._on_frame = on_frame
-        self._luma: LumaFormat = luma_format(encoding.pix_fmt)
-        capacity = _BATCHES_WAITING * max(engine.batch, 2)
-        self._decoded: Channel[_Item] = Channel(capacity)
-        self._restored: Channel[_Item] = Channel(capacity)
-        self._failure: BaseException | None = None
-        self._failing = threading.Lock()
 
     def run(self, segments: Sequence[Segment]) -> None:
         """Restore `segments`, which follow each other without a gap.
 
         Raises whatever failed first in any of the threads, after all of them have ended.
         """
-        threads = [
-            threading.Thread(target=self._guard, args=(self._decode, segments), name="carfix-decode"),
-            threading.Thread(target=self._guard, args=(self._encode, segments), name="carfix-encode"),
-        ]
-        for thread in threads:
-            thread.start()
-        try:
-            self._infer()
-        except Closed:
-            pass  # another thread failed; its reason is raised below
-        except BaseException as error:  # noqa: BLE001 - raised again once the other threads have ended
-            self._fail(error)
-        finally:
-            for thread in threads:
-                _join(thread, self._fail)
-        if self._failure is not None:
-            raise self._failure
+        self._frames.run(self._decode(segments), lambda items: self._encode(items, segments))
+        self.tally.repeated = self._frames.repeated
 
-    def _guard(self, work: Callable[[Sequence[Segment]], None], segments: Sequence[Segment]) -> None:
-        try:
-            work(segments)
-        except Closed:
-            pass
-        except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
-            self._fail(error)
-
-    def _fail(self, error: BaseException) -> None:
-        with self._failing:
-            if self._failure is None:
-                self._failure = error
-        self._decoded.abandon()
-        self._restored.abandon()
-
-    def _decode(self, segments: Sequence[Segment]) -> None:
+    def _decode(self, segments: Sequence[Segment]) -> Iterator[tuple[Segment, VideoFrame]]:
         remaining = iter(segments)
         segment = next(remaining)
         for frame in decode_frames(
@@ -132,65 +211,10 @@ class Pipeline:
             assert frame.pts is not None
             while frame.pts >= segment.end:
                 segment = next(remaining)
-            interlaced = frame.interlaced_frame
-            frame = self._converted(frame)
-            self._decoded.put(_Item(segment, frame, read_luma(frame, self._luma), interlaced))
-        self._decoded.finish()
+            yield segment, frame
 
-    def _converted(self, frame: VideoFrame) -> VideoFrame:
-        """The frame in the encoder's pixel format: itself, but for what `-pix_fmt` asks for."""
-        wanted = self._encoding.pix_fmt
-        if frame.format.name == wanted:
-            return frame
-        range = self._info.colour.range or (_FULL_RANGE if frame.format.name.startswith("yuvj") else 0)
-        if range == 0:
-            return frame.reformat(format=wanted)
-        return frame.reformat(format=wanted, src_color_range=range, dst_color_range=range)
-
-    def _infer(self) -> None:
-        before: _Item | None = None  # the frame before, and its luma as decoded
-        decoded: Luma | None = None
-        for batch in _batches(self._decoded, self._engine.batch):
-            fresh: list[_Item] = []
-            repeats: list[tuple[_Item, _Item]] = []
-            for item in batch:
-                if before is not None and decoded is not None and _repeats(item, before, decoded):
-                    repeats.append((item, before))
-                else:
-                    fresh.append(item)
-                before, decoded = item, item.luma
-            self._restore(fresh)
-            for item, original in repeats:
-                item.luma = original.luma
-            self.tally.repeated += len(repeats)
-            for item in batch:
-                self._restored.put(item)
-        self._restored.finish()
-
-    def _restore(self, items: Sequence[_Item]) -> None:
-        for interlaced in (False, True):
-            alike = [item for item in items if item.interlaced == interlaced]
-            if not alike:
-                continue
-            planes: Planes = np.stack([item.luma for item in alike])  # type: ignore[assignment]
-            restored = self._restore_fields(planes) if interlaced else self._restore_planes(planes)
-            for item, luma in zip(alike, restored, strict=True):
-                item.luma = luma
-
-    def _restore_planes(self, planes: Planes) -> Planes:
-        return self._engine.restore(planes, self._luma.bit_depth)
-
-    def _restore_fields(self, planes: Planes) -> Planes:
-        """Two fields are two moments: each is restored as a picture of its own and woven back."""
-        restored = np.empty_like(planes)
-        for parity in (0, 1):
-            field: Planes = np.ascontiguousarray(planes[:, parity::2])  # type: ignore[assignment]
-            if field.shape[1]:
-                restored[:, parity::2] = self._restore_planes(field)
-        return restored
-
-    def _encode(self, segments: Sequence[Segment]) -> None:
-        items = _Lookahead(self._restored)
+    def _encode(self, restored: Iterable[Item], segments: Sequence[Segment]) -> None:
+        items = _Lookahead(restored)
         for segment in segments:
             if items.peek() is None or items.peek().segment is not segment:  # type: ignore[union-attr]
                 self._on_segment(segment, None)  # nothing in it could be decoded
@@ -200,7 +224,7 @@ class Pipeline:
             with SegmentWriter(part, self._info, self._encoding) as writer:
                 while (item := items.peek()) is not None and item.segment is segment:
                     items.next()
-                    write_luma(item.frame, item.luma, self._luma)
+                    write_luma(item.frame, item.luma, self._frames.luma)
                     writer.write(item.frame)
                     self.tally.frames += 1
                     self._on_frame()
@@ -209,7 +233,7 @@ class Pipeline:
             self._on_segment(segment, dataclasses.replace(written, name=path.name))
 
 
-def _repeats(item: _Item, before: _Item, decoded: Luma) -> bool:
+def _repeats(item: Item, before: Item, decoded: Luma) -> bool:
     """Whether the frame is a repeat of the one before it in its segment: the result is the same too."""
     if item.segment is not before.segment or item.interlaced != before.interlaced:
         return False
@@ -219,12 +243,12 @@ def _repeats(item: _Item, before: _Item, decoded: Luma) -> bool:
 class _Lookahead:
     """The items of a channel, with a look at the next one."""
 
-    def __init__(self, items: Iterable[_Item]) -> None:
+    def __init__(self, items: Iterable[Item]) -> None:
         self._items = iter(items)
-        self._next: _Item | None = None
+        self._next: Item | None = None
         self._started = False
 
-    def peek(self) -> _Item | None:
+    def peek(self) -> Item | None:
         if not self._started:
             self.next()
         return self._next
@@ -234,13 +258,13 @@ class _Lookahead:
         self._next = next(self._items, None)
 
 
-def _batches(items: Iterable[_Item], size: int) -> Iterator[list[_Item]]:
+def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
     """Lists of at most `size` items, never across segments.
 
     So a segment is computed in the same batches whether the run began with it or long before: backends may
     round differently for other batch sizes, and a resumed run must give the same file.
     """
-    batch: list[_Item] = []
+    batch: list[Item] = []
     for item in items:
         if batch and (len(batch) == size or item.segment is not batch[0].segment):
             yield batch

@@ -105,35 +105,39 @@ def probe(path: Path) -> SourceInfo:
     """
     with open_input(path) as container:
         stream = find_video(container, path)
-        frame = _first_frame(container, stream, path)
-        context = stream.codec_context
-        if stream.time_base is None:
-            raise CarfixError(f"{path}: its video stream states no time base")
-        return SourceInfo(
-            path=path,
-            format=container.format.name,
-            stream=stream.index,
-            codec=context.name,
-            time_base=stream.time_base,
-            width=frame.width,
-            height=frame.height,
-            pix_fmt=frame.format.name,
-            rate=_rate(stream),
-            start=Fraction(container.start_time or 0, av.time_base),
-            duration=Fraction(container.duration, av.time_base) if container.duration else None,
-            sample_aspect_ratio=stream.sample_aspect_ratio or None,
-            colour=Colour(
-                range=_first_set(UNSPECIFIED_RANGE, context.color_range, frame.color_range),
-                primaries=_first_set(UNSPECIFIED, context.color_primaries, frame.color_primaries),
-                transfer=_first_set(UNSPECIFIED, context.color_trc, frame.color_trc),
-                matrix=_first_set(UNSPECIFIED, context.colorspace, frame.colorspace),
-                chroma_location=chroma_location(container, stream.index),
-            ),
-            hdr=hdr_of_frame(frame),
-            field_order=context.field_order,
-            interlaced=frame.interlaced_frame or context.field_order in INTERLACED_FIELD_ORDERS,
-            display_matrix=display_matrix_of_frame(frame),
-        )
+        return describe(container, stream, _first_frame(container, stream, path), path)
+
+
+def describe(container: InputContainer, stream: VideoStream, frame: VideoFrame, path: Path) -> SourceInfo:
+    """What the container, its video stream and the first frame of it say. Raises `CarfixError`."""
+    context = stream.codec_context
+    if stream.time_base is None:
+        raise CarfixError(f"{path}: its video stream states no time base")
+    return SourceInfo(
+        path=path,
+        format=container.format.name,
+        stream=stream.index,
+        codec=context.name,
+        time_base=stream.time_base,
+        width=frame.width,
+        height=frame.height,
+        pix_fmt=frame.format.name,
+        rate=_rate(stream),
+        start=Fraction(container.start_time or 0, av.time_base),
+        duration=Fraction(container.duration, av.time_base) if container.duration else None,
+        sample_aspect_ratio=stream.sample_aspect_ratio or None,
+        colour=Colour(
+            range=_first_set(UNSPECIFIED_RANGE, context.color_range, frame.color_range),
+            primaries=_first_set(UNSPECIFIED, context.color_primaries, frame.color_primaries),
+            transfer=_first_set(UNSPECIFIED, context.color_trc, frame.color_trc),
+            matrix=_first_set(UNSPECIFIED, context.colorspace, frame.colorspace),
+            chroma_location=chroma_location(container, stream.index),
+        ),
+        hdr=hdr_of_frame(frame),
+        field_order=context.field_order,
+        interlaced=frame.interlaced_frame or context.field_order in INTERLACED_FIELD_ORDERS,
+        display_matrix=display_matrix_of_frame(frame),
+    )
 
 
 def _first_set(unspecified: int, *values: int) -> int:
