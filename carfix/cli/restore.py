@@ -24,6 +24,9 @@ EXAMPLES = """
 
 `carfix restore -r archive restored --jobs 2 --log-json > log.jsonl` - a tree of files, two at a time
 
+`ffmpeg -i in.mp4 -f nut - | carfix restore - - -f y4m | detector` - through pipes, as y4m, NUT or any container
+that needs no seeking
+
 `carfix restore in.avi out.mp4 -c:a aac` - encode the sound too, where the container cannot hold it
 """
 
@@ -227,8 +230,10 @@ def restore(
     """
     from carfix.cli.app import stderr
     from carfix.errors import Interrupted, UsageError
+    from carfix.restore.models import EngineChoice
+    from carfix.restore.pipe import PIPE
     from carfix.restore.progress import MODES
-    from carfix.restore.run import restore_files
+    from carfix.restore.run import restore_files, restore_through_pipe
     from carfix.restore.tasks import plan_tasks
     from carfix.restore.telling import Teller
     from carfix.video.encoder import EncoderSettings
@@ -238,6 +243,34 @@ def restore(
     modes = {name: name for name in MODES}
     if progress not in modes:
         raise UsageError(f"--progress is {', '.join(MODES)}, not {progress!r}")
+    encoder = EncoderSettings(
+        codec=codec,
+        crf=crf,
+        preset=preset,
+        bitrate=bitrate,
+        maxrate=maxrate,
+        bufsize=bufsize,
+        gop=gop,
+        tune=tune,
+        pix_fmt=pix_fmt,
+        options=_key_values(encoder_option or []),
+    )
+    if PIPE in paths:
+        if len(paths) != 2 or log_json or dry_run or start or duration or end:
+            raise UsageError("- takes one input and one output, and no --log-json, --dry-run, -ss, -t or -to")
+        teller = Teller(stderr, mode=modes[progress], quiet=quiet, many=False, log=None)
+        choice = EngineChoice(model=model, device=device, precision=precision, tile=tile, batch=batch)
+        restore_through_pipe(
+            *paths,
+            teller=teller,
+            format=format,
+            encoder=encoder,
+            audio_codec=audio,
+            choice=choice,
+            overwrite=overwrite,
+            strict=strict,
+        )
+        return
     tasks = plan_tasks(
         paths[:-1],
         paths[-1],
@@ -258,18 +291,7 @@ def restore(
             jobs=jobs,
             fail_fast=fail_fast,
             strict=strict,
-            encoder=EncoderSettings(
-                codec=codec,
-                crf=crf,
-                preset=preset,
-                bitrate=bitrate,
-                maxrate=maxrate,
-                bufsize=bufsize,
-                gop=gop,
-                tune=tune,
-                pix_fmt=pix_fmt,
-                options=_key_values(encoder_option or []),
-            ),
+            encoder=encoder,
             model=model,
             device=device,
             precision=precision,

@@ -1,15 +1,21 @@
 """The whole of `carfix restore`: one file or many, for real or only estimated."""
 
+import dataclasses
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from carfix.errors import CarfixError
 from carfix.restore.batch import Event, Outcome, restore_batch
 from carfix.restore.estimate import estimate_video
 from carfix.restore.job import restore_video
+from carfix.restore.pipe import PIPE, restore_pipe
+from carfix.restore.place import check_place
 from carfix.restore.tasks import Task
 from carfix.restore.telling import Teller
 from carfix.restore.worker import Said
+from carfix.video.streams import output_format
 
 
 def restore_files(
@@ -84,3 +90,41 @@ def _estimate(tasks: Sequence[Task], teller: Teller, many: bool, options: dict[s
 def _raise_for(failed: int, total: int) -> None:
     if failed:
         raise CarfixError(f"{failed} of {total} files failed")
+
+
+def restore_through_pipe(
+    source: Path,
+    output: Path,
+    *,
+    teller: Teller,
+    overwrite: bool,
+    strict: bool,
+    **options: Any,  # noqa: ANN401
+) -> None:
+    """Restore from standard input or to standard output, where `-` stands for either. Raises `CarfixError`.
+
+    A file that is written appears under its name when it is complete.
+    """
+    task = Task(source, output)
+    temporary = output.with_name(f".{output.name}.part")
+    if output != PIPE:
+        check_place(output, overwrite=overwrite, parents=False)
+        options["format"] = output_format(output, options["format"])
+    try:
+        with teller.display():
+            report = restore_pipe(
+                source=sys.stdin.buffer if source == PIPE else source,
+                output=sys.stdout.buffer if output == PIPE else temporary,
+                progress=lambda progress: teller(Event(task, progress)),
+                say=lambda text: teller(Event(task, Said(text))),
+                **options,
+            )
+        if output != PIPE:
+            temporary.replace(output)
+            report = dataclasses.replace(report, output=output)
+    finally:
+        if output != PIPE:
+            temporary.unlink(missing_ok=True)
+    teller(Event(task, Outcome(task, "done", report)))
+    if strict and report.damaged:
+        raise CarfixError(f"{source} is damaged; what could be decoded was restored")

@@ -5,6 +5,7 @@ import dataclasses
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import IO
 
 import av
 from av.container import InputContainer
@@ -68,12 +69,20 @@ def open_input(path: Path) -> Iterator[InputContainer]:
     """Open `path` for reading. Raises `CarfixError` with one line that says why it cannot be."""
     if path.is_dir():
         raise UsageError(f"{path} is a folder, not a video")
+    with open_container(path) as container:
+        yield container
+
+
+@contextlib.contextmanager
+def open_container(source: Path | IO[bytes]) -> Iterator[InputContainer]:
+    """Open a file, or a stream of bytes that need not be seekable. Raises `CarfixError`."""
+    name = source if isinstance(source, Path) else "standard input"
     try:
-        container = av.open(str(path), "r", **KEEP_ODD_TAGS)
+        container = av.open(str(source) if isinstance(source, Path) else source, "r", **KEEP_ODD_TAGS)
     except MEDIA_ERRORS as error:
-        if not path.exists():
-            raise CarfixError(f"no such file: {path}") from None
-        raise CarfixError(f"cannot read {path}: {reason(error)}") from error
+        if isinstance(source, Path) and not source.exists():
+            raise CarfixError(f"no such file: {source}") from None
+        raise CarfixError(f"cannot read {name}: {reason(error)}") from error
     with container:
         container.flags &= ~_GENERATE_PTS
         yield container

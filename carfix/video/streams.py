@@ -142,7 +142,7 @@ def plan_copy(info: SourceInfo, format: str, audio_codec: str = COPY) -> CopyPla
                 if audio_codec != NONE:
                     encoded.append(stream.index)
                 continue
-            failure = _try_copy(stream, heads.get(stream.index), format)
+            failure = try_copy(stream, heads.get(stream.index), format)
             if failure is None:
                 copied.append(stream.index)
             elif stream.type in ("data", "unknown"):
@@ -184,7 +184,7 @@ def _first_packets(container: InputContainer, streams: list[Stream]) -> dict[int
     return heads
 
 
-def _try_copy(stream: Stream, packet: "Packet[Any] | None", format: str) -> str | None:
+def try_copy(stream: Stream, packet: "Packet[Any] | None", format: str) -> str | None:
     """Why the stream cannot be copied; None if it can."""
     try:
         with av.open(io.BytesIO(), "w", format=format, container_options=muxer_options(format, {})) as output:
@@ -240,4 +240,6 @@ def muxer_options(format: str, tags: Mapping[str, str]) -> dict[str, str]:
         options["movflags"] = "use_metadata_tags"
     if format == "mpegts":
         options["mpegts_copyts"] = "1"
+    if format == "yuv4mpegpipe":
+        options["strict"] = "-1"  # deep and 4:2:2 frames, which every reader of today takes
     return options

@@ -1,0 +1,265 @@
+"""Restoring through pipes: frames as they come, nothing planned, nothing kept on a disk."""
+
+import contextlib
+import heapq
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import av
+from av.container import InputContainer, OutputContainer
+from av.packet import Packet
+from av.stream import Stream
+from av.video.frame import PictureType, VideoFrame
+from av.video.stream import VideoStream
+
+from carfix.errors import CarfixError, UsageError
+from carfix.restore.models import EngineChoice
+from carfix.restore.pipeline import FramePipeline, Item
+from carfix.restore.report import Progress, Report
+from carfix.video.encoder import (
+    DEFAULT_CODEC,
+    EncoderSettings,
+    Encoding,
+    check_settings,
+    configure,
+    resolve_encoding,
+)
+from carfix.video.faults import MEDIA_ERRORS, reason
+from carfix.video.luma import write_luma
+from carfix.video.segments import Segment
+from carfix.video.source import SourceInfo, describe, find_video, open_container
+from carfix.video.streams import COPY, NONE, add_copy, kept_tags, muxer_options, output_format, try_copy
+
+#: What stands for standard input and output on the command line.
+PIPE = Path("-")
+#: y4m: frames and nothing else, which is all that many programs read.
+_Y4M = "yuv4mpegpipe"
+#: How many frames wait so that damage cannot put them out of order; see `carfix.video.decode`.
+_REORDERED = 8
+#: The whole of a pipe is one piece.
+_WHOLE = Segment(index=0, start=0, end=0, frames=0)
+
+
+def restore_pipe(
+    *,
+    source: Path | IO[bytes],
+    output: Path | IO[bytes],
+    format: str | None = None,
+    encoder: EncoderSettings | None = None,
+    audio_codec: str = COPY,
+    choice: EngineChoice | None = None,
+    progress: Callable[[Progress], None] | None = None,
+    say: Callable[[str], None] | None = None,
+) -> Report:
+    """Restore video from `source` to `output`, of which at least one is a stream of bytes.
+
+    Other streams go along packet for packet as they arrive. `format` names the container of `output` (`nut`,
+    `matroska`, `mpegts`, or `yuv4mpegpipe` for bare frames, alias `y4m`). Raises `UsageError` for settings that
+    cannot be, `CarfixError` for what is wrong with the streams.
+    """
+    began = time.monotonic()
+    choice = choice or EngineChoice(model="auto")
+    choice.check()
+    format = _format(output, format)
+    settings = _settings(encoder or EncoderSettings(), format)
+    if audio_codec not in (COPY, NONE):
+        raise UsageError("-c:a takes copy or none where a pipe is involved")
+    say = say or (lambda _: None)
+    name = source if isinstance(source, Path) else PIPE
+    try:
+        with contextlib.ExitStack() as stack:
+            container = stack.enter_context(open_container(source))
+            reader = _Reader(container, name)
+            encoding = resolve_encoding(reader.info, settings)
+            for line in encoding.warnings:
+                say(line)
+            engine = stack.enter_context(choice.open())
+            say(f"model {engine.model.description.name}: {engine.description}")
+            with _Writer(
+                output, format, reader, encoding, audio_codec, say, progress or (lambda _: None)
+            ) as writer:
+                threads = FramePipeline(engine, encoding.pix_fmt, reader.info.colour.range)
+                threads.run(reader.frames(), lambda items: writer.write(items, threads))
+                writer.finish()
+            description = engine.description
+    except BrokenPipeError:
+        raise CarfixError("the program that reads the output has ended") from None
+    except MEDIA_ERRORS as error:
+        raise CarfixError(f"cannot write the output: {reason(error)}") from error
+    findings = [f"{reader.refused} damaged packets could not be decoded"] if reader.refused else []
+    for line in findings:
+        say(line)
+    return Report(
+        source=name,
+        output=output if isinstance(output, Path) else PIPE,
+        frames=writer.count,
+        resumed=0,
+        repeated=threads.repeated,
+        seconds=time.monotonic() - began,
+        engine=description,
+        warnings=(*encoding.warnings, *findings),
+        damaged=bool(findings),
+    )
+
+
+def _format(output: Path | IO[bytes], format: str | None) -> str:
+    if format == "y4m":
+        format = _Y4M
+    if format is None and not isinstance(output, Path):
+        raise UsageError("a pipe has no name that says the container: add -f nut, -f matroska or -f y4m")
+    return output_format(output if isinstance(output, Path) else PIPE, format)
+
+
+def _settings(settings: EncoderSettings, format: str) -> EncoderSettings:
+    if format == _Y4M:
+        if settings.codec != DEFAULT_CODEC:
+            raise UsageError("y4m holds bare frames: it goes with no -c:v")
+        return EncoderSettings(codec="rawvideo", pix_fmt=settings.pix_fmt)
+    check_settings(settings)
+    return settings
+
+
+class _Reader:
+    """Frames in order from a container that cannot be rewound; packets of other streams wait in `others`."""
+
+    def __init__(self, container: InputContainer, path: Path) -> None:
+        self.container = container
+        self.video = find_video(container, path)
+        self.others: deque[Packet[Any]] = deque()
+        self.refused = 0
+        self._packets = container.demux()
+        self._decoded: Iterator[VideoFrame] = self._decode()
+        first = next(self._decoded, None)
+        if first is None:
+            raise CarfixError(f"{path}: not a single frame of its video could be decoded")
+        self._first = first
+        self.info: SourceInfo = describe(container, self.video, first, path)
+
+    def _decode(self) -> Iterator[VideoFrame]:
+        context = self.video.codec_context
+        with contextlib.suppress(*MEDIA_ERRORS):  # a pipe that breaks off ends there
+            for packet in self._packets:
+                if packet.size and packet.stream_index != self.video.index:
+                    self.others.append(packet)
+                elif packet.size:
+                    try:
+                        yield from context.decode(packet)
+                    except MEDIA_ERRORS:
+                        self.refused += 1
+        yield from context.decode(None)
+
+    def frames(self) -> Iterator[tuple[Segment, VideoFrame]]:
+        """Frames with strictly ascending `pts`, in the order of presentation."""
+        waiting: list[tuple[int, int, VideoFrame]] = []
+        step = max(1, round(1 / self.info.rate / self.info.time_base))
+        latest, last = -step, None
+        for number, frame in enumerate(self._all()):
+            latest = latest + step if frame.pts is None else frame.pts
+            heapq.heappush(waiting, (latest, number, frame))
+            while len(waiting) > _REORDERED:
+                last, frame = _next(waiting, last)
+                yield _WHOLE, frame
+        while waiting:
+            last, frame = _next(waiting, last)
+            yield _WHOLE, frame
+
+    def _all(self) -> Iterator[VideoFrame]:
+        yield self._first
+        for frame in self._decoded:
+            if (frame.width, frame.height, frame.format.name) != (
+                self.info.width,
+                self.info.height,
+                self.info.pix_fmt,
+            ):
+                raise CarfixError(
+                    f"the video changes to {frame.width}x{frame.height} {frame.format.name} on the way"
+                )
+            yield frame
+
+
+def _next(waiting: list[tuple[int, int, VideoFrame]], last: int | None) -> tuple[int, VideoFrame]:
+    pts, _, frame = heapq.heappop(waiting)
+    frame.pts = pts if last is None or pts > last else last + 1
+    frame.dts = None
+    return frame.pts, frame
+
+
+class _Writer:
+    """Encodes restored frames into the output, and puts the other streams' packets between them."""
+
+    def __init__(
+        self,
+        output: Path | IO[bytes],
+        format: str,
+        reader: _Reader,
+        encoding: Encoding,
+        audio_codec: str,
+        say: Callable[[str], None],
+        progress: Callable[[Progress], None],
+    ) -> None:
+        self.count = 0
+        self._reader = reader
+        self._progress = progress
+        self._container: OutputContainer = av.open(
+            str(output) if isinstance(output, Path) else output,
+            "w",
+            format=format,
+            container_options=muxer_options(format, reader.container.metadata),
+        )
+        info = reader.info
+        video = self._container.add_stream(encoding.codec, rate=info.rate, options=dict(encoding.options))
+        assert isinstance(video, VideoStream)
+        configure(video.codec_context, info, encoding)
+        video.time_base = video.codec_context.time_base
+        if info.display_matrix is not None:
+            video.set_display_matrix(info.display_matrix)
+        video.metadata.update(kept_tags(reader.video.metadata))
+        self._video = video
+        self._container.metadata.update(kept_tags(reader.container.metadata))
+        self._copies: dict[int, Stream] = {}
+        for stream in reader.container.streams:
+            if stream.index == reader.video.index or (stream.type == "audio" and audio_codec == NONE):
+                continue
+            failure = "it holds nothing but frames" if format == _Y4M else try_copy(stream, None, format)
+            if failure is None:
+                self._copies[stream.index] = add_copy(self._container, stream)
+            elif format == _Y4M or stream.type == "data":
+                say(f"{stream.type} stream {stream.index} is left out of {format}: {failure}")
+            else:
+                raise CarfixError(
+                    f"{format} cannot hold {stream.type} stream {stream.index}: {failure}; use -f nut"
+                )
+
+    def __enter__(self) -> "_Writer":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        with contextlib.suppress(*(MEDIA_ERRORS if exc[0] is not None else ())):
+            self._container.close()
+
+    def write(self, items: Iterable[Item], threads: FramePipeline) -> None:
+        """Write every frame that comes, and what the other streams have brought meanwhile."""
+        for item in items:
+            write_luma(item.frame, item.luma, threads.luma)
+            item.frame.pict_type = PictureType.NONE
+            self._container.mux(self._video.encode(item.frame))
+            self.count += 1
+            self._progress(Progress(phase="restoring", done=self.count, total=self.count))
+            self._pass_on()
+
+    def finish(self) -> None:
+        """Flush the encoder and write what is left of the other streams."""
+        self._container.mux(self._video.encode(None))
+        self._pass_on()
+
+    def _pass_on(self) -> None:
+        while self._reader.others:
+            packet = self._reader.others.popleft()
+            copy = self._copies.get(packet.stream_index)
+            if copy is not None:
+                packet.dts = packet.pts if packet.dts is None else packet.dts
+                packet.stream = copy
+                self._container.mux(packet)

@@ -1,0 +1,130 @@
+"""Pipes: `ffmpeg | carfix | ffmpeg`, frame for frame what a file would give."""
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import media
+import numpy as np
+import pytest
+from engines import Adding, Failing
+from media import Sound
+from networks import save_awake
+
+from carfix.errors import CarfixError, UsageError
+from carfix.restore.models import EngineChoice
+from carfix.restore.pipe import restore_pipe
+from carfix.restore.report import Report
+from carfix.video.encoder import EncoderSettings
+
+
+class Unseekable(io.BytesIO):
+    """Bytes that can be read or written once, as a pipe's."""
+
+    def seekable(self) -> bool:
+        return False
+
+    def seek(self, *_: object) -> int:
+        raise io.UnsupportedOperation("seek")
+
+
+def through(data: bytes, path: Path, format: str, *, add: int = 0, **options: object) -> Report:
+    target = Unseekable()
+    report = restore_pipe(
+        source=Unseekable(data),
+        output=target,
+        format=format,
+        choice=EngineChoice(model=Adding(add)),
+        **options,  # type: ignore[arg-type]
+    )
+    path.write_bytes(target.getvalue())
+    return report
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    return media.write_clip(
+        tmp_path / "in.nut",
+        frames=30,
+        times=[i * 512 + (i % 3) * 40 for i in range(30)],
+        sounds=[Sound(codec="flac", seconds=1.2)],
+    )
+
+
+def test_nut_keeps_times_and_sound(clip: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out.nut"
+    report = through(clip.read_bytes(), output, "nut", add=2, encoder=EncoderSettings(codec="ffv1"))
+    assert report.frames == 30
+    assert media.frame_times(output) == media.frame_times(clip)
+    for plane, add in ((0, 2), (1, 0), (2, 0)):
+        for a, b in zip(media.planes(output, plane), media.planes(clip, plane), strict=True):
+            assert np.array_equal(a, b + add)
+    assert media.packets_digest(output, 1) == media.packets_digest(clip, 1)
+
+
+@pytest.mark.parametrize("format", ["matroska", "mpegts"])
+def test_other_containers_that_need_no_seeking(format: str, clip: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out.bin"
+    through(
+        clip.read_bytes(), output, format, audio_codec="none", encoder=EncoderSettings(preset="ultrafast")
+    )
+    times = media.frame_times(output)
+    wanted = media.frame_times(clip)
+    assert len(times) == 30
+    shift = times[0] - wanted[0]
+    assert max(abs(a - b - shift) for a, b in zip(times, wanted, strict=True)) <= media.Fraction(1, 1000)
+
+
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv422p10le", "gray"])
+def test_y4m_both_ways(pix_fmt: str, tmp_path: Path) -> None:
+    source = media.write_clip(tmp_path / "in.mkv", codec="ffv1", pix_fmt=pix_fmt)
+    through(source.read_bytes(), tmp_path / "one.y4m", "y4m")
+    through((tmp_path / "one.y4m").read_bytes(), tmp_path / "two.y4m", "y4m", add=1)
+    one, two, first = (media.planes(p) for p in (tmp_path / "one.y4m", tmp_path / "two.y4m", source))
+    assert len(two) == media.FRAMES
+    for a, b, c in zip(one, two, first, strict=True):
+        assert np.array_equal(a, c)
+        assert np.array_equal(b, c + 1)
+
+
+def test_a_pipe_that_breaks_off(clip: Path, tmp_path: Path) -> None:
+    data = clip.read_bytes()
+    report = through(
+        data[: len(data) // 2], tmp_path / "out.nut", "nut", encoder=EncoderSettings(preset="ultrafast")
+    )
+    assert 5 < report.frames < 30
+    assert len(media.frame_times(tmp_path / "out.nut")) == report.frames
+
+
+def test_mistakes(clip: Path, tmp_path: Path) -> None:
+    data = clip.read_bytes()
+    with pytest.raises(UsageError, match="add -f nut"):
+        restore_pipe(source=Unseekable(data), output=Unseekable(), choice=EngineChoice(model=Adding()))
+    with pytest.raises(UsageError, match="no -c:v"):
+        through(data, tmp_path / "out", "y4m", encoder=EncoderSettings(codec="libx265"))
+    with pytest.raises(UsageError, match="copy or none"):
+        through(data, tmp_path / "out", "nut", audio_codec="aac")
+    with pytest.raises(CarfixError, match="cannot read standard input"):
+        through(b"junk" * 100, tmp_path / "out", "nut")
+    with pytest.raises(CarfixError, match="broke"):
+        restore_pipe(
+            source=Unseekable(data),
+            output=Unseekable(),
+            format="nut",
+            choice=EngineChoice(model=Failing(3, CarfixError("broke"))),
+        )
+
+
+def test_the_command(clip: Path, tmp_path: Path) -> None:
+    model = save_awake(tmp_path / "awake.safetensors")
+    program = [sys.executable, "-c", "from carfix.cli import main; main()", "restore", "-m", str(model)]
+    done = subprocess.run(
+        [*program, "-", "-", "-f", "y4m"], input=clip.read_bytes(), capture_output=True, check=True
+    )
+    assert done.stdout.startswith(b"YUV4MPEG2 W64 H48")
+    assert b"30 frames" in done.stderr
+    output = tmp_path / "out.mp4"
+    subprocess.run([*program, "-", str(output)], input=done.stdout, capture_output=True, check=True)
+    assert len(media.frame_times(output)) == 30
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["awake.safetensors", "in.nut", "out.mp4"]
