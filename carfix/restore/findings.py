@@ -13,6 +13,8 @@ def timeline_findings(timeline: Timeline) -> Iterator[str]:
             f"the clock jumped back from {float(jump.before):.3f} s to {float(jump.after):.3f} s; "
             f"what follows was moved by {float(jump.shift):+.3f} s"
         )
+    if timeline.strays:
+        yield f"{timeline.strays} packets have damaged times, which were guessed from their neighbours"
     if timeline.corrupt:
         yield f"{timeline.corrupt} packets are flagged as damaged"
     if timeline.truncated is not None:
@@ -33,5 +35,5 @@ def tally_findings(tally: Tally, *, expected: int, frames: int) -> Iterator[str]
 
 def is_damaged(timeline: Timeline, tally: Tally, *, missing: int) -> bool:
     """Whether the output holds less than the input once did."""
-    counts = (timeline.corrupt, tally.damage.packets, tally.damage.frames, missing)
+    counts = (timeline.corrupt, timeline.strays, tally.damage.packets, tally.damage.frames, missing)
     return timeline.truncated is not None or any(counts)

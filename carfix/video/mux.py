@@ -32,7 +32,7 @@ from carfix.video.streams import (
     muxer_options,
     without_statistics,
 )
-from carfix.video.timeline import ClockRepair, Jump
+from carfix.video.timeline import LARGEST_GAP, ClockRepair, Jump
 
 #: Matroska's milliseconds are as good as exact: no one sees half a millisecond. Anything coarser must fit.
 COARSEST_CLOCK = Fraction(1, 1000)
@@ -269,9 +269,9 @@ def _other_packets(
         return
     streams = [source.streams[index] for index in indices]
     clocks = {stream.index: _Clock(stream, plan) for stream in streams}
-    for packet in _packets_to_the_end(source, streams):
+    for packet, following in _with_following(_packets_to_the_end(source, streams)):
         index = packet.stream_index
-        if not clocks[index].set_times(packet):
+        if not clocks[index].set_times(packet, following):
             continue
         if index in output.encoders:
             for encoded in output.encoders[index].encode(packet):
@@ -284,6 +284,20 @@ def _other_packets(
             yield _time(encoded), encoded
 
 
+def _with_following(
+    packets: Iterator["Packet[Any]"],
+) -> Iterator[tuple["Packet[Any]", "Packet[Any] | None"]]:
+    """Each packet with the next one of its stream, when that is known."""
+    waiting: dict[int, Packet[Any]] = {}
+    for packet in packets:
+        before = waiting.get(packet.stream_index)
+        waiting[packet.stream_index] = packet
+        if before is not None:
+            yield before, packet
+    for packet in waiting.values():
+        yield packet, None
+
+
 def _packets_to_the_end(source: InputContainer, streams: Sequence[Stream]) -> Iterator["Packet[Any]"]:
     try:
         for packet in source.demux(*streams):
@@ -294,8 +308,12 @@ def _packets_to_the_end(source: InputContainer, streams: Sequence[Stream]) -> It
 
 
 def _time(packet: "Packet[Any]") -> Fraction | None:
-    stamp = packet.pts if packet.dts is None else packet.dts
+    stamp = _stamp(packet)
     return None if stamp is None or packet.time_base is None else stamp * packet.time_base
+
+
+def _stamp(packet: "Packet[Any]") -> int | None:
+    return packet.pts if packet.dts is None else packet.dts
 
 
 class _Clock:
@@ -309,12 +327,13 @@ class _Clock:
         self._shift = round(plan.shift / stream.time_base)
         self._last: int | None = None
 
-    def set_times(self, packet: "Packet[Any]") -> bool:
+    def set_times(self, packet: "Packet[Any]", following: "Packet[Any] | None") -> bool:
         """Give the packet its output times; False if it lies outside of the wanted range."""
-        stamp = packet.pts if packet.dts is None else packet.dts
-        offset = self._repair.offset(stamp, packet.duration)
+        after = None if following is None else _stamp(following)
+        offset, dts = self._repair.repair(_stamp(packet), packet.duration, after)
         pts = None if packet.pts is None else packet.pts + offset
-        dts = None if stamp is None else stamp + offset
+        if pts is not None and dts is not None and abs(pts - dts) * self._time_base > LARGEST_GAP:
+            pts = dts
         if self._outside(pts if pts is not None else dts):
             return False
         if dts is None:

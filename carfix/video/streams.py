@@ -145,12 +145,22 @@ def plan_copy(info: SourceInfo, format: str, audio_codec: str = COPY) -> CopyPla
             failure = try_copy(stream, heads.get(stream.index), format)
             if failure is None:
                 copied.append(stream.index)
+            elif stream.type == "audio" and not _has_parameters(stream):
+                warnings.append(
+                    f"audio stream {stream.index} is left out: it holds nothing that tells its form"
+                )
             elif stream.type in ("data", "unknown"):
                 if not _made_by_muxer(container, stream):
                     warnings.append(f"data stream {stream.index} cannot be copied to {format}: {failure}")
             else:
                 raise CarfixError(_refused(info, stream, format, failure))
     return CopyPlan(tuple(copied), tuple(encoded), audio_codec, tuple(warnings))
+
+
+def _has_parameters(stream: Stream) -> bool:
+    """False for streams that damage made up, or that were announced and never sent."""
+    context = stream.codec_context
+    return context is None or bool(getattr(context, "sample_rate", 0))
 
 
 def _refused(info: SourceInfo, stream: Stream, format: str, failure: str) -> str:

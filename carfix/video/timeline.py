@@ -2,6 +2,8 @@
 
 import array
 import dataclasses
+import itertools
+from collections.abc import Iterator
 from fractions import Fraction
 
 import numpy as np
@@ -17,6 +19,14 @@ from carfix.video.truncation import truncation
 
 #: Decoding times that step back by less than this are a careless muxer's rounding, not a clock that was set.
 SMALLEST_JUMP = Fraction(1, 10)  # seconds
+
+#: A single packet that is farther ahead than this, with the next one back in line, has a damaged time; so has
+#: one whose presentation is so far from its decoding.
+LARGEST_GAP = Fraction(10)  # seconds
+
+#: With more than this part of the presentation times missing, the container keeps none (AVI, raw streams); with
+#: fewer, packets were damaged.
+MOST_MISSING = 0.1
 
 #: Stands for a missing time in arrays of ticks.
 NO_TIME = np.iinfo(np.int64).min
@@ -42,25 +52,42 @@ class ClockRepair:
     def __init__(self, time_base: Fraction, jumps: tuple[Jump, ...] = ()) -> None:
         self.time_base = time_base
         self.found: list[Jump] = []
+        self.strays = 0  # single packets whose time was damaged
         self._known = list(jumps)
         self._offset = 0  # ticks
         self._last: int | None = None  # repaired decoding time of the packet before
         self._last_raw = 0
         self._step = 1
 
-    def offset(self, dts: int | None, duration: int | None) -> int:
-        """Ticks to add to the times of the packet decoded at `dts`; call once a packet, in order."""
+    def repair(self, dts: int | None, duration: int | None, following: int | None) -> tuple[int, int | None]:
+        """What to add to the times of the packet decoded at `dts`, in ticks, and its repaired decoding time.
+
+        Call once a packet, in order. `following` is the next packet's decoding time: if that goes on where the
+        last packet was, a leap in between is one damaged number and no clock that was set.
+        """
         if dts is None:
-            return self._offset
-        if self._last is not None and (self._last - dts - self._offset) * self.time_base >= SMALLEST_JUMP:
-            self._offset = self._shift(dts)
-        if self._last is not None and dts > self._last_raw:
-            self._step = duration or dts - self._last_raw
-        elif duration:
-            self._step = duration
-        self._last = max(dts + self._offset, self._last if self._last is not None else dts + self._offset)
+            return self._offset, None
+        if self._last is None:
+            self._last = dts
+        elif self._is_stray(dts, following):
+            self.strays += 1
+            self._last += self._step
+            return self._offset, self._last
+        else:
+            if (self._last - dts - self._offset) * self.time_base >= SMALLEST_JUMP:
+                self._offset = self._shift(dts)
+            if dts > self._last_raw:
+                self._step = duration or dts - self._last_raw
+            self._last = max(dts + self._offset, self._last)
         self._last_raw = dts
-        return self._offset
+        return self._offset, dts + self._offset
+
+    def _is_stray(self, dts: int, following: int | None) -> bool:
+        if following is None:
+            return False
+        leap = (dts - self._last_raw) * self.time_base
+        goes_on = 0 <= (following - self._last_raw) * self.time_base < LARGEST_GAP
+        return goes_on and (leap >= LARGEST_GAP or -leap >= SMALLEST_JUMP)
 
     def _shift(self, dts: int) -> int:
         assert self._last is not None
@@ -95,6 +122,7 @@ class Timeline:
     last_duration: int  # ticks
     ordinal: bool  # the file has no presentation times; frames take the slots in the order they are decoded
     jumps: tuple[Jump, ...]
+    strays: int  # packets whose times were damaged and are guessed from their neighbours
     corrupt: int  # packets that the demuxer flags as damaged
     truncated: str | None  # what is missing at the end of the file; None for a whole one
 
@@ -110,11 +138,10 @@ def scan(info: SourceInfo) -> Timeline:
     Raises `CarfixError` if there is no packet with a frame.
     """
     # Arrays rather than objects: a day of video has two and a half million packets.
-    columns = [array.array("q") for _ in range(6)]
+    columns = [array.array("q") for _ in range(5)]
     keyframes: list[int] = []
     clean: list[int] = []
     corrupt = 0
-    repair = ClockRepair(info.time_base)
     with open_input(info.path) as container:
         stream = find_video(container, info.path)
         extradata = stream.codec_context.extradata
@@ -128,22 +155,27 @@ def scan(info: SourceInfo) -> Timeline:
                     if is_clean_keyframe(info.codec, bytes(packet), extradata):
                         clean.append(len(columns[0]))
                 corrupt += packet.is_corrupt
-                for column, value in zip(columns, _row(packet, repair), strict=True):
+                for column, value in zip(columns, _row(packet), strict=True):
                     column.append(value)
         except MEDIA_ERRORS as error:
             truncated = reason(error)
     if not columns[0]:
         raise CarfixError(f"{info.path} has no video packets")
     arrays = [np.frombuffer(column, np.int64) for column in columns]
-    raw_pts, raw_dts, offsets, sizes, durations, shown_flags = arrays
+    raw_pts, raw_dts, sizes, durations, shown_flags = arrays
+    repair = ClockRepair(info.time_base)
+    offsets, dts = _repaired(repair, raw_dts, durations)
     shown = shown_flags.astype(np.bool_)
     stated = durations[durations > 0]
     step = int(stated[-1]) if len(stated) else max(1, round(1 / info.rate / info.time_base))
-    ordinal = bool((raw_pts[shown] == NO_TIME).any())
+    known_pts, known_dts = raw_pts != NO_TIME, raw_dts != NO_TIME
+    ordinal = float((~known_pts & shown).sum()) > MOST_MISSING * float(shown.sum())
+    dts = _filled(dts, known_dts, step)
     if ordinal:
-        pts = _slots(raw_dts, offsets, step)
+        pts, strays = dts, repair.strays
     else:
-        pts = np.where(raw_pts == NO_TIME, 0, raw_pts) + offsets
+        pts = np.where(known_pts, raw_pts + offsets, NO_TIME)
+        strays = _mend(pts, dts, known_pts, known_dts, info.time_base)
     return Timeline(
         pts=pts,
         raw_pts=raw_pts,
@@ -155,20 +187,53 @@ def scan(info: SourceInfo) -> Timeline:
         last_duration=step,
         ordinal=ordinal,
         jumps=tuple(repair.found),
+        strays=strays,
         corrupt=corrupt,
         truncated=truncated,
     )
 
 
-def _row(packet: "Packet[VideoStream]", repair: ClockRepair) -> tuple[int, int, int, int, int, bool]:
+def _row(packet: "Packet[VideoStream]") -> tuple[int, int, int, int, bool]:
     pts = NO_TIME if packet.pts is None else packet.pts
     dts = NO_TIME if packet.dts is None else packet.dts
-    offset = repair.offset(packet.dts, packet.duration)
-    return pts, dts, offset, packet.size, packet.duration or 0, not packet.is_discard
+    return pts, dts, packet.size, packet.duration or 0, not packet.is_discard
 
 
-def _slots(raw_dts: NDArray[np.int64], offsets: NDArray[np.int64], step: int) -> NDArray[np.int64]:
-    """Times for a stream that has none, or only decoding times: frame after frame."""
-    if (raw_dts == NO_TIME).any():
-        return np.arange(len(raw_dts), dtype=np.int64) * step
-    return raw_dts + offsets
+def _repaired(
+    repair: ClockRepair, raw_dts: NDArray[np.int64], durations: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """For each packet what to add to its times, and its repaired decoding time (0 where it has none)."""
+    offsets, repaired = array.array("q"), array.array("q")
+    following: Iterator[int] = itertools.chain(raw_dts[1:].tolist(), [NO_TIME])
+    for dts, duration, after in zip(raw_dts.tolist(), durations.tolist(), following, strict=True):
+        offset, time = repair.repair(
+            None if dts == NO_TIME else dts, duration, None if after == NO_TIME else after
+        )
+        offsets.append(offset)
+        repaired.append(time or 0)
+    return np.frombuffer(offsets, np.int64), np.frombuffer(repaired, np.int64)
+
+
+def _filled(times: NDArray[np.int64], known: NDArray[np.bool_], step: int) -> NDArray[np.int64]:
+    """`times` with those that are not known a step behind the ones before them."""
+    filled = times.copy()
+    for index in np.nonzero(~known)[0].tolist():
+        filled[index] = filled[index - 1] + step if index else 0
+    return filled
+
+
+def _mend(
+    pts: NDArray[np.int64],
+    dts: NDArray[np.int64],
+    known_pts: NDArray[np.bool_],
+    known_dts: NDArray[np.bool_],
+    tick: Fraction,
+) -> int:
+    """Guess presentation times that are missing or impossibly far from decoding; returns how many."""
+    delay = pts - dts
+    stray = ~known_pts | (known_dts & (np.abs(delay) > int(LARGEST_GAP / tick)))
+    sane = known_dts & ~stray
+    if not stray.any():
+        return 0
+    pts[stray] = dts[stray] + (int(np.median(delay[sane])) if sane.any() else 0)
+    return int(stray.sum())

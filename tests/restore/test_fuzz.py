@@ -41,5 +41,5 @@ def test_mutants(kind: str, tmp_path: Path) -> None:
     assert process.exitcode == 0, f"died at mutant {lines[-1]}"
     assert not [line for line in lines if "BAD" in line]
     assert len(lines) == len(seeds)
-    assert any("restored" in line for line in lines) and any("refused" in line for line in lines)
+    assert sum("restored" in line for line in lines) > len(seeds) // 4
     assert list(folder.iterdir()) == []

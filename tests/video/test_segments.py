@@ -27,6 +27,7 @@ def timeline(pts: list[int], keyframes: list[int]) -> Timeline:
         last_duration=4,
         ordinal=False,
         jumps=(),
+        strays=0,
         corrupt=0,
         truncated=None,
     )

@@ -15,7 +15,8 @@ MS = Fraction(1, 1000)
 
 
 def repaired(times: list[int], clock: ClockRepair, duration: int = 40) -> list[int]:
-    return [time + clock.offset(time, duration) for time in times]
+    following = [*times[1:], None]
+    return [clock.repair(time, duration, after)[1] for time, after in zip(times, following, strict=True)]  # type: ignore[misc]
 
 
 def test_a_clock_that_runs_forward_is_left_alone() -> None:
@@ -50,6 +51,15 @@ def test_two_jumps_add_up() -> None:
     clock = ClockRepair(MS)
     assert repaired([1000, 1040, 0, 40, 80, 120, 0], clock) == [1000, 1040, 1080, 1120, 1160, 1200, 1240]
     assert len(clock.found) == 2
+
+
+def test_a_single_damaged_time_is_no_jump() -> None:
+    for stray in (10_000_000, 3):
+        clock = ClockRepair(MS)
+        assert repaired([1000, 1040, stray, 1120, 1160], clock) == [1000, 1040, 1080, 1120, 1160]
+        assert (clock.found, clock.strays) == ([], 1)
+    pause = [1000, 1040, 90_000, 90_040]
+    assert repaired(pause, ClockRepair(MS)) == pause
 
 
 def test_rounding_is_not_a_jump() -> None:
