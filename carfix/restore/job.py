@@ -25,7 +25,8 @@ from carfix.restore.state import State, open_state, sync_folder
 from carfix.restore.trim import Trim
 from carfix.video.encoder import EncoderSettings, Encoding, check_settings, resolve_encoding
 from carfix.video.faults import reason
-from carfix.video.mux import OutputPlan, try_output, write_output
+from carfix.video.mux import try_output, write_output
+from carfix.video.output import OutputPlan
 from carfix.video.segments import DEFAULT_SEGMENT_SECONDS, Segment, Window, plan_segments
 from carfix.video.sink import JoinedSegments, SegmentFile
 from carfix.video.source import SourceInfo, probe

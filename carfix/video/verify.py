@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from carfix.errors import CarfixError
 from carfix.video.faults import MEDIA_ERRORS, reason
-from carfix.video.mux import Muxed
+from carfix.video.output import Muxed
 
 
 def verify_output(path: Path, muxed: Muxed, times: NDArray[np.int64], time_base: Fraction) -> None:

@@ -1,0 +1,143 @@
+"""The output container: what goes into it, and all its streams set up."""
+
+import dataclasses
+from collections.abc import Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+import av
+from av.audio.stream import AudioStream
+from av.container import InputContainer, OutputContainer
+from av.stream import Stream
+from av.video.stream import VideoStream
+
+from carfix.video.audio import AudioEncoder
+from carfix.video.pyav import KEEP_ODD_TAGS
+from carfix.video.source import SourceInfo
+from carfix.video.streams import (
+    CopyPlan,
+    add_copy,
+    add_encoded_audio,
+    kept_tags,
+    muxer_options,
+    without_statistics,
+)
+from carfix.video.timeline import Jump
+
+if TYPE_CHECKING:
+    from av.container.core import Chapter
+else:
+    Chapter = dict  # PyAV names the type for type checkers only
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OutputPlan:
+    """What goes into the final file besides the restored video."""
+
+    info: SourceInfo
+    format: str  # FFmpeg's name of the muxer
+    streams: CopyPlan
+    jumps: tuple[Jump, ...] = ()  # of the video's clock, for the other streams to follow
+    start: Fraction | None = None  # seconds on the input's clock: what lies before is cut and becomes time 0
+    end: Fraction | None = None
+    interlaced: bool = False  # the encoder codes two fields a frame
+    video_tags: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def shift(self) -> Fraction:
+        """Seconds to subtract from every time."""
+        return self.start or Fraction(0)
+
+
+@dataclasses.dataclass
+class Muxed:
+    """What was written, for the verification."""
+
+    video_index: int
+    video_time_base: Fraction
+    packets: dict[int, int]  # output's stream index to number of packets, of the copied streams
+    audio_refused: int = 0  # packets that `-c:a ENCODER` could not decode
+
+
+class OutputFile:
+    """The output container with all its streams, its header not yet written."""
+
+    def __init__(
+        self, target: Path | IO[bytes], plan: OutputPlan, source: InputContainer, template: VideoStream
+    ) -> None:
+        self.plan = plan
+        self.container: OutputContainer = av.open(
+            str(target) if isinstance(target, Path) else target,
+            "w",
+            format=plan.format,
+            container_options=muxer_options(plan.format, source.metadata),
+            **KEEP_ODD_TAGS,
+        )
+        self.copies: dict[int, Stream] = {}
+        self.encoders: dict[int, AudioEncoder] = {}
+        try:
+            for stream in source.streams:
+                self._add(stream, template)
+            self.container.metadata.update(kept_tags(source.metadata))
+            self.container.set_chapters(_cut_chapters(source, plan))
+        except BaseException:
+            self.container.close()
+            raise
+
+    def _add(self, stream: Stream, template: VideoStream) -> None:
+        if stream.index == self.plan.info.stream:
+            self.video = self._add_video(stream, template)
+        elif stream.index in self.plan.streams.copied:
+            self.copies[stream.index] = add_copy(self.container, stream)
+        elif stream.index in self.plan.streams.encoded:
+            assert isinstance(stream, AudioStream)
+            target = add_encoded_audio(self.container, stream, self.plan.streams.audio_codec)
+            self.encoders[stream.index] = AudioEncoder(stream, target)
+
+    def _add_video(self, stream: Stream, template: VideoStream) -> VideoStream:
+        info = self.plan.info
+        video = self.container.add_stream_from_template(template, opaque=True)
+        video.time_base = info.time_base
+        video.codec_context.framerate = info.rate
+        video.codec_context.color_range = info.colour.range  # for containers; not every codec keeps it itself
+        video.codec_context.color_primaries = info.colour.primaries
+        video.codec_context.color_trc = info.colour.transfer
+        video.codec_context.colorspace = info.colour.matrix
+        if self.plan.interlaced:
+            video.codec_context.field_order = (
+                info.field_order
+            )  # FFmpeg's parser takes any for top field first
+        if info.sample_aspect_ratio:
+            video.codec_context.sample_aspect_ratio = info.sample_aspect_ratio
+        video.metadata.update(without_statistics(kept_tags(stream.metadata)))
+        video.metadata.update(self.plan.video_tags)
+        video.disposition = stream.disposition
+        if info.display_matrix is not None:
+            video.set_display_matrix(info.display_matrix)
+        if self.container.format.name == "mpegts" and stream.id:
+            video.id = stream.id
+        return video
+
+
+def _cut_chapters(source: InputContainer, plan: OutputPlan) -> list[Chapter]:
+    chapters: list[Chapter] = []
+    for chapter in source.chapters():
+        time_base = chapter["time_base"]
+        if time_base is None:
+            continue
+        start, end = chapter["start"] * time_base, chapter["end"] * time_base
+        if (plan.start is not None and end <= plan.start) or (plan.end is not None and start >= plan.end):
+            continue
+        start = max(start, plan.start) if plan.start is not None else start
+        end = min(end, plan.end) if plan.end is not None else end
+        chapters.append(
+            Chapter(
+                id=chapter["id"],
+                start=round((start - plan.shift) / time_base),
+                end=round((end - plan.shift) / time_base),
+                time_base=time_base,
+                metadata=chapter["metadata"],
+            )
+        )
+    return chapters
