@@ -20,7 +20,7 @@ from carfix.restore.findings import is_damaged, tally_findings, timeline_finding
 from carfix.restore.models import EngineChoice
 from carfix.restore.pipeline import Pipeline, Tally
 from carfix.restore.place import check_place, check_room, make_folder, same_file
-from carfix.restore.report import Progress, Report
+from carfix.restore.report import Counter, Progress, Report, Warnings
 from carfix.restore.state import State, open_state, sync_folder
 from carfix.restore.trim import Trim
 from carfix.video.encoder import EncoderSettings, Encoding, check_settings, resolve_encoding
@@ -159,7 +159,7 @@ class Job:
         format = self.check_settings()
         info, encoding, plan, timeline = self.examine(format)
         segments = cut_into_segments(info, timeline, plan, self.segment_seconds)
-        warnings = _Warnings(self.say)
+        warnings = Warnings(self.say)
         warnings.add(*encoding.warnings, *plan.streams.warnings, *timeline_findings(timeline))
         tight = check_room(info, timeline, self.output)
         if tight:
@@ -171,7 +171,7 @@ class Job:
             if why:
                 warnings.add(f"earlier work on {self.output} is not used: {why}")
             resumed = sum(file.frames for file in state.finished.values() if file)
-            counter = _Counter(self.progress, sum(s.frames for s in segments), resumed)
+            counter = Counter(self.progress, sum(s.frames for s in segments), resumed)
             tally, engine = self._restore(info, timeline, encoding, segments, state, counter)
             files = [file for segment in segments if (file := state.finished[segment.index]) is not None]
             if not files:
@@ -245,7 +245,7 @@ class Job:
         encoding: Encoding,
         segments: Sequence[Segment],
         state: State,
-        counter: "_Counter",
+        counter: "Counter",
     ) -> tuple[Tally, str]:
         total = Tally()
         missing = [segment for segment in segments if segment.index not in state.finished]
@@ -273,7 +273,7 @@ class Job:
         timeline: Timeline,
         state: State,
         files: Sequence[SegmentFile],
-        counter: "_Counter",
+        counter: "Counter",
     ) -> None:
         joined = JoinedSegments(state.folder, files, plan.info.time_base, timeline.last_duration)
         temporary = state.folder / f"output{self.output.suffix}"
@@ -290,36 +290,6 @@ class Job:
             raise CarfixError(f"cannot write {self.output}: {reason(error)}") from error
         sync_folder(self.output.parent)
         state.discard()
-
-
-class _Counter:
-    """Turns single frames into progress reports."""
-
-    def __init__(self, progress: ProgressCallback, total: int, resumed: int) -> None:
-        self._progress = progress
-        self._total = total
-        self._resumed = resumed
-        self._done = resumed
-
-    def restored(self) -> None:
-        self._done += 1
-        self._progress(Progress(phase="restoring", done=self._done, total=self._total, resumed=self._resumed))
-
-    def joined(self, count: int) -> None:
-        self._progress(Progress(phase="joining", done=count, total=self._total))
-
-
-class _Warnings:
-    """Lines that are told at once and kept for the report."""
-
-    def __init__(self, tell: Callable[[str], None]) -> None:
-        self.lines: list[str] = []
-        self._tell = tell
-
-    def add(self, *lines: str) -> None:
-        for line in lines:
-            self.lines.append(line)
-            self._tell(line)
 
 
 def cut_into_segments(

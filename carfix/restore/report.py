@@ -1,6 +1,7 @@
 """What a restore job tells: while it runs, and when it is done."""
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -37,3 +38,36 @@ class Report:
         notes += [f"{self.resumed} from an earlier run"] if self.resumed else []
         what = f" ({', '.join(notes)})" if notes else ""
         return f"{self.output}: {self.frames} frames in {self.seconds:.1f} s{what}"
+
+
+class Counter:
+    """Turns single frames into progress reports."""
+
+    def __init__(self, progress: Callable[[Progress], None], total: int, resumed: int) -> None:
+        self._progress = progress
+        self._total = total
+        self._resumed = resumed
+        self._done = resumed
+
+    def restored(self) -> None:
+        """One frame more is encoded."""
+        self._done += 1
+        self._progress(Progress(phase="restoring", done=self._done, total=self._total, resumed=self._resumed))
+
+    def joined(self, count: int) -> None:
+        """So many frames are in the final file."""
+        self._progress(Progress(phase="joining", done=count, total=self._total))
+
+
+class Warnings:
+    """Lines that are told at once and kept for the report."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self.lines: list[str] = []
+        self._tell = tell
+
+    def add(self, *lines: str) -> None:
+        """Tell and keep each line."""
+        for line in lines:
+            self.lines.append(line)
+            self._tell(line)
