@@ -2,12 +2,11 @@
 
 import contextlib
 import dataclasses
+import functools
 import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
-
-import numpy as np
 
 from carfix.errors import CarfixError
 from carfix.net.catalog import load_model
@@ -17,6 +16,7 @@ from carfix.quality.reader import END, LumaFrame, Wanted, in_batches, read_frame
 from carfix.quality.spp import PostFilter, filtered_frames
 from carfix.restore.engine import Engine, open_engine
 from carfix.restore.engine.select import accelerator_available
+from carfix.restore.fields import restore_fields
 
 
 class Method(Protocol):
@@ -96,17 +96,10 @@ class Restored:
                 if len({(frame.luma.shape, frame.bit_depth) for frame in alike}) > 1:
                     raise CarfixError(f"{path}: the size or bit depth of its frames changes on the way")
                 planes, depth = stacked(alike), alike[0].bit_depth
-                restored = self._restore_fields(planes, depth) if interlaced else self.restore(planes, depth)
+                restore = functools.partial(self.restore, bit_depth=depth)
+                restored = restore_fields(planes, restore) if interlaced else restore(planes)
                 for frame, luma in zip(alike, restored, strict=True):
                     yield dataclasses.replace(frame, luma=luma)
-
-    def _restore_fields(self, planes: Planes, bit_depth: int) -> Planes:
-        """Field by field, as `carfix restore` does: two fields are two moments."""
-        restored: Planes = np.empty_like(planes)
-        for parity in (0, 1):
-            field: Planes = np.ascontiguousarray(planes[:, parity::2])  # type: ignore[assignment]
-            restored[:, parity::2] = self.restore(field, bit_depth)
-        return restored
 
     def restore(self, planes: Planes, bit_depth: int) -> Planes:
         """See `Engine.restore`."""

@@ -11,6 +11,7 @@ from av.video.frame import VideoFrame
 
 from carfix.restore.channel import Channel, Closed
 from carfix.restore.engine import Engine, Planes
+from carfix.restore.fields import restore_fields
 from carfix.video.decode import Damage, decode_frames
 from carfix.video.encoder import Encoding
 from carfix.video.luma import Luma, LumaFormat, luma_format, read_luma, write_luma
@@ -149,21 +150,14 @@ class FramePipeline:
             if not alike:
                 continue
             planes: Planes = np.stack([item.luma for item in alike])  # type: ignore[assignment]
-            restored = self._restore_fields(planes) if interlaced else self._restore_planes(planes)
+            restored = (
+                restore_fields(planes, self._restore_planes) if interlaced else self._restore_planes(planes)
+            )
             for item, luma in zip(alike, restored, strict=True):
                 item.luma = luma
 
     def _restore_planes(self, planes: Planes) -> Planes:
         return self._engine.restore(planes, self.luma.bit_depth)
-
-    def _restore_fields(self, planes: Planes) -> Planes:
-        """Two fields are two moments: each is restored as a picture of its own and woven back."""
-        restored = np.empty_like(planes)
-        for parity in (0, 1):
-            field: Planes = np.ascontiguousarray(planes[:, parity::2])  # type: ignore[assignment]
-            if field.shape[1]:
-                restored[:, parity::2] = self._restore_planes(field)
-        return restored
 
 
 class Pipeline:

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import stat
-import time
 from pathlib import Path
 
 import av
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 from engines import Adding, Failing
 from media import Sound
+from networks import save_awake
 
 from carfix.errors import CarfixError, UsageError
 from carfix.restore.job import restore_video
@@ -153,16 +153,21 @@ def test_name_without_a_container(clip: Path, tmp_path: Path) -> None:
         assert "matroska" in container.format.name
 
 
-def test_sound_that_the_container_cannot_hold(tmp_path: Path) -> None:
-    """Found at once, before anything is computed, and the message names both cures, which work."""
+def test_sound_that_the_container_cannot_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found before an engine is opened or a frame inferred, and the message names both cures, which work."""
     source = media.write_clip(tmp_path / "in.mov", sounds=[Sound(codec="pcm_alaw", rate=8000)])
+    weights = save_awake(tmp_path / "awake.safetensors")
+    opened: list[object] = []
+    monkeypatch.setattr("carfix.restore.models.open_engine", lambda *args, **options: opened.append(args))
     engine = Adding()
-    began = time.monotonic()
-    with pytest.raises(CarfixError, match=r"mp4 cannot hold audio stream 1 \(pcm_alaw\).*\.mkv.*-c:a aac"):
-        restore(source, tmp_path / "out.mp4", model=engine)
-    assert time.monotonic() - began < 2
+    for model in (engine, str(weights)):
+        with pytest.raises(
+            CarfixError, match=r"mp4 cannot hold audio stream 1 \(pcm_alaw\).*\.mkv.*-c:a aac"
+        ):
+            restore(source, tmp_path / "out.mp4", model=model)
     assert engine.planes == 0
-    assert names(tmp_path) == {"in.mov"}
+    assert opened == []
+    assert names(tmp_path) == {"in.mov", "awake.safetensors"}
     restore(source, tmp_path / "out.mkv")
     assert media.packets_digest(tmp_path / "out.mkv", 1) == media.packets_digest(source, 1)
     restore(source, tmp_path / "out.mp4", audio_codec="aac")
