@@ -209,7 +209,10 @@ def config_from_dict(architecture: str, fields: Mapping[str, Any]) -> Config:
 def _type_check(default: object) -> Callable[[Any], bool]:
     kind = type(default)
     if kind is float:
-        return lambda value: isinstance(value, int | float) and not isinstance(value, bool)
+        # A slope; one beyond 1, infinite or not a number gives no picture.
+        return lambda value: (
+            isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
+        )
     if kind is int:
         # A count or a side: a foreign checkpoint must not make us allocate the machine away.
         return lambda value: isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 1024

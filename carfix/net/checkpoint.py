@@ -4,11 +4,12 @@ Nothing is unpickled. The file's metadata holds one JSON text under `carfix`; a 
 is refused with one line.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,27 @@ from carfix.net.arch import Config, RestorationNet, build, config_from_dict
 METADATA_KEY = "carfix"
 #: Raised when the description's fields change their meaning.
 FORMAT = 1
+#: Fields of the description; a name that is none of them is a damaged one.
+_FIELDS = frozenset(
+    (
+        "format",
+        "name",
+        "architecture",
+        "config",
+        "loss",
+        "steps",
+        "training_data",
+        "gains",
+        "licence",
+        "sha256",
+    )
+)
+#: Field that holds the SHA-256 of the others; weights that were written before it was thought of lack it.
+_OWN_SHA256 = "description_sha256"
+#: A description is a page of text; one that is longer was made to waste memory.
+_LONGEST = 1 << 20
+#: Characters of a reason that are shown.
+_LONGEST_REASON = 200
 
 
 class CheckpointError(CarfixError):
@@ -63,6 +85,11 @@ def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
+def _fields_sha256(fields: Mapping[str, Any]) -> str:
+    """SHA-256 of the description itself: a config that was altered gives other pictures from the same tensors."""
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+
+
 def save_checkpoint(path: Path, net: RestorationNet, description: Description) -> Description:
     """Write `net` to `path` (through a temporary file) and return the description with its SHA-256."""
     # Contiguous in the plain layout: channels_last is a matter of the machine that trains.
@@ -71,21 +98,19 @@ def save_checkpoint(path: Path, net: RestorationNet, description: Description) -
         for name, tensor in net.state_dict().items()
     }
     description = dataclasses.replace(description, config=net.config, sha256=tensors_sha256(tensors))
-    text = json.dumps(
-        {
-            "format": FORMAT,
-            "name": description.name,
-            "architecture": net.config.architecture,
-            "config": dataclasses.asdict(net.config),
-            "loss": description.loss,
-            "steps": description.steps,
-            "training_data": description.training_data,
-            "gains": dict(description.gains),
-            "licence": description.licence,
-            "sha256": description.sha256,
-        },
-        sort_keys=True,
-    )
+    fields = {
+        "format": FORMAT,
+        "name": description.name,
+        "architecture": net.config.architecture,
+        "config": dataclasses.asdict(net.config),
+        "loss": description.loss,
+        "steps": description.steps,
+        "training_data": description.training_data,
+        "gains": dict(description.gains),
+        "licence": description.licence,
+        "sha256": description.sha256,
+    }
+    text = json.dumps({**fields, _OWN_SHA256: _fields_sha256(fields)}, sort_keys=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         # Not `save_file`: it makes files that only their owner can read.
@@ -100,30 +125,57 @@ def save_checkpoint(path: Path, net: RestorationNet, description: Description) -
 
 def read_description(path: Path) -> Description:
     """The description alone, without loading the tensors. Raises `CheckpointError`."""
+    with _opened(path) as file:
+        return _described(path, file)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """The file, whose damage shows now or when something is read from it. Raises `CheckpointError`."""
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
+            yield file
     except FileNotFoundError:
         raise CheckpointError(f"no such weights file: {path}") from None
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} is not a readable weights file ({error}); fetch it again") from error
+        raise CheckpointError(
+            f"{path} is not a readable weights file ({_brief(error)}); fetch it again"
+        ) from error
+
+
+def _described(path: Path, file: Any) -> Description:  # noqa: ANN401 - safetensors publishes no type for it
+    metadata = file.metadata() or {}
     if METADATA_KEY not in metadata:
         raise CheckpointError(f"{path} is a safetensors file, but not one that carfix wrote")
+    text = metadata[METADATA_KEY]
     try:
-        return _parse(json.loads(metadata[METADATA_KEY]))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{path}: its description is damaged ({error!r}); fetch it again") from error
-    except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}") from None
+        if len(text) > _LONGEST:
+            raise ValueError(f"{len(text)} characters long")
+        return _parse(json.loads(text))
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        raise CheckpointError(
+            f"{path}: its description is damaged ({_brief(repr(error))}); fetch it again"
+        ) from error
     except CarfixError as error:
-        raise CheckpointError(f"{path}: {error}") from None
+        raise CheckpointError(f"{path}: {_brief(error)}") from None
+
+
+def _brief(reason: object) -> str:
+    """One line of what may quote a damaged file at any length."""
+    text = " ".join(str(reason).split())
+    return text if len(text) <= _LONGEST_REASON else text[:_LONGEST_REASON] + "..."
 
 
 def _parse(fields: Mapping[str, Any]) -> Description:
     if fields["format"] != FORMAT:
         raise CheckpointError(
-            f"format {fields['format']} of weights is not known to this carfix; update carfix"
+            f"format {fields['format']!r:.40} of weights is not known to this carfix; update carfix"
         )
+    own = {name: value for name, value in fields.items() if name != _OWN_SHA256}
+    if unknown := own.keys() - _FIELDS:
+        raise ValueError(f"unknown field {min(unknown)!r:.40}")
+    if _OWN_SHA256 in fields and fields[_OWN_SHA256] != _fields_sha256(own):
+        raise ValueError("it does not have the SHA-256 that it states")
     return Description(
         name=str(fields["name"]),
         config=config_from_dict(fields["architecture"], fields["config"]),
@@ -138,22 +190,23 @@ def _parse(fields: Mapping[str, Any]) -> Description:
 
 def load_checkpoint(path: Path) -> Model:
     """Load a network in evaluation mode on the CPU in fp32. Raises `CheckpointError`."""
-    description = read_description(path)
-    try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} is not a readable weights file ({error}); fetch it again") from error
+    with _opened(path) as file:
+        description = _described(path, file)
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    if any(tensor.dtype != torch.float32 for tensor in tensors.values()):
+        raise CheckpointError(f"{path}: its tensors are not of 32-bit floats, as carfix writes them")
     if tensors_sha256(tensors) != description.sha256:
         raise CheckpointError(
             f"{path} was altered: its tensors do not have the SHA-256 that it states; fetch it again"
         )
-    net = build(description.config)
-    try:
-        net.load_state_dict(tensors)
-    except RuntimeError as error:
+    # First without memory: a config of a foreign file may describe a network larger than the machine.
+    with torch.device("meta"):
+        shapes = {name: tensor.shape for name, tensor in build(description.config).state_dict().items()}
+    if shapes != {name: tensor.shape for name, tensor in tensors.items()}:
         raise CheckpointError(
             f"{path}: its tensors do not fit the architecture {description.config.architecture!r} that it states"
-        ) from error
+        )
+    net = build(description.config)
+    net.load_state_dict(tensors)
     net.eval().requires_grad_(False)
     return Model(net=net, description=description, path=path)

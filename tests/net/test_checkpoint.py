@@ -70,9 +70,11 @@ def test_every_flipped_weight_is_noticed(tmp_path: Path) -> None:
 
 
 def altered(path: Path, **changes: object) -> None:
+    """Give the file another description, without the digest that would tell."""
     with safe_open(path, framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         fields = json.loads(file.metadata()["carfix"])
+    del fields["description_sha256"]
     save_file(tensors, path, metadata={"carfix": json.dumps({**fields, **changes})})
 
 
@@ -84,6 +86,11 @@ def altered(path: Path, **changes: object) -> None:
         ({"config": {"features": 16}}, "do not fit"),
         ({"config": None}, "damaged"),
         ({"gains": [1]}, "damaged"),
+        ({"steps": float("inf")}, "damaged"),
+        ({"stepz": 7}, "unknown field"),
+        ({"config": {"negative_slope": float("nan")}}, "no field 'negative_slope' that could be nan"),
+        # A hundred gigabytes of weights, were they allocated.
+        ({"config": {"features": 1024, "blocks": 1024}}, "do not fit"),
     ],
 )
 def test_a_foreign_description_is_refused(tmp_path: Path, changes: dict[str, object], message: str) -> None:
@@ -91,6 +98,34 @@ def test_a_foreign_description_is_refused(tmp_path: Path, changes: dict[str, obj
     written(path)
     altered(path, **changes)
     with pytest.raises(CheckpointError, match=message):
+        load_checkpoint(path)
+
+
+def test_weights_without_a_digest_of_their_description_load(tmp_path: Path) -> None:
+    path = tmp_path / "probe.safetensors"
+    _, description = written(path)
+    altered(path)
+    assert load_checkpoint(path).description == description
+
+
+def test_an_altered_description_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "probe.safetensors"
+    written(path)
+    whole = path.read_bytes()
+    position = whole.index(b"0.2", whole.index(b"negative_slope"))
+    path.write_bytes(whole[:position] + b"0.3" + whole[position + 3 :])
+    with pytest.raises(CheckpointError, match="does not have the SHA-256 that it states"):
+        load_checkpoint(path)
+
+
+def test_half_precision_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "probe.safetensors"
+    written(path)
+    with safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name).bfloat16() for name in file.keys()}  # noqa: SIM118
+        metadata = file.metadata()
+    save_file(tensors, path, metadata=metadata)
+    with pytest.raises(CheckpointError, match="32-bit floats"):
         load_checkpoint(path)
 
 
