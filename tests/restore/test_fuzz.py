@@ -5,11 +5,15 @@ from pathlib import Path
 
 import faults
 import media
+import mutants
 import pytest
 from media import Sound
+from networks import save_awake
 
 #: In all; more in the nightly run: CARFIX_MUTANTS=1000.
 MUTANTS = int(os.environ.get("CARFIX_MUTANTS", "200"))
+#: A smaller share goes through the commands that measure: less can go wrong there, and it takes longer.
+MEASURED = int(os.environ.get("CARFIX_MUTANTS", "40"))
 #: Seconds after which one file counts as a hang.
 LIMIT = 60.0
 
@@ -22,15 +26,19 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_mutants(kind: str, tmp_path: Path) -> None:
+def write_source(folder: Path, kind: str) -> Path:
     options = dict(KINDS[kind])
-    source = media.write_clip(
-        tmp_path / f"in{options.pop('suffix')}",
+    return media.write_clip(
+        folder / f"{kind.replace(' ', '-')}{options.pop('suffix')}",
         frames=20,
         sounds=[Sound(codec="mp2", seconds=0.8)],
         **options,  # type: ignore[arg-type]
     )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_mutants(kind: str, tmp_path: Path) -> None:
+    source = write_source(tmp_path, kind)
     folder = tmp_path / "mutants"
     folder.mkdir()
     log = tmp_path / "log"
@@ -42,4 +50,23 @@ def test_mutants(kind: str, tmp_path: Path) -> None:
     assert not [line for line in lines if "BAD" in line]
     assert len(lines) == len(seeds)
     assert sum("restored" in line for line in lines) > len(seeds) // 4
+    assert list(folder.iterdir()) == []
+
+
+def test_mutants_are_measured(tmp_path: Path) -> None:
+    """The same files through `carfix compare` and `carfix inspect`: numbers, or one line and exit code 1."""
+    sources = [write_source(tmp_path, kind) for kind in KINDS]
+    weights = save_awake(tmp_path / "awake.safetensors")
+    folder = tmp_path / "mutants"
+    folder.mkdir()
+    log = tmp_path / "log"
+    seeds = range(MEASURED)
+    process = faults.start(mutants.measure_mutants, sources, weights, folder, seeds, LIMIT, log)
+    process.join()
+    lines = log.read_text().splitlines()
+    assert process.exitcode == 0, f"died at mutant {lines[-1]}"
+    assert not [line for line in lines if "BAD" in line]
+    assert len(lines) == 2 * len(seeds)
+    for command in ("compare", "inspect"):
+        assert sum(f"{command} done" in line for line in lines) > len(seeds) // 10
     assert list(folder.iterdir()) == []
