@@ -12,7 +12,16 @@ from av.video.frame import VideoFrame
 from carfix.errors import CarfixError
 from carfix.quality.alignment import Unmatched, aligned
 from carfix.quality.metrics import FrameQuality, Planes, measure
-from carfix.quality.reader import END, LumaFrame, Wanted, in_batches, read_frames, select, stacked
+from carfix.quality.reader import (
+    END,
+    LumaFrame,
+    Wanted,
+    in_alike_batches,
+    layout,
+    read_frames,
+    select,
+    stacked,
+)
 from carfix.quality.results import Candidate, Result
 from carfix.quality.vmaf import VmafMeter
 from carfix.video.source import open_input
@@ -59,7 +68,7 @@ class ComparisonRun:
                 unmatched=unmatched,
             )
             fitted = ((first, self._fitted(first, second, candidate)) for first, second in found)
-            for batch in in_batches(fitted, BATCH):
+            for batch in in_alike_batches(fitted, BATCH, lambda pair: (layout(pair[0]), layout(pair[1]))):
                 depth, shown_depth = batch[0][0].bit_depth, batch[0][1].bit_depth
                 parts.append(
                     measure(
@@ -70,7 +79,8 @@ class ComparisonRun:
                         device=self.device,
                     )
                 )
-                height, width = batch[0][0].luma.shape
+                if not facts:
+                    height, width = batch[0][0].luma.shape
                 if self.vmaf if vmaf is None else vmaf:
                     meter = meter or stack.enter_context(VmafMeter(width, height, max(depth, shown_depth)))
                     for first, second in batch:

@@ -3,16 +3,23 @@
 import contextlib
 import dataclasses
 import functools
-import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
-from carfix.errors import CarfixError
 from carfix.net.catalog import load_model
 from carfix.net.checkpoint import Model
 from carfix.quality.metrics import Planes
-from carfix.quality.reader import END, LumaFrame, Wanted, in_batches, read_frames, select, stacked
+from carfix.quality.reader import (
+    END,
+    LumaFrame,
+    Wanted,
+    in_alike_batches,
+    layout,
+    read_frames,
+    select,
+    stacked,
+)
 from carfix.quality.spp import PostFilter, filtered_frames
 from carfix.restore.engine import Engine, open_engine
 from carfix.restore.engine.select import accelerator_available
@@ -90,16 +97,13 @@ class Restored:
 
     def frames(self, path: Path, wanted: Wanted = None) -> Iterator[LumaFrame]:
         """See `Method`; only the wanted frames are restored."""
-        for batch in in_batches(select(read_frames(path), wanted), self._opened().batch):
-            for interlaced, group in itertools.groupby(batch, key=_interlaced):
-                alike = list(group)
-                if len({(frame.luma.shape, frame.bit_depth) for frame in alike}) > 1:
-                    raise CarfixError(f"{path}: the size or bit depth of its frames changes on the way")
-                planes, depth = stacked(alike), alike[0].bit_depth
-                restore = functools.partial(self.restore, bit_depth=depth)
-                restored = restore_fields(planes, restore) if interlaced else restore(planes)
-                for frame, luma in zip(alike, restored, strict=True):
-                    yield dataclasses.replace(frame, luma=luma)
+        frames = select(read_frames(path), wanted)
+        for batch in in_alike_batches(frames, self._opened().batch, _alike):
+            restore = functools.partial(self.restore, bit_depth=batch[0].bit_depth)
+            planes = stacked(batch)
+            restored = restore_fields(planes, restore) if _interlaced(batch[0]) else restore(planes)
+            for frame, luma in zip(batch, restored, strict=True):
+                yield dataclasses.replace(frame, luma=luma)
 
     def restore(self, planes: Planes, bit_depth: int) -> Planes:
         """See `Engine.restore`."""
@@ -115,6 +119,10 @@ class Restored:
         if self._engine is not None:
             self._engine.close()
             self._engine = None
+
+
+def _alike(frame: LumaFrame) -> tuple[object, ...]:
+    return *layout(frame), _interlaced(frame)
 
 
 def _interlaced(frame: LumaFrame) -> bool:

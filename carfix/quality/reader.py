@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import itertools
 import sys
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, TypeVar
 
@@ -153,3 +153,14 @@ def in_batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
     iterator = iter(items)
     while batch := list(itertools.islice(iterator, size)):
         yield batch
+
+
+def in_alike_batches(items: Iterable[T], size: int, alike: Callable[[T], object]) -> Iterator[list[T]]:
+    """Lists of at most `size` neighbours for which `alike` says the same: a file may change its size on the way."""
+    for _, run in itertools.groupby(items, key=alike):
+        yield from in_batches(run, size)
+
+
+def layout(frame: LumaFrame) -> tuple[tuple[int, ...], int]:
+    """What frames must share to be stacked: their size and bit depth."""
+    return frame.luma.shape, frame.bit_depth

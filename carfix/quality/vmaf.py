@@ -32,6 +32,7 @@ class VmafMeter:
     def __init__(self, width: int, height: int, bit_depth: int) -> None:
         ffmpeg = find_ffmpeg(FILTER)
         self.scores: Numbers = np.empty(0)
+        self._shape = (height, width)
         self._depth = min(depth for depth in _DEPTHS if depth >= bit_depth)
         # libvmaf looks at luma alone but takes no gray: the chroma is flat, and subsampled where sizes allow it.
         subsampled = width % 2 == 0 and height % 2 == 0
@@ -56,7 +57,11 @@ class VmafMeter:
             )
 
     def add(self, reference: Planes, shown: Planes, *, bit_depth: int, shown_bit_depth: int) -> None:
-        """The next pair, codes `[H, W]`."""
+        """The next pair, codes `[H, W]`. Raises `CarfixError` if the meter was not opened for their size and depth."""
+        if reference.shape != self._shape or max(bit_depth, shown_bit_depth) > self._depth:
+            raise CarfixError(
+                "VMAF is of frames of one size and bit depth, and they change on the way; measure --metric psnr,ssim"
+            )
         assert self._process.stdin is not None
         pipe = self._process.stdin
         try:

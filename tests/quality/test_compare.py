@@ -171,6 +171,41 @@ def test_sizes_that_differ_need_scale(reference: Path, tmp_path: Path) -> None:
     assert 15 < result.quality.psnr.mean() < 45
 
 
+@pytest.mark.parametrize("second", [{"width": 96, "height": 80}, {"pix_fmt": "yuv420p10le"}], ids=str)
+def test_frames_that_change_on_the_way_are_measured_as_they_are(
+    second: dict[str, object], tmp_path: Path
+) -> None:
+    """Two clips one after the other in a stream, as a recorder that was set up anew writes: same numbers as apart."""
+
+    def joined(quality: str) -> list[Path]:
+        parts = [
+            write_media(
+                tmp_path / f"{quality}-{number}.ts",
+                frames=6,
+                times=[512 * (6 * number + index) for index in range(6)],
+                options={**X264, "crf": quality},
+                **options,  # type: ignore[arg-type]
+            )
+            for number, options in enumerate(({}, second))
+        ]
+        whole = tmp_path / f"{quality}.ts"
+        whole.write_bytes(b"".join(part.read_bytes() for part in parts))
+        return [whole, *parts]
+
+    network = Restored(load_checkpoint(save_awake(tmp_path / "awake.safetensors")), device="cpu")
+    found = [
+        compare_videos(reference=reference, candidates=[candidate], methods=[network])
+        for reference, candidate in zip(joined("20"), joined("40"), strict=True)
+    ]
+    assert found[0].reference.frames == 12
+    assert (found[0].reference.width, found[0].reference.height) == (64, 48)
+    for whole, first, last in zip(*(comparison.results for comparison in found), strict=True):
+        apart = np.concatenate([first.quality.psnr, last.quality.psnr])
+        assert whole.quality.psnr == pytest.approx(apart, abs=0.01)
+    with pytest.raises(CarfixError, match="change on the way"):
+        compare_videos(reference=tmp_path / "20.ts", candidates=[tmp_path / "40.ts"], vmaf=True)
+
+
 def test_nothing_is_measured_before_every_file_could_be_read(
     reference: Path, compressed: Path, tmp_path: Path
 ) -> None:
