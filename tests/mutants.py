@@ -29,7 +29,8 @@ def measure_mutants(
                 signal.setitimer(signal.ITIMER_REAL, limit)  # the default action of SIGALRM ends the process
                 lines.write(_outcome(command) + "\n")
                 signal.setitimer(signal.ITIMER_REAL, 0)
-            victim.unlink()
+            for path in folder.iterdir():
+                path.unlink()
 
 
 def _commands(seed: int, source: str, victim: str, weights: str) -> list[list[str]]:
@@ -39,6 +40,10 @@ def _commands(seed: int, source: str, victim: str, weights: str) -> list[list[st
     compare = ["compare", *pair, *pairing, *[["--json"], ["--csv"], []][seed // 5 % 3], "--device", "cpu"]
     if seed % 7 == 0:
         compare += ["--model", weights]
+    if seed % 8 == 0:
+        compare = ["compare", "--no-reference", victim, "--model", weights, "--device", "cpu"]
+    if seed % 4 == 0:
+        compare += ["--html", f"{victim}.html"]
     inspect = ["inspect", victim, *[["--json"], []][seed % 2], "--model", weights, "--device", "cpu"]
     return [compare, inspect]
 

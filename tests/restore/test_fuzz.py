@@ -56,6 +56,13 @@ def test_mutants(kind: str, tmp_path: Path) -> None:
 def test_mutants_are_measured(tmp_path: Path) -> None:
     """The same files through `carfix compare` and `carfix inspect`: numbers, or one line and exit code 1."""
     sources = [write_source(tmp_path, kind) for kind in KINDS]
+    # A recorder that was set up anew writes another size from there on.
+    larger = media.write_clip(
+        tmp_path / "larger.ts", width=96, height=80, frames=10, times=[512 * (20 + i) for i in range(10)]
+    )
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes((tmp_path / "ts.ts").read_bytes() + larger.read_bytes())
+    sources.append(joined)
     weights = save_awake(tmp_path / "awake.safetensors")
     folder = tmp_path / "mutants"
     folder.mkdir()
