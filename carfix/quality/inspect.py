@@ -20,6 +20,7 @@ from carfix.quality.ffmpeg import EXPORTED_QUANTIZERS
 from carfix.quality.gain import GainFit
 from carfix.quality.methods import Restored
 from carfix.quality.reader import mean_quantizer
+from carfix.video.demux import demux
 from carfix.video.faults import MEDIA_ERRORS, reason
 from carfix.video.source import find_video, open_input
 
@@ -113,7 +114,7 @@ def _sampled(container: InputContainer, stream: VideoStream, duration: float | N
 def _first(container: InputContainer, stream: VideoStream, count: int) -> Iterator[VideoFrame]:
     """Up to `count` frames from here on; packets that the decoder refuses are passed over, as players do."""
     number = 0
-    for packet in container.demux(stream):
+    for packet in demux(container, stream):
         frames: list[VideoFrame] = []
         with contextlib.suppress(av.error.InvalidDataError):
             frames = stream.codec_context.decode(packet if packet.size else None)

@@ -17,6 +17,7 @@ from av.video.frame import PictureType, VideoFrame
 from carfix.errors import CarfixError
 from carfix.quality.ffmpeg import EXPORTED_QUANTIZERS
 from carfix.quality.metrics import Planes
+from carfix.video.demux import decoded
 from carfix.video.faults import MEDIA_ERRORS, reason
 from carfix.video.luma import luma_format, read_luma
 from carfix.video.source import find_video, open_input
@@ -115,7 +116,7 @@ def decode(
             if quantizers:
                 stream.thread_type = "SLICE"  # with frame threads the export races with the decoding
                 stream.codec_context.options = {"export_side_data": EXPORTED_QUANTIZERS}
-            yield from container.decode(stream)
+            yield from decoded(container, stream)
     except MEDIA_ERRORS as error:
         raise CarfixError(f"{name} cannot be decoded: {reason(error)}") from error
 

@@ -19,6 +19,7 @@ from carfix.errors import CarfixError, UsageError
 from carfix.restore.models import EngineChoice
 from carfix.restore.pipeline import FramePipeline, Item
 from carfix.restore.report import Progress, Report
+from carfix.video.demux import demux
 from carfix.video.encoder import (
     DEFAULT_CODEC,
     EncoderSettings,
@@ -130,7 +131,7 @@ class _Reader:
         self.video = find_video(container, path)
         self.others: deque[Packet[Any]] = deque()
         self.refused = 0
-        self._packets = container.demux()
+        self._packets: Iterator[Packet[Any]] = demux(container)
         self._decoded: Iterator[VideoFrame] = self._decode()
         first = next(self._decoded, None)
         if first is None:

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from carfix.errors import CarfixError
 from carfix.training.encoding import Luma
+from carfix.video.demux import decoded
 
 PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"})
 VIDEO_SUFFIXES = frozenset(
@@ -85,7 +86,7 @@ def read_video(path: Path, *, size: Size | None, start: int, frames: int) -> tup
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
             fps = stream.average_rate or stream.guessed_rate or Fraction(25)
-            for index, frame in enumerate(container.decode(stream)):
+            for index, frame in enumerate(decoded(container, stream)):
                 if index >= start:
                     planes.append(_prepared(luma_plane(frame), size))
                 if len(planes) >= frames:

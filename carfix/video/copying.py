@@ -8,6 +8,7 @@ from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Stream
 
+from carfix.video.demux import demux
 from carfix.video.faults import MEDIA_ERRORS
 from carfix.video.output import OutputFile, OutputPlan
 from carfix.video.timeline import LARGEST_GAP, ClockRepair
@@ -54,7 +55,7 @@ def _with_following(
 
 def _packets_to_the_end(source: InputContainer, streams: Sequence[Stream]) -> Iterator["Packet[Any]"]:
     try:
-        for packet in source.demux(*streams):
+        for packet in demux(source, *streams):
             if packet.size:
                 yield packet
     except MEDIA_ERRORS:

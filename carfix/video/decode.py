@@ -12,6 +12,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from carfix.errors import CarfixError
+from carfix.video.demux import demux
 from carfix.video.faults import MEDIA_ERRORS
 from carfix.video.source import SourceInfo, find_video, open_input
 from carfix.video.timeline import NO_TIME, Timeline
@@ -163,7 +164,7 @@ def _frames(
 
 def _readable(container: InputContainer, stream: VideoStream) -> Iterator["Packet[VideoStream]"]:
     try:
-        for packet in container.demux(stream):
+        for packet in demux(container, stream):
             if packet.size:
                 yield packet
     except MEDIA_ERRORS:

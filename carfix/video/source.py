@@ -23,6 +23,7 @@ from carfix.video.colour import (
     display_matrix_of_frame,
     hdr_of_frame,
 )
+from carfix.video.demux import demux
 from carfix.video.faults import MEDIA_ERRORS, reason
 from carfix.video.pyav import KEEP_ODD_TAGS
 
@@ -163,7 +164,7 @@ def _rate(stream: VideoStream) -> Fraction:
 def _first_frame(container: InputContainer, stream: VideoStream, path: Path) -> VideoFrame:
     failure: BaseException | None = None
     try:
-        for packet in container.demux(stream):
+        for packet in demux(container, stream):
             try:
                 for frame in packet.decode():
                     return frame

@@ -16,6 +16,7 @@ from av.packet import Packet
 from av.stream import Stream
 
 from carfix.errors import CarfixError, UsageError
+from carfix.video.demux import demux
 from carfix.video.faults import MEDIA_ERRORS, reason
 from carfix.video.source import SourceInfo, open_input
 from carfix.video.unlisted import add_unlisted_copy
@@ -184,7 +185,7 @@ def _first_packets(container: InputContainer, streams: list[Stream]) -> dict[int
     if not streams:
         return heads
     try:
-        for count, packet in enumerate(container.demux(*streams)):
+        for count, packet in enumerate(demux(container, *streams)):
             if packet.size:
                 heads.setdefault(packet.stream_index, packet)
             if len(heads) == len(streams) or count > _PROBE_PACKETS:

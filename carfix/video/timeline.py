@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from carfix.errors import CarfixError
 from carfix.video.access import is_clean_keyframe
+from carfix.video.demux import demux
 from carfix.video.faults import MEDIA_ERRORS, reason
 from carfix.video.source import SourceInfo, find_video, open_input
 from carfix.video.truncation import truncation
@@ -147,7 +148,7 @@ def scan(info: SourceInfo) -> Timeline:
         extradata = stream.codec_context.extradata
         truncated = truncation(info.path, stream)
         try:
-            for packet in container.demux(stream):
+            for packet in demux(container, stream):
                 if packet.size == 0:
                     continue
                 if packet.is_keyframe:

@@ -1,0 +1,33 @@
+"""Packets of an input in file order, whatever streams turn up on the way."""
+
+from collections.abc import Iterator
+from typing import Any, TypeVar
+
+from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Stream
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+S = TypeVar("S", bound=Stream)
+
+
+def demux(container: InputContainer, *streams: S) -> Iterator["Packet[S]"]:
+    """The packets of `streams` (all if none are named), then an empty one of each for its decoder to flush.
+
+    Damage in a transport stream makes up streams that were not there at the start. PyAV then ends with an
+    IndexError when it flushes one of those; those that were asked for have been flushed by then.
+    """
+    packets: Iterator[Packet[Any]] = container.demux(*streams)
+    while True:
+        try:
+            packet = next(packets)
+        except (StopIteration, IndexError):
+            return
+        yield packet
+
+
+def decoded(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
+    """The frames of `stream`."""
+    for packet in demux(container, stream):
+        yield from packet.decode()
