@@ -22,7 +22,7 @@ from carfix.quality.methods import Restored
 from carfix.quality.reader import mean_quantizer
 from carfix.video.demux import demux
 from carfix.video.faults import MEDIA_ERRORS, reason
-from carfix.video.source import find_video, open_input
+from carfix.video.source import MAX_RATE, find_video, open_input
 
 #: Places of a file whose quantizers are looked at, and frames there: an archive must be inspected in minutes.
 PLACES = 4
@@ -65,10 +65,13 @@ def inspect_file(
             stream = find_video(container, path)
             context = stream.codec_context
             fps = float(stream.average_rate) if stream.average_rate else None
-            duration = container.duration / av.time_base if container.duration else None
-            frames = stream.frames or (round(duration * fps) if duration and fps else None)
+            size = path.stat().st_size
+            duration = _duration(container, fps, size)
+            frames = stream.frames if 0 < stream.frames <= size else None
+            if frames is None and duration and fps:
+                frames = round(duration * fps)
             # A container's rate includes the sound; only where the stream states none of its own.
-            rate = stream.bit_rate or (8 * path.stat().st_size / duration if duration else None)
+            rate = stream.bit_rate or (8 * size / duration if duration else None)
             codec, width, height = context.name, stream.width, stream.height
             found = [mean_quantizer(frame) for frame in _sampled(container, stream, duration)]
     except MEDIA_ERRORS as error:
@@ -96,12 +99,18 @@ def inspect_file(
     )
 
 
+def _duration(container: InputContainer, fps: float | None, size: int) -> float | None:
+    """Seconds that the container states, unless damage did: a frame takes at least one of the file's `size` bytes."""
+    duration = (container.duration or 0) / av.time_base
+    return duration if 0 < duration * min(fps or 1, MAX_RATE) <= size else None
+
+
 def _sampled(container: InputContainer, stream: VideoStream, duration: float | None) -> Iterator[VideoFrame]:
     """Frames from `PLACES` places of the file, or its first ones where it cannot be sought in."""
     # With frame threads the export of quantizers races with the decoding.
     stream.thread_type = "SLICE"
     stream.codec_context.options = {"export_side_data": EXPORTED_QUANTIZERS}
-    if not duration or not math.isfinite(duration):
+    if not duration:
         yield from _first(container, stream, PLACES * FRAMES_A_PLACE)
         return
     start = container.start_time or 0

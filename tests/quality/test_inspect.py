@@ -1,4 +1,5 @@
 import json
+import struct
 from pathlib import Path
 
 import av
@@ -117,3 +118,14 @@ def test_the_speed_is_measured_with_the_engine(tmp_path: Path) -> None:
     restored = Restored(load_checkpoint(write_model(tmp_path / "tiny.safetensors")), device="cpu")
     assert 0 < measure_speed(restored) < 1e-3
     restored.close()
+
+
+@pytest.mark.parametrize("milliseconds", [-1e9, 9.2e15])
+def test_a_duration_that_damage_stated_is_none(milliseconds: float, tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.mkv", moving_picture(8))
+    whole = clip.read_bytes()
+    place = whole.index(b"\x44\x89\x88") + 3  # Matroska's Duration, 8 bytes long
+    clip.write_bytes(whole[:place] + struct.pack(">d", milliseconds) + whole[place + 8 :])
+    found = inspect_file(clip, seconds_per_pixel=1e-6)
+    assert (found.duration, found.frames, found.seconds, found.bits_per_pixel) == (None,) * 4
+    assert found.mean_quantizer is not None
