@@ -8,6 +8,7 @@ from torch import Tensor
 
 from carfix.net.checkpoint import Model
 from carfix.restore.engine import Planes
+from carfix.restore.engine.allocator import keep_freed_memory
 from carfix.restore.engine.planes import OutOfMemory, WindowedEngine, peak
 from carfix.restore.windows import Window
 
@@ -31,6 +32,8 @@ class TorchEngine(WindowedEngine):
         self, model: Model, *, device: torch.device, precision: str, tile: int | None, batch: int | None
     ) -> None:
         on_cpu = device.type == "cpu"
+        if on_cpu:
+            keep_freed_memory()
         usual_tile, usual_batch = (CPU_TILE, 1) if on_cpu else (ACCELERATOR_TILE, ACCELERATOR_BATCH)
         super().__init__(model, tile=tile or usual_tile, batch=batch or usual_batch)
         self._device = device
