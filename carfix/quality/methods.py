@@ -21,8 +21,7 @@ from carfix.quality.reader import (
     stacked,
 )
 from carfix.quality.spp import PostFilter, filtered_frames
-from carfix.restore.engine import Engine, open_engine
-from carfix.restore.engine.select import accelerator_available
+from carfix.restore.engine import Engine, open_engine, uses_accelerator
 from carfix.restore.fields import restore_fields
 
 
@@ -131,8 +130,9 @@ def _interlaced(frame: LumaFrame) -> bool:
 
 def open_restored(name: str, *, device: str = "auto", precision: str = "auto") -> Restored:
     """The network called `name`; `auto` is the best one for `device`. Raises `CheckpointError`."""
-    accelerator = device != "cpu" and (device != "auto" or accelerator_available())
-    return Restored(load_model(name, accelerator=accelerator), device=device, precision=precision)
+    return Restored(
+        load_model(name, accelerator=uses_accelerator(device)), device=device, precision=precision
+    )
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from carfix.errors import UsageError
-from carfix.restore.engine import Engine, open_engine
+from carfix.restore.engine import Engine, open_engine, uses_accelerator
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,7 @@ class EngineChoice:
         from carfix.net.catalog import resolve
         from carfix.net.checkpoint import read_description
 
-        path = resolve(self.model, accelerator=self._accelerated())
+        path = resolve(self.model, accelerator=uses_accelerator(self.device))
         return [read_description(path).sha256, self.device, self.precision]
 
     @contextlib.contextmanager
@@ -44,7 +44,7 @@ class EngineChoice:
         from carfix.net.catalog import load_model
 
         engine = open_engine(
-            load_model(self.model, accelerator=self._accelerated()),
+            load_model(self.model, accelerator=uses_accelerator(self.device)),
             device=self.device,
             precision=self.precision,
             tile=self.tile,
@@ -54,10 +54,3 @@ class EngineChoice:
             yield engine
         finally:
             engine.close()
-
-    def _accelerated(self) -> bool:
-        if self.device != "auto":
-            return self.device != "cpu"
-        from carfix.restore.engine.select import accelerator_available
-
-        return accelerator_available()

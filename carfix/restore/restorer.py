@@ -8,7 +8,7 @@ import numpy as np
 from carfix.errors import CarfixError
 from carfix.net.catalog import load_model
 from carfix.net.checkpoint import Model
-from carfix.restore.engine import Planes, open_engine
+from carfix.restore.engine import Planes, open_engine, uses_accelerator
 
 
 class Restorer:
@@ -28,9 +28,7 @@ class Restorer:
     ) -> None:
         """`model` is a name or path as on the command line, or a loaded one; see `open_engine` for the rest."""
         if isinstance(model, str):
-            from carfix.restore.engine.select import accelerator_available
-
-            model = load_model(model, accelerator=device != "cpu" and accelerator_available())
+            model = load_model(model, accelerator=uses_accelerator(device))
         self._engine = open_engine(model, device=device, precision=precision, tile=tile)
 
     @property

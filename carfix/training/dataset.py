@@ -232,8 +232,8 @@ def _measure(path: Path, pristine: Luma) -> tuple[float, float]:
     psnrs: list[float] = []
     ssims: list[float] = []
     for reference, candidate in zip(pristine, decoded, strict=True):
-        x = torch.from_numpy(np.stack([reference]))[None].float()
-        y = torch.from_numpy(np.stack([candidate]))[None].float()
+        x = torch.from_numpy(reference)[None, None].float()
+        y = torch.from_numpy(candidate)[None, None].float()
         psnrs.append(float(psnr_from_mse(mse(x, y), 255.0)))
         ssims.append(float(ssim(x, y, 255.0)))
     return float(np.mean(psnrs)), float(np.mean(ssims))

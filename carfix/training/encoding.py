@@ -2,13 +2,14 @@
 
 import dataclasses
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
+from av.container import OutputContainer
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
@@ -160,13 +161,10 @@ def encode(
             stream = container.add_stream(encoding.codec, rate=fps, options=encoding.options(scale))
             assert isinstance(stream, VideoStream)
             stream.width, stream.height, stream.pix_fmt = width, height, pixel_format
-            # One thread: the same bytes on every machine, and datasets are built by several processes anyway.
+            # One thread: datasets are built by several processes anyway. Even so, x264's capped variants were seen to
+            # differ by a few bytes from one process to the next: the manifest's numbers are of the files beside it.
             stream.codec_context.thread_count = 1
-            for index, luma in enumerate(frames):
-                frame = av.VideoFrame.from_ndarray(np.concatenate([luma, chroma]), format=pixel_format)
-                frame.pts, frame.time_base = index, 1 / fps
-                container.mux(stream.encode(frame))
-            container.mux(stream.encode(None))
+            _write(container, stream, (np.concatenate([luma, chroma]) for luma in frames), fps)
     except (av.FFmpegError, OSError, ValueError) as error:
         raise CarfixError(f"cannot encode {path.name} with {encoding.codec}: {error}") from error
     return encoding.record(scale)
@@ -180,10 +178,16 @@ def encode_lossless(path: Path, frames: Luma, fps: Fraction) -> None:
                 "ffv1", rate=fps, options={"level": "3", "coder": "1", "context": "1"}
             )
             stream.width, stream.height, stream.pix_fmt = frames.shape[2], frames.shape[1], "gray"
-            for index, luma in enumerate(frames):
-                frame = av.VideoFrame.from_ndarray(luma, format="gray")
-                frame.pts, frame.time_base = index, 1 / fps
-                container.mux(stream.encode(frame))
-            container.mux(stream.encode(None))
+            _write(container, stream, frames, fps)
     except (av.FFmpegError, OSError) as error:
         raise CarfixError(f"cannot write {path}: {error}") from error
+
+
+def _write(container: OutputContainer, stream: VideoStream, pictures: Iterable[Luma], fps: Fraction) -> None:
+    """Encode all `pictures`, laid out as the stream's pixel format wants them, at a constant rate."""
+    assert stream.pix_fmt is not None  # both callers have just set it
+    for index, picture in enumerate(pictures):
+        frame = av.VideoFrame.from_ndarray(picture, format=stream.pix_fmt)
+        frame.pts, frame.time_base = index, 1 / fps
+        container.mux(stream.encode(frame))
+    container.mux(stream.encode(None))

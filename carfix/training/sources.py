@@ -14,6 +14,7 @@ from torch.nn import functional
 from carfix.errors import CarfixError
 from carfix.training.encoding import Luma
 from carfix.video.demux import decoded
+from carfix.video.luma import luma_format, read_luma
 
 PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"})
 VIDEO_SUFFIXES = frozenset(
@@ -55,9 +56,8 @@ def luma_plane(frame: VideoFrame) -> Luma:
         or (not frame.format.is_planar and frame.format.name != "gray")
     ):
         frame = frame.reformat(format="yuv420p")
-    plane = frame.planes[0]
-    rows = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
-    return np.ascontiguousarray(rows[:, : plane.width])
+    luma: Luma = read_luma(frame, luma_format(frame.format.name))  # type: ignore[assignment] # 8 bits by now
+    return luma
 
 
 def _resized(luma: Luma, size: Size) -> Luma:

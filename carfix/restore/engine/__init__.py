@@ -34,6 +34,15 @@ class Engine(Protocol):
         ...
 
 
+def uses_accelerator(device: str) -> bool:
+    """Whether `device` means a GPU here: what decides which network `auto` is."""
+    if device != "auto":
+        return device != "cpu"
+    from carfix.restore.engine.select import accelerator_available  # imports torch
+
+    return accelerator_available()
+
+
 def open_engine(
     model: "Model",
     *,
