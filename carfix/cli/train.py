@@ -76,7 +76,26 @@ def train(
         ),
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the weights.", rich_help_panel=RUNNING)] = None,
-    init: Annotated[Path | None, typer.Option(help="Weights to start from.", rich_help_panel=RUNNING)] = None,
+    init: Annotated[
+        Path | None,
+        typer.Option(
+            help="Weights to start from; they may have fewer blocks (each is then repeated).",
+            rich_help_panel=RUNNING,
+        ),
+    ] = None,
+    teacher: Annotated[
+        str | None,
+        typer.Option(help="Distil from these weights (a name or a path), too.", rich_help_panel=OPTIMISER),
+    ] = None,
+    teacher_share: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=1,
+            help="The teacher's share of the target at first; falls to 0.",
+            rich_help_panel=OPTIMISER,
+        ),
+    ] = 0.5,
     minutes: Annotated[
         float | None, typer.Option(help="Stop after so long, with a checkpoint.", rich_help_panel=RUNNING)
     ] = None,
@@ -110,6 +129,7 @@ def train(
     from carfix.cli.progress import counted
     from carfix.errors import UsageError
     from carfix.net.arch import CarCnnConfig, Config, FastConfig
+    from carfix.net.catalog import resolve
     from carfix.training.settings import TrainSettings, auto_precision, pick_device
     from carfix.training.train import train as run_training
 
@@ -144,6 +164,8 @@ def train(
             settings=settings,
             device=device,
             init=init,
+            teacher=resolve(teacher) if teacher is not None else None,
+            teacher_share=teacher_share,
             minutes=minutes,
             validate_every=validate_every,
             checkpoint_seconds=checkpoint_seconds,

@@ -12,13 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from carfix.errors import CarfixError, UsageError
-from carfix.net.arch import RestorationNet, build
+from carfix.net.arch import Config, RestorationNet, build
 from carfix.net.checkpoint import Description, load_checkpoint, save_checkpoint
+from carfix.net.grow import can_deepen, deepen
 from carfix.net.losses import LOSSES
 from carfix.training.log import Log
 from carfix.training.patches import PatchSampler, load_pairs, to_unit
 from carfix.training.settings import TrainSettings, check, learning_rate, pick_device
 from carfix.training.state import Progress, load_state, save_state
+from carfix.training.teacher import Teacher
 from carfix.training.validation import Gains, ValidationSet
 from carfix.video.manifest import read_manifest
 
@@ -44,6 +46,8 @@ def train(
     settings: TrainSettings,
     device: str = "auto",
     init: Path | None = None,
+    teacher: Path | None = None,
+    teacher_share: float = 0.5,
     minutes: float | None = None,
     validate_every: int = 500,
     validation_frames: int = 60,
@@ -56,9 +60,11 @@ def train(
 ) -> TrainResult:
     """Train `settings.config` on `dataset`, keeping everything in the folder `run`; continues what lies there.
 
-    Writes `run/NAME.safetensors` whenever validation improves. `init` is a warm start. `minutes` ends the run
-    early, with a checkpoint. Raises `CarfixError` if `run` belongs to other settings, `UsageError` for settings
-    that cannot be right.
+    Writes `run/NAME.safetensors` whenever validation improves. `init` is a warm start, which may have fewer
+    residual blocks: they are then repeated (see `carfix.net.grow`). `teacher` is a network to distil from, of which
+    the target takes `teacher_share` at first (see `carfix.training.teacher`). `minutes` ends the run early, with a
+    checkpoint. Raises `CarfixError` if `run` belongs to other settings, `UsageError` for settings that cannot be
+    right.
     """
     check(settings)
     started = time.monotonic()
@@ -70,18 +76,20 @@ def train(
     total_steps = 0
     if init is not None:
         warm = load_checkpoint(init)
-        if warm.description.config != settings.config:
-            raise UsageError(
-                f"{init} is of another architecture than the one to train: {warm.description.config}"
-            )
-        net.load_state_dict(warm.net.state_dict())
+        net = _warm_start(warm.net, settings.config, init)
         total_steps = warm.description.steps
     net = net.to(place).to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stubs lack it
     ema = copy.deepcopy(net).requires_grad_(False).eval()
     optimizer = torch.optim.Adam(net.parameters(), lr=settings.lr, betas=BETAS)
     _make_folder(run)
-    state = load_state(run, net, ema, optimizer) or Progress(settings=settings.record())
-    if json.loads(json.dumps(settings.record())) != json.loads(json.dumps(state.settings)):
+    autocast = torch.bfloat16 if settings.precision == "bf16" else None
+    record, guide = settings.record(), None
+    if teacher is not None:
+        model = load_checkpoint(teacher)
+        record |= {"teacher": model.description.sha256, "teacher_share": teacher_share}
+        guide = Teacher(net=model.net.to(place), share=teacher_share, steps=settings.steps, autocast=autocast)
+    state = load_state(run, net, ema, optimizer) or Progress(settings=record)
+    if json.loads(json.dumps(record)) != json.loads(json.dumps(state.settings)):
         raise CarfixError(f"{run} holds a training with other settings; give another --output or delete it")
     loader = loading if rank == 0 else (lambda done, total, text: None)
     sampler = PatchSampler(
@@ -97,7 +105,6 @@ def train(
     )
     weights = run / f"{name}.safetensors"
     keeper = _Keeper(run, weights, name, settings, state, net, ema, optimizer, total_steps, dataset, licence)
-    autocast = torch.bfloat16 if settings.precision == "bf16" else None
     stepper: nn.Module = net
     if world > 1:
         stepper = nn.parallel.DistributedDataParallel(net)
@@ -114,6 +121,8 @@ def train(
             group["lr"] = rate
         x = to_unit(decoded.to(place, non_blocking=True)).contiguous(memory_format=torch.channels_last)
         y = to_unit(pristine.to(place, non_blocking=True))
+        if guide is not None:
+            y = guide.target(x, y, state.step)
         with torch.autocast(place.type, autocast, enabled=autocast is not None):
             restored = stepper(x)
         loss = loss_of(restored.float(), y)
@@ -149,6 +158,17 @@ def train(
     return TrainResult(
         step=state.step, finished=state.step >= settings.steps, best=state.best, weights=weights
     )
+
+
+def _warm_start(net: RestorationNet, config: Config, path: Path) -> RestorationNet:
+    """`net` as the beginning of a training of `config`: as it is, or deepened."""
+    if net.config == config:
+        fresh = build(config)  # a loaded network is frozen
+        fresh.load_state_dict(net.state_dict())
+        return fresh
+    if can_deepen(net.config, config):
+        return deepen(net, config)
+    raise UsageError(f"{path} is of another architecture than the one to train: {net.config}")
 
 
 class _Keeper:

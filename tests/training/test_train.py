@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import scenes
 import torch
+from networks import save_awake
 
 import carfix
 from carfix.errors import CarfixError, UsageError
@@ -194,6 +195,29 @@ def test_a_warm_start_starts_from_its_weights(dataset: Path, tmp_path: Path) -> 
     assert after.description.steps > before.description.steps
     with pytest.raises(UsageError, match="architecture"):
         run(dataset, tmp_path / "third", settings(config=CarCnnConfig()), init=first.weights)
+
+
+def test_a_warm_start_may_have_fewer_blocks(dataset: Path, tmp_path: Path) -> None:
+    first = run(dataset, tmp_path / "first", settings(6, ema=0))
+    deeper = settings(6, lr=1e-12, ema=0, config=dataclasses.replace(TINY, blocks=3))
+    second = run(dataset, tmp_path / "second", deeper, init=first.weights)
+    before, after = load_checkpoint(first.weights).net, load_checkpoint(second.weights).net
+    assert after.config == deeper.config
+    x = torch.rand(1, 1, 32, 32) * 2 - 1
+    assert (after(x) - before(x)).abs().mean() < 0.2 * (before(x) - x).abs().mean()
+
+
+def test_a_teacher_steers_and_belongs_to_the_run(dataset: Path, tmp_path: Path) -> None:
+    teacher = save_awake(tmp_path / "teacher.safetensors", TINY)
+    alone = run(dataset, tmp_path / "alone", settings(6, ema=0))
+    taught = run(dataset, tmp_path / "taught", settings(6, ema=0), teacher=teacher, teacher_share=1.0)
+    x = torch.rand(1, 1, 32, 32) * 2 - 1
+    nets = [load_checkpoint(path).net for path in (alone.weights, taught.weights, teacher)]
+    alone_off, taught_off = ((net(x) - nets[2](x)).abs().mean() for net in nets[:2])
+    assert taught_off < alone_off
+    run(dataset, tmp_path / "half", settings(12), teacher=teacher, minutes=0)
+    with pytest.raises(CarfixError, match="other settings"):
+        run(dataset, tmp_path / "half", settings(12))
 
 
 def test_a_run_folder_of_other_settings_is_not_continued(dataset: Path, tmp_path: Path) -> None:
