@@ -1,0 +1,86 @@
+"""What was measured on: a speed without its machine says nothing."""
+
+import contextlib
+import dataclasses
+import importlib.metadata
+import os
+import platform
+import subprocess
+from pathlib import Path
+
+import av
+import torch
+
+from carfix import __version__
+from carfix.restore.engine import uses_accelerator
+
+#: Packages whose version changes the numbers.
+PACKAGES = ("torch", "av", "ncnn", "onnxruntime", "numpy")
+
+#: Cores that others may keep busy before the numbers are worth a warning.
+IDLE_LOAD = 0.5
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Machine:
+    """CPU, GPU and versions."""
+
+    cpu: str
+    cores: int  # that this process may use
+    gpu: str | None  # that `--device` takes
+    system: str
+    versions: dict[str, str]  # of the packages that are installed
+    load: float | None  # cores that were busy, over the minute before; None where the system does not tell
+
+
+def describe_machine(device: str) -> Machine:
+    """This machine, as `device` (`auto`, `cpu`, `cuda:1`, ...) uses it."""
+    versions = {"carfix": __version__, "python": platform.python_version()}
+    for package in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[package] = importlib.metadata.version(package)
+    versions["libavcodec"] = ".".join(str(part) for part in av.library_versions["libavcodec"])
+    if torch.version.cuda:
+        versions["cuda"] = torch.version.cuda
+    return Machine(
+        cpu=_cpu(),
+        cores=available_cores(),
+        gpu=_gpu(torch_device(device)),
+        system=f"{platform.system()} {platform.machine()}",
+        versions=versions,
+        load=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+    )
+
+
+def torch_device(device: str) -> str | None:
+    """What torch calls `device`; None if torch cannot compute there (`vulkan`)."""
+    if not uses_accelerator(device):
+        return "cpu"
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "mps"
+    return device if device.split(":")[0] in ("cuda", "mps") else None
+
+
+def available_cores() -> int:
+    """Cores that this process may use: containers and `taskset` give fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _cpu() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    if platform.system() == "Darwin":
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
+            command = ["sysctl", "-n", "machdep.cpu.brand_string"]
+            return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    return platform.processor() or platform.machine()
+
+
+def _gpu(device: str | None) -> str | None:
+    if device is not None and device.startswith("cuda"):
+        return torch.cuda.get_device_name(device)
+    return "Apple GPU (MPS)" if device == "mps" else None
