@@ -18,8 +18,9 @@ from carfix.video.luma import read_luma, write_luma
 from carfix.video.sink import SegmentWriter
 from carfix.video.streams import NONE
 
-DECODE, READ_LUMA, WRITE_LUMA = "decode", "read luma", "write luma"
-ENCODE, ENCODE_ULTRAFAST = "encode", "encode, ultrafast"
+#: Names as the JSON has them.
+DECODE, READ_LUMA, WRITE_LUMA = "decode", "read_luma", "write_luma"
+ENCODE, ENCODE_ULTRAFAST = "encode", "encode_ultrafast"
 
 #: Frames below which an encoder does not show its speed: half of x264's lookahead.
 LEAST_ENCODED = 20

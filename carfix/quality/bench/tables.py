@@ -16,7 +16,7 @@ def _stages(result: BenchResult) -> Table:
     clip = result.clip
     table = _table(f"{clip.width}x{clip.height} {clip.codec} {clip.pix_fmt}", "stage")
     for name, rate in result.stages.items():
-        table.add_row(name, *_speed(result, rate), "")
+        table.add_row(name.replace("_", " "), *_speed(result, rate), "")
     return table
 
 
