@@ -89,3 +89,19 @@ def test_without_the_extra_the_command_that_installs_it_is_named(
         export_onnx(model=awake(CONFIGS[2]), output=tmp_path / "net.onnx")
     assert error.value.exit_code == 3
     assert not list(tmp_path.iterdir())
+
+
+def test_a_program_may_fix_the_sizes(tmp_path: Path) -> None:
+    """vs-mlrt writes its tile's size over the input's dimensions and the batch over both; the rest must follow."""
+    onnx = pytest.importorskip("onnx", reason="the extra export is not installed")
+    runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    written = onnx_model(awake(CONFIGS[2]))
+    source, result = (
+        value.type.tensor_type.shape for value in (written.graph.input[0], written.graph.output[0])
+    )
+    for dimension, size in zip((0, 2, 3), (1, 24, 40), strict=True):
+        source.dim[dimension].dim_value = size
+    result.dim[0].dim_value = 1
+    written = onnx.shape_inference.infer_shapes(written, strict_mode=True)
+    session = runtime.InferenceSession(written.SerializeToString(), providers=["CPUExecutionProvider"])
+    assert session.get_outputs()[0].shape == [1, 1, 24, 40]
