@@ -33,8 +33,9 @@ def select_engine(
             raise UsageError(f"{option} must be positive, not {value}")
     place = _place(device)
     if place.type != "cpu":
-        chosen = "fp16" if precision == "auto" else precision
-        return TorchEngine(model, device=place, precision=chosen, tile=tile, batch=batch)
+        from carfix.restore.engine.cuda_open import open_accelerator
+
+        return open_accelerator(model, device=place, precision=precision, tile=tile, batch=batch)
     if precision == "fp16":
         raise UsageError("--precision fp16 needs a GPU; use fp32, or bf16 on a CPU with AMX")
     if precision == "auto" and torch.cpu._is_amx_tile_supported():

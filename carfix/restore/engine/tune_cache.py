@@ -1,0 +1,93 @@
+"""What was found by timing, kept in the user's cache folder: a resumed run must compute what the first one did."""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def cache_folder(environment: Mapping[str, str] = os.environ, platform: str = sys.platform) -> Path | None:
+    """carfix's folder among the user's caches; None where there is no home."""
+    if given := environment.get("XDG_CACHE_HOME"):
+        return Path(given) / "carfix"
+    if platform == "win32":
+        local = environment.get("LOCALAPPDATA")
+        return Path(local) / "carfix" / "Cache" if local else None
+    home = environment.get("HOME")
+    if not home:
+        return None
+    return Path(home) / ("Library/Caches" if platform == "darwin" else ".cache") / "carfix"
+
+
+class TuneCache:
+    """Small facts by everything that they depend on, one file each. The first writer of several wins."""
+
+    def __init__(self, folder: Path | None) -> None:
+        """`folder` None, or one that cannot be written to, keeps nothing: everything is found again."""
+        self._folder = folder
+
+    def get_or_find(self, key: Mapping[str, Any], read: Callable[[Any], T], find: Callable[[], T]) -> T:
+        """The value of `key`, found by `find` if it is not there.
+
+        A value is a dataclass or JSON itself; `read` makes one of its JSON form (a dataclass's fields), or raises
+        `ValueError`, `KeyError` or `TypeError` if it is none.
+        """
+        if self._folder is None:
+            return find()
+        digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+        path = self._folder / f"tune-{digest[:32]}.json"
+        with contextlib.suppress(_Unusable):
+            return _read(path, key, read)
+        found = find()
+        with contextlib.suppress(OSError):
+            self._write(path, key, found, read)
+        # Another process may have been first: all that run beside each other compute alike.
+        with contextlib.suppress(_Unusable):
+            return _read(path, key, read)
+        return found
+
+    def _write(
+        self, path: Path, key: Mapping[str, Any], value: object, read: Callable[[Any], object]
+    ) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fields = (
+            dataclasses.asdict(value)
+            if dataclasses.is_dataclass(value) and not isinstance(value, type)
+            else value
+        )
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".tune-")
+        temporary = Path(name)
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                json.dump({"key": key, "value": fields}, file, indent=1)
+            try:
+                path.hardlink_to(temporary)  # refused where the file is there already
+            except OSError:
+                try:
+                    _read(path, key, read)
+                except _Unusable:
+                    temporary.replace(path)  # damaged, or a file system without links
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+class _Unusable(Exception):
+    """There is no such file, or it is damaged or another key's."""
+
+
+def _read(path: Path, key: Mapping[str, Any], read: Callable[[Any], T]) -> T:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if record["key"] != json.loads(json.dumps(key)):
+            raise ValueError("another key's")
+        return read(record["value"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _Unusable from error
