@@ -115,6 +115,14 @@ def train(
         bool,
         typer.Option("--compile/--no-compile", help="torch.compile the network.", rich_help_panel=RUNNING),
     ] = False,
+    allow_leaks: Annotated[
+        bool,
+        typer.Option(
+            "--allow-leaks",
+            help="Train even if validation clips show frames of training clips.",
+            rich_help_panel=RUNNING,
+        ),
+    ] = False,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write TensorBoard events too.", rich_help_panel=RUNNING)
     ] = False,
@@ -170,6 +178,7 @@ def train(
             validate_every=validate_every,
             checkpoint_seconds=checkpoint_seconds,
             compile_net=compile_net,
+            allow_leaks=allow_leaks,
             tensorboard=tensorboard,
             progress=stage("steps"),
             loading=stage("encodings loaded"),

@@ -5,7 +5,7 @@ import dataclasses
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -16,8 +16,9 @@ from carfix.net.arch import Config, RestorationNet, build
 from carfix.net.checkpoint import Description, load_checkpoint, save_checkpoint
 from carfix.net.grow import can_deepen, deepen
 from carfix.net.losses import LOSSES
+from carfix.training.leaks import by_clip, find_leaks
 from carfix.training.log import Log
-from carfix.training.patches import PatchSampler, load_pairs, to_unit
+from carfix.training.patches import FramePairs, PatchSampler, load_pairs, to_unit
 from carfix.training.settings import TrainSettings, check, learning_rate, pick_device
 from carfix.training.state import Progress, load_state, save_state
 from carfix.training.teacher import Teacher
@@ -53,6 +54,7 @@ def train(
     validation_frames: int = 60,
     checkpoint_seconds: float = 60.0,
     compile_net: bool = False,
+    allow_leaks: bool = False,
     tensorboard: bool = False,
     licence: str = "Apache-2.0",
     progress: Callable[[int, int, str], None] = lambda step, total, text: None,
@@ -92,17 +94,23 @@ def train(
     if json.loads(json.dumps(record)) != json.loads(json.dumps(state.settings)):
         raise CarfixError(f"{run} holds a training with other settings; give another --output or delete it")
     loader = loading if rank == 0 else (lambda done, total, text: None)
+    pairs, held_out = (
+        load_pairs(dataset, split, frames=settings.frames, progress=loader) for split in ("train", "val")
+    )
+    if not allow_leaks and (leaks := find_leaks(_thumbnails(pairs), _thumbnails(held_out))):
+        raise CarfixError(
+            f"{dataset}: the validation clip {leaks[0].held_out} shows a frame of the training clip "
+            f"{leaks[0].training}; build one of them again with the other's --split, or add --allow-leaks"
+        )
     sampler = PatchSampler(
-        load_pairs(dataset, "train", frames=settings.frames, progress=loader),
+        pairs,
         patch=settings.patch,
         batch=settings.batch // world,
         grid=settings.config.scale,
         seed=settings.seed,
         rank=rank,
     )
-    validation = ValidationSet(
-        load_pairs(dataset, "val", frames=settings.frames, progress=loader), validation_frames
-    )
+    validation = ValidationSet(held_out, validation_frames)
     weights = run / f"{name}.safetensors"
     keeper = _Keeper(run, weights, name, settings, state, net, ema, optimizer, total_steps, dataset, licence)
     stepper: nn.Module = net
@@ -158,6 +166,10 @@ def train(
     return TrainResult(
         step=state.step, finished=state.step >= settings.steps, best=state.best, weights=weights
     )
+
+
+def _thumbnails(pairs: Sequence[FramePairs]) -> dict[str, Tensor]:
+    return by_clip((pair.clip, pair.pristine) for pair in pairs)
 
 
 def _warm_start(net: RestorationNet, config: Config, path: Path) -> RestorationNet:

@@ -207,6 +207,16 @@ def test_a_warm_start_may_have_fewer_blocks(dataset: Path, tmp_path: Path) -> No
     assert (after(x) - before(x)).abs().mean() < 0.2 * (before(x) - x).abs().mean()
 
 
+def test_validation_on_a_training_clips_frames_is_refused(dataset: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "data"
+    for split, name in (("train", "one"), ("val", "two")):
+        source = scenes.write_scene(tmp_path / f"{name}.mkv", 8, seed=1)
+        build_dataset(sources=[source], output=copy, recipe=Recipe(encodings=[Encoding(crf=45)], split=split))  # type: ignore[arg-type]
+    with pytest.raises(CarfixError, match="validation clip two shows a frame of the training clip one"):
+        run(copy, tmp_path / "run", settings(6))
+    assert run(copy, tmp_path / "run", settings(6), allow_leaks=True).finished
+
+
 def test_a_teacher_steers_and_belongs_to_the_run(dataset: Path, tmp_path: Path) -> None:
     teacher = save_awake(tmp_path / "teacher.safetensors", TINY)
     alone = run(dataset, tmp_path / "alone", settings(6, ema=0))
