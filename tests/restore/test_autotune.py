@@ -88,7 +88,10 @@ def test_memory_grows_with_the_maps_and_not_with_what_is_cut_away() -> None:
 
 
 def test_too_little_memory_for_anything_still_gives_something_to_try() -> None:
-    assert geometries(task_of(memory=0)) == [(2 * margin(FULL) + 1, 1)]
+    ((tile, count),) = geometries(task_of(memory=0))
+    assert count == 1
+    assert 2 * margin(FULL) < tile < 200
+    assert len(task_of().cut(tile)) < 1000  # it would take long, but end
 
 
 def test_the_users_tile_and_batch_leave_nothing_to_time() -> None:
@@ -154,6 +157,11 @@ def test_free_memory_is_bounded_by_what_the_process_is_allowed() -> None:
     assert within(free=70, allowed=2, reserved=3, allocated=3) == 0
 
 
+@pytest.fixture(autouse=True)
+def short_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("carfix.restore.engine.cuda_tune._ROUND", 0.002)
+
+
 class Variants(Builder):
     """A machine where one variant is wrong, one cannot be built, and one does what it should."""
 
@@ -174,15 +182,16 @@ class Variants(Builder):
 
 
 class _Remembering(Program):
-    """Right for the picture that it is tried with, and fast when it is timed, without input of its own."""
+    """Right, and fast from its second run on."""
 
     def __init__(self, right: Program, batch: Batch) -> None:
-        restore: Callable[[torch.Tensor], torch.Tensor] = right._restore
-        super().__init__(restore, batch, CPU)
+        super().__init__(right._restore, batch, CPU)
+        self._ran = False
 
     def __call__(self) -> None:
-        if self.input.any():
+        if not self._ran:
             super().__call__()
+        self._ran = True
 
 
 def tuner_of(builder: Builder, folder: Path | None, **options: object) -> Tuner:
@@ -203,6 +212,7 @@ def test_only_variants_that_give_the_same_picture_are_taken_and_the_choice_is_ke
     plan = tuner_of(builder, tmp_path)(64, 96)
     assert plan.variant == "instant"
     assert builder.built.count("broken") == 1  # not again for every geometry
+    assert builder.built.count("wrong") > 1  # in another geometry it might be right
     again = Variants()
     assert tuner_of(again, tmp_path)(64, 96) == plan
     assert again.built == []

@@ -18,6 +18,7 @@ from carfix.restore.engine.cuda_engine import CudaEngine
 from carfix.restore.engine.cuda_open import open_accelerator
 from carfix.restore.engine.cuda_program import COMPILED, EAGER, Batch, Builder, Program, align, codes_to_codes
 from carfix.restore.engine.cuda_streams import DOWNLOAD, InOrder, Mark, Queues, seconds_of
+from carfix.restore.engine.overlap import begin, depth_of
 from carfix.restore.engine.torch_engine import TorchEngine
 from carfix.restore.engine.tune_cache import TuneCache
 
@@ -140,6 +141,20 @@ def test_results_are_not_there_before_they_are_waited_for() -> None:
     queues = Late()
     engine_of(awake_model(FAST), queues=queues).submit(picture(40, 56), 8)
     assert all((buffer == 77).all() for buffer in queues.buffers)
+
+
+def test_any_engine_can_be_asked_to_begin() -> None:
+    codes = picture(40, 56)
+    model = awake_model(FAST)
+    expected = expected_of(model, codes)
+    plain = TorchEngine(model, device=CPU, precision="fp32", tile=None, batch=None)
+    late = engine_of(model, queues=Late())
+    assert (depth_of(plain), depth_of(late)) == (1, 2)
+    for engine in (plain, late):
+        mine = codes.copy()
+        finish = begin(engine, mine, 8)
+        mine[:] = 0
+        assert np.array_equal(finish(), expected)
 
 
 def test_sizes_and_depths_may_change_between_batches() -> None:

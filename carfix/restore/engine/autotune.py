@@ -98,12 +98,13 @@ def geometries(task: Task) -> list[tuple[int, int]]:
         found = [(whole, count) for count in _counts(task, whole)]
         found += [(side, 1) for side in windowed if _overlap(task, side) <= MOST_OVERLAP]
     else:
-        side = next((side for side in _halves(whole, least) if task.fits(side, 1)), least)
+        side = next((side for side in _halves(whole, 2 * least) if task.fits(side, 1)), min(whole, 2 * least))
         found = [(side, count) for count in _counts(task, side)]
     return found[:1] if task.fixed else found
 
 
 def _halves(whole: int, least: int) -> Iterator[int]:
+    # A side close to the smallest keeps hardly a pixel of each window: it takes forever, but for its memory.
     while (whole := whole // 2) > least:
         yield whole
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from carfix.restore.engine.cuda_program import EAGER, Batch, Builder
+from carfix.restore.engine.cuda_program import EAGER, Batch, Builder, Program
 from carfix.restore.engine.cuda_streams import COMPUTE
 
 #: What is tried if a precision loses too much: the maps of fp16 may overflow, and bf16 has eight bits.
@@ -38,21 +38,28 @@ def agree(one: NDArray[np.int64], other: NDArray[np.int64]) -> bool:
 
 @torch.no_grad()
 def tried(builder: Builder, variant: str) -> NDArray[np.int64]:
-    """The codes that `variant` makes of the picture. Raises what its backend raises."""
-    program = builder.build(variant, Batch(1, _SIDE, _SIDE, 8))
+    """The codes that `variant` makes of a small picture. Raises what its backend raises."""
+    return output_of(builder.build(variant, Batch(1, _SIDE, _SIDE, 8)), builder)
+
+
+@torch.no_grad()
+def output_of(program: Program, builder: Builder) -> NDArray[np.int64]:
+    """The codes that a program for 8 bit makes of a picture, which stays in its input."""
+    count, height, width = program.input.shape
     with builder.queues.on(COMPUTE):
-        program.input.copy_(torch.from_numpy(_picture())[None])
+        program.input.copy_(torch.from_numpy(picture(height, width)).expand(count, -1, -1))
         program()
     builder.queues.synchronize()
-    return program.output[0].cpu().numpy().astype(np.int64)
+    return program.output.cpu().numpy().astype(np.int64)
 
 
-def _picture() -> NDArray[np.uint8]:
-    """Ramps, edges on the block grid, noise, and both ends of the range."""
+def picture(height: int, width: int) -> NDArray[np.uint8]:
+    """8-bit codes `[height, width]`: ramps, edges on the block grid, noise, and both ends of the range."""
     rng = np.random.default_rng(0)
-    y, x = np.mgrid[:_SIDE, :_SIDE]
-    ramp = (x + y) * (255 / (2 * _SIDE - 2))
-    steps = np.kron(rng.integers(-24, 25, (_SIDE // _BLOCK, _SIDE // _BLOCK)), np.ones((_BLOCK, _BLOCK)))
-    noise = rng.normal(0, 8, ramp.shape) * (x > _SIDE // 2)
-    picture: NDArray[np.uint8] = (ramp + steps + noise).clip(0, 255).astype(np.uint8)
-    return picture
+    y, x = np.mgrid[:height, :width]
+    ramp = (x / width + y / height) * 127.5
+    blocks = (height // _BLOCK + 1, width // _BLOCK + 1)
+    steps = rng.integers(-24, 25, blocks).repeat(_BLOCK, 0).repeat(_BLOCK, 1)[:height, :width]
+    noise = rng.normal(0, 8, ramp.shape) * (x > width // 2)
+    codes: NDArray[np.uint8] = (ramp + steps + noise).clip(0, 255).astype(np.uint8)
+    return codes

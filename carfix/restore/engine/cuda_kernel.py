@@ -66,7 +66,9 @@ def convolve(
     tile = tl.program_id(0)
     top = (tile // across) * 2
     columns = (tile % across) * COLUMNS + tl.arange(0, COLUMNS)
-    pixels = tl.program_id(1).to(tl.int64) * height * width  # of the frames before; times channels beyond 32 bit
+    pixels = (
+        tl.program_id(1).to(tl.int64) * height * width
+    )  # of the frames before; times channels beyond 32 bit
     x += pixels * INPUTS
     y += pixels * OUTPUTS
     residual += pixels * OUTPUTS

@@ -23,6 +23,8 @@ EAGER, COMPILED = "eager", "compiled"
 COMPILE_MODE = "max-autotune-no-cudagraphs"
 #: Tensor cores read channels in eights: thinner ends of the network are filled with zeros.
 ALIGNED_CHANNELS = 8
+#: Shapes that are compiled in one process before the compiler refuses: it means to protect from mistakes.
+_SHAPES = 1 << 16
 #: Runs before a capture: lazy initialisation of libraries is not allowed inside.
 _WARM_UP = 2
 
@@ -98,6 +100,7 @@ class Builder:
         self._graphs = graphs and isinstance(queues, CudaStreams)
         self._net = net
         self._networks: dict[str, Restore] = {}
+        self._restores: dict[tuple[str, int], Restore] = {}
 
     def variants(self) -> tuple[str, ...]:
         """Those that can be tried here."""
@@ -128,6 +131,8 @@ class Builder:
         return program
 
     def _restore_of(self, variant: str, bit_depth: int) -> Restore:
+        if (variant, bit_depth) in self._restores:
+            return self._restores[variant, bit_depth]
         if variant not in self._networks:
             self._networks[variant] = self._network(variant)
         restore = codes_to_codes(
@@ -137,9 +142,11 @@ class Builder:
             global_residual=self.config.global_residual,
         )
         if variant == COMPILED:
-            compiled: Restore = torch.compile(restore, mode=COMPILE_MODE, dynamic=False, fullgraph=True)
-            restore = compiled
-        return _exact_fp32(restore) if self.precision == "fp32" and self.device.type == "cuda" else restore
+            restore = _compiled(restore)
+        if self.precision == "fp32" and self.device.type == "cuda":
+            restore = _exact_fp32(restore)
+        self._restores[variant, bit_depth] = restore
+        return restore
 
     def _network(self, variant: str) -> Restore:
         dtype = DTYPES[self.precision]
@@ -211,6 +218,17 @@ def align(net: RestorationNet) -> None:
         layer = getattr(parent, name)
         if layer.in_channels % ALIGNED_CHANNELS or layer.out_channels % ALIGNED_CHANNELS:
             setattr(parent, name, _Widened(layer))
+
+
+def _compiled(restore: Restore) -> Restore:
+    """Compiled on the first call with each shape."""
+    compiled: Restore = torch.compile(restore, mode=COMPILE_MODE, dynamic=False, fullgraph=True)
+
+    def call(codes: Tensor) -> Tensor:
+        with torch._dynamo.config.patch(recompile_limit=_SHAPES, accumulated_recompile_limit=_SHAPES):
+            return compiled(codes)
+
+    return call
 
 
 def _exact_fp32(restore: Restore) -> Restore:

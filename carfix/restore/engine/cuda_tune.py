@@ -3,11 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from carfix.net.arch import margin
 from carfix.restore.engine.autotune import Plan, Task, fastest, geometries
-from carfix.restore.engine.cuda_check import agree, tried
+from carfix.restore.engine.cuda_check import agree, output_of
 from carfix.restore.engine.cuda_program import COMPILED, EAGER, Batch, Builder, is_out_of_memory
 from carfix.restore.engine.cuda_streams import seconds_of
 from carfix.restore.engine.torch_engine import DTYPES
@@ -43,6 +45,7 @@ class Tuner:
         self._identity = identity
         self._cache = cache
         self._variants = variants or builder.variants()
+        assert self._variants[0] == EAGER  # against which the others are checked
 
     def __call__(self, height: int, width: int) -> Plan:
         """The plan for frames of this size, in whole cells."""
@@ -84,25 +87,27 @@ class Tuner:
         return plan
 
     def _find(self, task: Task) -> Plan:
-        usual = tried(self._builder, EAGER)
-        usable: dict[str, bool] = {EAGER: True}
+        usual: dict[Batch, NDArray[np.int64]] = {}  # what torch itself makes of each geometry
+        unusable: set[str] = set()
 
         def time(variant: str, count: int, height: int, width: int) -> float | None:
-            if not usable.get(variant, True):
+            batch = Batch(count, height, width, 8)
+            if variant in unusable:
                 return None
             try:
-                if variant not in usable:
-                    usable[variant] = agree(tried(self._builder, variant), usual)
-                    if not usable[variant]:
-                        return None
-                program = self._builder.build(variant, Batch(count, height, width, 8))
+                program = self._builder.build(variant, batch)
+                output = output_of(program, self._builder)
+                if variant == EAGER:
+                    usual[batch] = output
+                elif batch not in usual or not agree(output, usual[batch]):
+                    return None
                 return seconds_of(program, self._builder.queues, least=_ROUND, rounds=_ROUNDS)
             except Exception as error:
                 if isinstance(error, RuntimeError) and is_out_of_memory(error):
                     return None
                 if variant == EAGER:
                     raise
-                usable[variant] = False  # a compiler that fails here: there are other ways
+                unusable.add(variant)  # a compiler that fails here: there are other ways
                 return None
             finally:
                 self._builder.queues.synchronize()
