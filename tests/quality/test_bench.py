@@ -219,6 +219,13 @@ def test_rivals_compute_the_same_pictures(config: Config, bits: int) -> None:
     assert np.abs(expected - codes).mean() > 1
 
 
+@pytest.mark.parametrize("quality", peers.SPP_QUALITIES)
+def test_spp_tells_its_own_seconds(quality: int, made_up: Sample) -> None:
+    done = peers.spp_peer(quality, made_up).run(20)
+    assert done.units == 20
+    assert done.seconds is not None and done.seconds > 0
+
+
 def _installed(package: str) -> bool:
     from importlib.util import find_spec
 

@@ -3,9 +3,8 @@
 Both are measured by torch, in the same rounds as everything else.
 """
 
-from collections.abc import Callable
-
 import torch
+from torch import Tensor
 
 from carfix.quality.bench.rounds import Done, Task
 
@@ -31,27 +30,33 @@ def matrix_product(device: str, precision: str) -> Task:
     """Counts 10^12 operations, a multiplication and an addition being two."""
     side = CPU_SIDE if device == "cpu" else GPU_SIDE
     kind = DTYPES[precision]
-    # Filled in fp32: some devices cannot draw random numbers of 16 bits.
-    a, b = (torch.rand(side, side).sub_(0.5).to(device, kind) for _ in range(2))
-    result = torch.empty(side, side, dtype=kind, device=device)
     operations = 2 * side**3 / 1e12
+    held: list[Tensor] = []  # allocated in the first run: a device without room for them is no reason to end
 
+    @torch.inference_mode()  # as the networks run: no gradients
     def run(count: int) -> Done:
+        if not held:
+            # Filled in fp32 on the CPU: some devices cannot draw random numbers of 16 bits.
+            held.extend(torch.rand(side, side).sub_(0.5).to(device, kind) for _ in range(2))
+            held.append(torch.empty(side, side, dtype=kind, device=device))
+        a, b, result = held
         for _ in range(count):
             torch.mm(a, b, out=result)
         synchronise(device)
         return Done(count * operations)
 
-    # Measured as the networks run: no gradients.
-    return Task(name=product_name(precision), run=_inference(run), share=SHARE, optional=True)
+    return Task(name=product_name(precision), run=run, share=SHARE, optional=True)
 
 
 def copy_bandwidth(device: str) -> Task:
     """Counts 10^9 bytes, those read and those written."""
-    source = torch.ones(COPIED, dtype=torch.uint8, device=device)
-    target = torch.zeros_like(source)
+    held: list[Tensor] = []
 
     def run(count: int) -> Done:
+        if not held:
+            held.append(torch.ones(COPIED, dtype=torch.uint8, device=device))
+            held.append(torch.zeros_like(held[0]))
+        source, target = held
         for _ in range(count):
             target.copy_(source)
         synchronise(device)
@@ -66,11 +71,3 @@ def synchronise(device: str) -> None:
         torch.cuda.synchronize(device)
     elif device == "mps":
         torch.mps.synchronize()
-
-
-def _inference(run: Callable[[int], Done]) -> Callable[[int], Done]:
-    def wrapped(count: int) -> Done:
-        with torch.inference_mode():
-            return run(count)
-
-    return wrapped

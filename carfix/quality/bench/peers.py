@@ -1,6 +1,7 @@
 """Rivals on the same frames: the network in eager PyTorch and in onnxruntime, and FFmpeg's own filter."""
 
 import copy
+import re
 import subprocess
 from collections.abc import Callable
 
@@ -27,8 +28,15 @@ from carfix.restore.windows import windows
 EAGER_TILE = 256
 #: Frames at a time: what keeps a GPU busy, and what its memory has room for in any network.
 MOST_FRAMES = 4
+#: What runs onnxruntime's networks on torch's devices.
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "mps": "CoreMLExecutionProvider"}
+#: A rival needs no more than to be compared: half of the usual time.
+SHARE = 0.5
 #: Qualities of spp: FFmpeg's default, and the best.
 SPP_QUALITIES = (3, 6)
+
+#: What ffmpeg's -benchmark tells: seconds of its work, without its start and the opening of the file.
+_RTIME = re.compile(r"bench: .*rtime=([\d.]+)s")
 
 #: Planes `[N, H, W]` of a bit depth to restored planes.
 Restore = Callable[[Planes, int], Planes]
@@ -78,14 +86,18 @@ def onnxruntime(model: Model, device: str) -> Restore:
         import onnxruntime as runtime
     except ImportError:
         raise MissingPartError("onnxruntime is not installed; `pip install onnxruntime`") from None
-    provider = "CPUExecutionProvider" if device == "cpu" else "CUDAExecutionProvider"
+    kind, _, number = device.partition(":")
+    provider = PROVIDERS[kind]
     if provider not in runtime.get_available_providers():
-        raise MissingPartError(f"onnxruntime has no {provider} here; `pip install onnxruntime-gpu`")
+        cure = "; `pip install onnxruntime-gpu`" if kind == "cuda" else ""
+        raise MissingPartError(f"onnxruntime has no {provider} here{cure}")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = available_cores() if device == "cpu" else 0
     options.log_severity_level = 3  # errors alone: it warns of devices that nobody asked for
     session = runtime.InferenceSession(
-        onnx_model(model).SerializeToString(), sess_options=options, providers=[provider]
+        onnx_model(model).SerializeToString(),
+        sess_options=options,
+        providers=[(provider, {"device_id": number} if number else {})],
     )
     cell = model.net.config.scale
 
@@ -112,7 +124,7 @@ def network_peer(name: str, sample: Sample, batch: int, build: Callable[[], Rest
             built[0](planes, sample.luma.bit_depth)
         return Done(count)
 
-    return Task(name=name, run=run, least=batch, optional=True)
+    return Task(name=name, run=run, least=batch, share=SHARE, optional=True)
 
 
 def spp_peer(quality: int, sample: Sample) -> Task:
@@ -131,20 +143,22 @@ def spp_peer(quality: int, sample: Sample) -> Task:
                 pass
             found.append(post_filter.find())
         command = [
-            *(found[0].path, "-hide_banner", "-nostdin", "-loglevel", "error"),
+            *(found[0].path, "-hide_banner", "-nostdin", "-nostats", "-loglevel", "info", "-benchmark"),
             *("-export_side_data", f"+{EXPORTED_QUANTIZERS}", *input_arguments(path)),
             *("-map", "0:v:0", "-vf", post_filter.graph, "-frames:v", str(count), "-f", "null", "-"),
         ]
         result = subprocess.run(command, capture_output=True, check=False)
+        log = result.stderr.decode(errors="replace").strip()
         if result.returncode != 0:
-            lines = result.stderr.decode(errors="replace").strip().splitlines()
-            raise CarfixError(f"ffmpeg failed: {lines[-1] if lines else result.returncode}")
-        return Done(count)
+            raise CarfixError(f"ffmpeg failed: {log.splitlines()[-1] if log else result.returncode}")
+        seconds = _RTIME.search(log)
+        return Done(count, float(seconds[1]) if seconds else None)
 
     return Task(
         name=f"FFmpeg spp, quality {quality}",
         run=run,
         least=min(4, sample.total),
         most=sample.total,
+        share=SHARE,
         optional=True,
     )

@@ -143,7 +143,7 @@ def _subject_tasks(subject: _Subject, sample: Sample, device: str | None) -> lis
     for kind in ("fp32",) if place == "cpu" else ("fp32", "fp16"):
         build = functools.partial(peers.eager, subject.model, place, kind, tile)
         tasks.append(_peer(subject, f"eager PyTorch {kind}{what}", sample, build))
-    build = functools.partial(peers.onnxruntime, subject.model, place.split(":")[0])
+    build = functools.partial(peers.onnxruntime, subject.model, place)
     tasks.append(_peer(subject, "onnxruntime fp32", sample, build))
     return tasks
 

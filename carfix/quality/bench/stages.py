@@ -101,7 +101,8 @@ def encoding(name: str, sample: Sample, preset: str | None, folder: Path) -> Tas
         return Done(written.frames)
 
     least = min(len(frames), LEAST_ENCODED)
-    return Task(name=name, run=run, least=least, most=len(frames))
+    share = 1.0 if preset is None else 2 * SHORT_SHARE
+    return Task(name=name, run=run, least=least, most=len(frames), share=share)
 
 
 def _set_time(frame: VideoFrame, ticks: int, sample: Sample) -> None:
