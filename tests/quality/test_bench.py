@@ -31,6 +31,7 @@ from carfix.quality.bench.results import BenchResult
 from carfix.quality.bench.rounds import Done, Rate, Task, measure
 from carfix.quality.bench.run import bench
 from carfix.quality.bench.tables import bench_tables, notes
+from carfix.restore.engine import Planes
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "bench.md"
 
@@ -194,6 +195,36 @@ def test_each_stage_does_what_it_is_asked_and_harms_nothing(made_up: Sample, tmp
     assert len(starts) == 1 and starts[0] > 0
     assert np.array_equal(np.stack([frame.to_ndarray()[:64] for frame in made_up.frames]), before)
     assert list(tmp_path.iterdir()) == []
+
+
+class Overlapping(Adding):
+    """Computes when the result is asked for, as an engine does whose device works on its own."""
+
+    depth = 2
+
+    def __init__(self) -> None:
+        super().__init__(batch=3)
+        self.under_way = self.most = 0
+
+    def submit(self, planes: Planes, bit_depth: int) -> "Overlapping.Batch":
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+        return Overlapping.Batch(self, planes, bit_depth)
+
+    class Batch:
+        def __init__(self, engine: "Overlapping", planes: Planes, bit_depth: int) -> None:
+            self._engine, self._planes, self._depth = engine, planes, bit_depth
+
+        def result(self) -> Planes:
+            self._engine.under_way -= 1
+            return self._engine.restore(self._planes, self._depth)
+
+
+def test_inference_keeps_a_gpu_busy_and_waits_for_every_batch(made_up: Sample) -> None:
+    engine = Overlapping()
+    assert stages.inferring("inference", made_up, engine).run(20).units == 20
+    assert engine.planes == 20 and engine.under_way == 0
+    assert engine.most == 2
 
 
 @pytest.mark.parametrize("config", [SMALL, CarCnnConfig(features=8, blocks=1)], ids=str)

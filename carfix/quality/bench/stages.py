@@ -3,13 +3,16 @@
 import itertools
 import tempfile
 import time
+from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 
 from av.video.frame import VideoFrame
 
 from carfix.quality.bench.clip import Sample, batches
 from carfix.quality.bench.rounds import Done, Task
-from carfix.restore.engine import Engine
+from carfix.restore.engine import Engine, Planes
+from carfix.restore.engine.overlap import begin, depth_of
 from carfix.restore.job import restore_video
 from carfix.restore.report import Progress
 from carfix.video.decode import Damage, decode_frames
@@ -69,14 +72,20 @@ def writing_luma(sample: Sample) -> Task:
 
 
 def inferring(name: str, sample: Sample, engine: Engine) -> Task:
-    """Restores the planes of the sample, in batches as the engine likes them."""
+    """Restores the planes of the sample, in batches and with as many of them under way as the engine likes."""
+    depth = depth_of(engine)
 
     def run(count: int) -> Done:
+        waiting: deque[Callable[[], Planes]] = deque()
         for planes in batches(sample.planes, count, engine.batch):
-            engine.restore(planes, sample.luma.bit_depth)
+            if len(waiting) == depth:
+                waiting.popleft()()
+            waiting.append(begin(engine, planes, sample.luma.bit_depth))
+        while waiting:
+            waiting.popleft()()
         return Done(count)
 
-    return Task(name=name, run=run, least=engine.batch)
+    return Task(name=name, run=run, least=depth * engine.batch)
 
 
 def encoding(name: str, sample: Sample, preset: str | None, folder: Path) -> Task:

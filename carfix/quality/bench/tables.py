@@ -45,11 +45,10 @@ def _model(result: BenchResult, model: ModelResult) -> Table:
     table.add_row("inference", *_speed(result, model.inference), share)
     whole = model.end_to_end
     if whole is not None:
-        table.add_row(
-            "end to end",
-            *_speed(result, whole.rate),
-            f"{whole.of_inference:.0%} of inference, {whole.of_slowest:.0%} of the slowest ({whole.slowest})",
-        )
+        share = f"{whole.of_slowest:.0%} of {whole.slowest}, the slowest stage"
+        if whole.slowest != "inference":
+            share += f", {whole.of_inference:.0%} of inference"
+        table.add_row("end to end", *_speed(result, whole.rate), share)
     for peer in model.peers:
         table.add_row(peer.name, *_speed(result, peer.rate), f"the engine is {peer.speedup:.3g} x")
     return table
