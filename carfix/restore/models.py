@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from carfix.errors import UsageError
-from carfix.restore.engine import Engine, open_engine, uses_accelerator
+from carfix.restore.engine import Engine, kind_of_engine, open_engine, uses_accelerator
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -26,14 +26,14 @@ class EngineChoice:
                 raise UsageError(f"{option} must be positive, not {value}")
 
     def fingerprint(self) -> list[Any]:
-        """What tells results of this choice from others'. Raises `CarfixError` if there is no such model."""
+        """What tells results of this choice from others'. Raises `CarfixError` as `open` does."""
         if not isinstance(self.model, str):
             return [self.model.model.description.sha256, self.model.description]
-        from carfix.net.catalog import resolve
-        from carfix.net.checkpoint import read_description
+        from carfix.net.catalog import load_model
 
-        path = resolve(self.model, accelerator=uses_accelerator(self.device))
-        return [read_description(path).sha256, self.device, self.precision]
+        model = load_model(self.model, accelerator=uses_accelerator(self.device))
+        kind = kind_of_engine(model, device=self.device, precision=self.precision)
+        return [model.description.sha256, self.device, self.precision, kind]
 
     @contextlib.contextmanager
     def open(self) -> Iterator[Engine]:

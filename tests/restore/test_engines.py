@@ -1,16 +1,23 @@
+import os
 import platform
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from networks import awake_model
+from networks import awake_model, save_awake
 
 from carfix.errors import CarfixError, MissingPartError, UsageError
 from carfix.net.arch import CarCnnConfig, Config, FastConfig, margin
 from carfix.net.checkpoint import Model
 from carfix.restore.engine import Planes, open_engine
 from carfix.restore.engine.allocator import FROM_HEAP, KEPT, keep_freed_memory
+from carfix.restore.engine.cpu_engine import FusedEngine, usual_tile
+from carfix.restore.engine.crew import Crew
+from carfix.restore.engine.fused import is_fusable
 from carfix.restore.engine.ncnn_engine import NcnnEngine
 from carfix.restore.engine.planes import OutOfMemory, WindowedEngine
 from carfix.restore.engine.torch_engine import TorchEngine
@@ -26,10 +33,38 @@ def torch_engine(model: Model, tile: int | None) -> WindowedEngine:
 
 
 def ncnn_engine(model: Model, tile: int | None) -> WindowedEngine:
-    return NcnnEngine(model, tile=tile, batch=None, threads=1)
+    return NcnnEngine(model, tile=tile, threads=1)
 
 
-ENGINES: list[Callable[[Model, int | None], WindowedEngine]] = [torch_engine, ncnn_engine]
+def fused_engine(model: Model, tile: int | None) -> WindowedEngine:
+    if not is_fusable():
+        pytest.skip("this torch has no oneDNN")
+    return FusedEngine(model, precision="fp32", tile=tile, threads=3)
+
+
+def vulkan_engine(model: Model, tile: int | None) -> WindowedEngine:
+    try:
+        engine = open_engine(model, device="vulkan", precision="fp32", tile=tile)
+    except MissingPartError as error:
+        pytest.skip(str(error))
+    assert isinstance(engine, WindowedEngine)
+    return engine
+
+
+ENGINES: list[Callable[[Model, int | None], WindowedEngine]] = [
+    torch_engine,
+    ncnn_engine,
+    fused_engine,
+]
+
+
+@pytest.fixture(autouse=True)
+def one_torch_thread() -> Iterator[None]:
+    """Eager PyTorch on all cores stands still as soon as other tests run beside it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def picture(height: int, width: int, bits: int = 8, count: int = 1) -> Planes:
@@ -121,12 +156,158 @@ def test_ncnn_agrees_with_torch(config: Config) -> None:
     assert (difference != 0).mean() < 0.001
 
 
-def test_bf16_stays_within_one_code() -> None:
+@pytest.mark.skipif(not is_fusable(), reason="this torch has no oneDNN")
+@pytest.mark.parametrize("config", [CAR_CNN, FAST, FastConfig(scale=2, features=16), CarCnnConfig()], ids=str)
+def test_fused_fp32_is_eager_torch_to_the_code(config: Config) -> None:
+    model = awake_model(config)
+    codes = picture(60, 76)
+    assert np.array_equal(
+        fused_engine(model, None).restore(codes, 8), torch_engine(model, None).restore(codes, 8)
+    )
+
+
+@pytest.mark.skipif(not is_fusable(), reason="this torch has no oneDNN")
+@pytest.mark.parametrize(("config", "bits"), [(FAST, 8), (CAR_CNN, 8), (FAST, 10)])
+def test_no_code_depends_on_threads_batches_or_windows(config: Config, bits: int) -> None:
+    """A resumed run on a machine that is busier, or has more cores, gives the same file."""
+    model = awake_model(config)
+    codes = picture(96, 120, bits, count=5)
+    engines = [
+        FusedEngine(model, precision="bf16", tile=tile, batch=batch, threads=threads)
+        for tile, batch, threads in ((64, 1, 1), (64, 3, 4), (100, 5, 2), (4096, 2, 3))
+    ]
+    results = [
+        np.concatenate([engine.restore(codes[i : i + engine.batch], bits) for i in range(0, 5, engine.batch)])
+        for engine in engines
+    ]
+    assert not np.array_equal(results[0], codes)
+    for result in results[1:]:
+        assert np.array_equal(result, results[0])
+
+
+def test_windows_are_large_where_maps_are_small() -> None:
+    fast, car_cnn = FastConfig(scale=4, features=64), CarCnnConfig()
+    assert usual_tile(fast, 2) > usual_tile(fast, 4) > usual_tile(car_cnn, 4) >= 2 * margin(car_cnn)
+    for config in (fast, car_cnn, FastConfig(scale=3, features=1024)):
+        tile = usual_tile(config, 4)
+        assert tile % config.scale == 0
+        assert tile >= smallest_tile(margin(config), config.scale)
+
+
+def test_crew_takes_every_number_once_and_leaves_torch_its_threads() -> None:
+    torch.set_num_threads(2)
+    crew = Crew(3)
+    taken: list[int] = []
+    inside: list[int] = []
+
+    def work(number: int) -> None:
+        inside.append(torch.get_num_threads())
+        taken.append(number)
+
+    crew.each(work, 100)
+    crew.each(work, 1)
+    crew.close()
+    assert sorted(taken) == sorted([*range(100), 0])
+    assert set(inside) == {1}
+    assert torch.get_num_threads() == 2
+
+
+def test_crew_passes_on_what_a_thread_raised_and_stops() -> None:
+    crew = Crew(2)
+    taken: list[int] = []
+
+    def work(number: int) -> None:
+        taken.append(number)
+        if number == 3:
+            raise OutOfMemory("no room")
+
+    with pytest.raises(OutOfMemory, match="no room"):
+        crew.each(work, 10**6)
+    assert len(taken) < 10**6
+    crew.close()
+
+
+def test_memory_that_a_thread_lacks_makes_windows_smaller() -> None:
+    class Narrow(FusedEngine):
+        def compute(self, unit: np.ndarray) -> np.ndarray:
+            if unit.shape[0] > 60:
+                raise MemoryError
+            return super().compute(unit)
+
+    if not is_fusable():
+        pytest.skip("this torch has no oneDNN")
     model = awake_model(FAST)
+    codes = picture(96, 96, count=2)
+    engine = Narrow(model, precision="fp32", threads=2)
+    assert np.array_equal(engine.restore(codes, 8), torch_engine(model, None).restore(codes, 8))
+    assert engine.tile <= 60
+
+
+@pytest.mark.parametrize("config", [FAST, CarCnnConfig(), FastConfig(scale=2, features=32)], ids=str)
+def test_bf16_stays_within_one_code(config: Config) -> None:
+    model = awake_model(config)
     codes = picture(60, 76)
     engine = open_engine(model, device="cpu", precision="bf16")
     difference = engine.restore(codes, 8).astype(int) - torch_engine(model, None).restore(codes, 8)
     assert np.abs(difference).max() <= 1
+    assert difference.any()  # it is bf16
+
+
+@pytest.mark.parametrize("config", [FAST, FastConfig(scale=2, features=8, blocks=1)], ids=str)
+def test_windows_on_vulkan_give_the_whole_frame(config: Config) -> None:
+    model = awake_model(config)
+    codes = picture(60, 92, 10, count=2)
+    expected = whole_frame(model, codes, 10).clip(0, 1023)
+    for tile in (50, 4096):
+        assert np.abs(vulkan_engine(model, tile).restore(codes, 10) - expected).max() <= 0.51
+
+
+@pytest.mark.parametrize("config", [CAR_CNN, FAST], ids=str)
+def test_fp16_on_vulkan_stays_within_one_code(config: Config) -> None:
+    model = awake_model(config)
+    vulkan_engine(model, None).close()  # skips where there is none
+    codes = picture(60, 76)
+    engine = open_engine(model, device="vulkan", precision="fp16")
+    difference = engine.restore(codes, 8).astype(int) - torch_engine(model, None).restore(codes, 8)
+    assert np.abs(difference).max() <= 1
+    assert difference.any()  # it is fp16
+
+
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="the variable names drivers of Linux's loader"
+)
+def test_a_missing_vulkan_driver_is_named_with_exit_code_3(tmp_path: Path) -> None:
+    none = {"VK_ICD_FILENAMES": str(tmp_path / "none"), "VK_DRIVER_FILES": str(tmp_path / "none")}
+    run = _python("carfix.restore.engine.open_engine(model, device='vulkan')", tmp_path, none)
+    assert run.returncode != 0
+    assert "MissingPartError: no Vulkan device" in run.stderr
+    assert MissingPartError.exit_code == 3
+
+
+def test_a_process_that_used_vulkan_ends_cleanly(tmp_path: Path) -> None:
+    vulkan_engine(awake_model(FAST), None).close()  # skips where there is none
+    run = _python(
+        "kept = carfix.restore.engine.open_engine(model, device='vulkan')\n"
+        "print(kept.restore(np.zeros((1, 64, 64), np.uint8), 8).shape)",
+        tmp_path,
+        {},
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.strip() == "(1, 64, 64)"
+
+
+def _python(code: str, folder: Path, environment: dict[str, str]) -> "subprocess.CompletedProcess[str]":
+    """`code` in a process of its own, with small weights as `model`."""
+    weights = save_awake(folder / "awake.safetensors", FAST)
+    start = (
+        f"import numpy as np, carfix, carfix.restore.engine\nmodel = carfix.load_model({str(weights)!r})\n"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", start + code],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+    )
 
 
 class Cramped(WindowedEngine):
@@ -162,6 +343,7 @@ def test_out_of_memory_below_the_smallest_window_is_an_error() -> None:
         ({"device": "toaster"}, UsageError),
         ({"device": "cpu", "precision": "fp8"}, UsageError),
         ({"device": "cpu", "precision": "fp16"}, UsageError),
+        ({"device": "vulkan", "precision": "bf16"}, UsageError),
         ({"device": "cpu", "tile": -1}, UsageError),
         ({"device": "cpu", "tile": 8}, UsageError),
         ({"device": "cpu", "batch": 0}, UsageError),

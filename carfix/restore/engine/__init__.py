@@ -61,3 +61,13 @@ def open_engine(
     )  # torch is imported only when something is computed
 
     return select_engine(model, device=device, precision=precision, tile=tile, batch=batch)
+
+
+def kind_of_engine(model: "Model", *, device: str = "auto", precision: str = "auto") -> str:
+    """What `open_engine` takes by measurement for these options; empty where there is nothing to choose.
+
+    Engines round differently: results of one are not continued with another. Raises as `open_engine` does.
+    """
+    from carfix.restore.engine.select import kind_of_engine as kind
+
+    return kind(model, device=device, precision=precision)

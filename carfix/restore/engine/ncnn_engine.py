@@ -1,45 +1,59 @@
-"""The ncnn engine: Winograd convolutions on a CPU, about twice eager PyTorch."""
+"""The ncnn engines: Winograd convolutions on a CPU, about twice eager PyTorch there; Vulkan on a GPU."""
 
-import os
+import atexit
+import functools
+import gc
 import tempfile
+import weakref
 from pathlib import Path
 
 import ncnn
 import numpy as np
 
-from carfix.errors import CarfixError
+from carfix.errors import CarfixError, MissingPartError
 from carfix.net.checkpoint import Model
 from carfix.restore.engine import Planes
+from carfix.restore.engine.cpu_engine import CpuEngine
 from carfix.restore.engine.ncnn_graph import INPUT, OUTPUT, write_graph
-from carfix.restore.engine.planes import OutOfMemory, WindowedEngine, to_codes, to_unit
+from carfix.restore.engine.planes import Floats, OutOfMemory, WindowedEngine, to_codes, to_unit
 from carfix.restore.windows import Window
 
-#: Side of a window: the feature maps of one layer stay in the caches.
-TILE = 256
+#: Side of a window on a GPU, where drivers end a program that takes too long at a time.
+VULKAN_TILE = 512
+#: Bytes of an activation in fp32.
+_ITEMSIZE = 4
 
 
-class NcnnEngine(WindowedEngine):
-    """Runs one window after another, each on all threads, in fp32."""
+class NcnnEngine(CpuEngine):
+    """ncnn in fp32; it lets go of Python's lock while it computes."""
 
     def __init__(
-        self, model: Model, *, tile: int | None, batch: int | None, threads: int | None = None
+        self,
+        model: Model,
+        *,
+        tile: int | None = None,
+        batch: int | None = None,
+        threads: int | None = None,
     ) -> None:
-        super().__init__(model, tile=tile or TILE, batch=batch or 1)
-        count = threads or available_cores()
-        text, weights = write_graph(model.net)
-        net = ncnn.Net()
-        net.opt.use_vulkan_compute = False
-        net.opt.num_threads = count
-        net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = False
-        net.opt.use_bf16_storage = False
-        # By way of a file: from memory, ncnn would keep pointing into Python's buffer.
-        with tempfile.TemporaryDirectory(prefix="carfix-") as folder:
-            path = Path(folder) / "weights.bin"
-            path.write_bytes(weights)
-            if net.load_param_mem(text) != 0 or net.load_model(str(path)) != 0:
-                raise CarfixError(f"ncnn refused the network {model.description.name}; try --precision bf16")
-        self._net = net
-        self.description = f"ncnn on cpu, {count} threads, fp32"
+        super().__init__(model, tile=tile, batch=batch, threads=threads, itemsize=_ITEMSIZE)
+        self._net = _load(model, threads=1)
+        self.description = f"ncnn on cpu, {self.threads} threads, fp32"
+
+    def compute(self, unit: Floats) -> Floats:
+        """See `CpuEngine.compute`."""
+        return _infer(self._net, unit)
+
+
+class VulkanEngine(WindowedEngine):
+    """ncnn on any GPU with a Vulkan driver, in fp32 or fp16, one window after another."""
+
+    def __init__(self, model: Model, *, precision: str, tile: int | None, batch: int | None) -> None:
+        """Raises `MissingPartError` if there is no Vulkan driver."""
+        super().__init__(model, tile=tile or VULKAN_TILE, batch=batch or 1)
+        device = vulkan_device()
+        self._net = _load(model, threads=1, vulkan=True, half=precision == "fp16")
+        _on_gpu.add(self)
+        self.description = f"ncnn on vulkan ({device}), {precision}"
 
     def run(self, codes: Planes, found: list[Window], bit_depth: int) -> Planes:
         """See `WindowedEngine.run`."""
@@ -48,7 +62,7 @@ class NcnnEngine(WindowedEngine):
             for window in found:
                 rows, columns = window.rows, window.columns
                 unit = to_unit(plane[rows.start : rows.stop, columns.start : columns.stop], bit_depth)
-                restored = self._infer(unit)[
+                restored = _infer(self._net, unit)[
                     rows.keep_start - rows.start : rows.keep_stop - rows.start,
                     columns.keep_start - columns.start : columns.keep_stop - columns.start,
                 ]
@@ -57,20 +71,64 @@ class NcnnEngine(WindowedEngine):
                 )
         return result
 
-    def _infer(self, unit: np.ndarray) -> np.ndarray:
-        extractor = self._net.create_extractor()
-        extractor.input(INPUT, ncnn.Mat(np.ascontiguousarray(unit[None])))
-        status, output = extractor.extract(OUTPUT)
-        if status != 0:
-            raise OutOfMemory(
-                f"ncnn could not compute a window of {unit.shape[1]}x{unit.shape[0]} (status {status})"
+    def close(self) -> None:
+        """See `Engine.close`."""
+        self._net = None
+
+
+def _load(model: Model, *, threads: int, vulkan: bool = False, half: bool = False) -> "ncnn.Net":
+    text, weights = write_graph(model.net)
+    net = ncnn.Net()
+    net.opt.use_vulkan_compute = vulkan
+    net.opt.num_threads = threads
+    net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = half
+    net.opt.use_bf16_storage = False
+    # By way of a file: from memory, ncnn would keep pointing into Python's buffer.
+    with tempfile.TemporaryDirectory(prefix="carfix-") as folder:
+        path = Path(folder) / "weights.bin"
+        path.write_bytes(weights)
+        if net.load_param_mem(text) != 0 or net.load_model(str(path)) != 0:
+            raise CarfixError(
+                f"ncnn refused the network {model.description.name}; try --device cpu --precision bf16"
             )
-        restored: np.ndarray = np.array(output)[0]
-        return restored
+    return net
 
 
-def available_cores() -> int:
-    """Cores that this process may use: containers and `taskset` give fewer than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def _infer(net: "ncnn.Net", unit: Floats) -> Floats:
+    extractor = net.create_extractor()
+    extractor.input(INPUT, ncnn.Mat(np.ascontiguousarray(unit[None])))
+    status, output = extractor.extract(OUTPUT)
+    if status != 0:
+        raise OutOfMemory(
+            f"ncnn could not compute a window of {unit.shape[1]}x{unit.shape[0]} (status {status})"
+        )
+    restored: Floats = np.array(output)[0]
+    return restored
+
+
+#: Engines whose networks lie on a GPU: they must go before ncnn lets go of it.
+_on_gpu: weakref.WeakSet[VulkanEngine] = weakref.WeakSet()
+
+
+@functools.cache
+def vulkan_device() -> str:
+    """The name of the GPU that ncnn takes. Raises `MissingPartError` if there is none, with the cure."""
+    if not hasattr(ncnn, "create_gpu_instance"):
+        raise MissingPartError(
+            "this build of ncnn has no Vulkan; install ncnn from PyPI, or use --device cpu"
+        )
+    if ncnn.create_gpu_instance() != 0 or ncnn.get_gpu_count() == 0:
+        raise MissingPartError(
+            "no Vulkan device can be used here; install the GPU's Vulkan driver (on Debian and Ubuntu "
+            "`apt-get install libvulkan1 mesa-vulkan-drivers`), or use --device cpu"
+        )
+    atexit.register(_release_gpu)
+    name = ncnn.get_gpu_info(ncnn.get_default_gpu_index()).device_name
+    return str(name() if callable(name) else name)
+
+
+def _release_gpu() -> None:
+    for engine in list(_on_gpu):
+        engine.close()
+    gc.collect()  # an extractor that an exception still holds
+    ncnn.destroy_gpu_instance()

@@ -7,9 +7,11 @@ import torch
 from carfix.errors import MissingPartError, UsageError
 from carfix.net.checkpoint import Model
 from carfix.restore.engine import Engine
-from carfix.restore.engine.torch_engine import DTYPES, TorchEngine
+from carfix.restore.engine.choose import Choice, choose, open_kind
+from carfix.restore.engine.torch_engine import DTYPES
 
 PRECISIONS = ("auto", *DTYPES)
+VULKAN = "vulkan"
 
 
 def accelerator_available() -> bool:
@@ -31,22 +33,45 @@ def select_engine(
     for option, value in (("--tile", tile), ("--batch", batch)):
         if value is not None and value < 1:
             raise UsageError(f"{option} must be positive, not {value}")
+    if device == VULKAN:
+        return _open_vulkan(model, precision, tile, batch)
     place = _place(device)
     if place.type != "cpu":
         from carfix.restore.engine.cuda_open import open_accelerator
 
         return open_accelerator(model, device=place, precision=precision, tile=tile, batch=batch)
+    choice = _on_cpu(model, precision)
+    engine = open_kind(choice.kind, model, tile=tile, batch=batch)
+    engine.description += choice.reason
+    return engine
+
+
+def kind_of_engine(model: Model, *, device: str, precision: str) -> str:
+    """What was chosen by measurement for these options: of a CPU, the library and its precision.
+
+    Raises as `select_engine` does.
+    """
+    if device == VULKAN or _place(device).type != "cpu":
+        return ""
+    return _on_cpu(model, precision).kind
+
+
+def _on_cpu(model: Model, precision: str) -> Choice:
     if precision == "fp16":
         raise UsageError("--precision fp16 needs a GPU; use fp32, or bf16 on a CPU with AMX")
-    if precision == "auto" and torch.cpu._is_amx_tile_supported():
-        precision = "bf16"
-    if precision == "bf16":
-        return TorchEngine(model, device=place, precision=precision, tile=tile, batch=batch)
-    if importlib.util.find_spec("ncnn") is not None:
-        from carfix.restore.engine.ncnn_engine import NcnnEngine
+    return choose(model, precision)
 
-        return NcnnEngine(model, tile=tile, batch=batch)
-    return TorchEngine(model, device=place, precision="fp32", tile=tile, batch=batch)
+
+def _open_vulkan(model: Model, precision: str, tile: int | None, batch: int | None) -> Engine:
+    if precision == "bf16":
+        raise UsageError("--device vulkan computes in fp32 or fp16, not bf16")
+    if importlib.util.find_spec("ncnn") is None:
+        raise MissingPartError("--device vulkan needs ncnn; install it with `pip install ncnn`")
+    from carfix.restore.engine.ncnn_engine import VulkanEngine
+
+    # fp16 in storage and arithmetic loses more than a code in some networks: only if it is asked for.
+    chosen = "fp32" if precision == "auto" else precision
+    return VulkanEngine(model, precision=chosen, tile=tile, batch=batch)
 
 
 def _place(device: str) -> torch.device:
@@ -57,9 +82,9 @@ def _place(device: str) -> torch.device:
     try:
         place = torch.device(device)
     except RuntimeError:
-        raise UsageError(f"--device is auto, cpu, cuda, cuda:N or mps, not {device!r}") from None
+        raise UsageError(f"--device is auto, cpu, cuda, cuda:N, mps or vulkan, not {device!r}") from None
     if place.type not in ("cpu", "cuda", "mps"):
-        raise UsageError(f"--device is auto, cpu, cuda, cuda:N or mps, not {device!r}")
+        raise UsageError(f"--device is auto, cpu, cuda, cuda:N, mps or vulkan, not {device!r}")
     if place.type == "cuda" and not torch.cuda.is_available():
         raise MissingPartError(
             "no CUDA device can be used here; install a CUDA build of torch and NVIDIA's driver, or use --device cpu"

@@ -1,0 +1,206 @@
+"""Which of a CPU's engines computes a network: the fastest on this machine, found by timing once.
+
+The outcome is kept in the user's cache folder: what a resumed run computes must be what the first one did, and so
+must what several processes compute at the same time.
+"""
+
+import dataclasses
+import importlib.metadata
+import importlib.util
+import platform
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import carfix
+from carfix.errors import CarfixError
+from carfix.net.arch import margin, multiply_adds_per_pixel
+from carfix.net.checkpoint import Model, tensors_sha256
+from carfix.restore.engine import Engine, Planes
+from carfix.restore.engine.cpu_engine import FusedEngine, usual_tile
+from carfix.restore.engine.crew import available_threads
+from carfix.restore.engine.fused import is_fusable
+from carfix.restore.engine.torch_engine import TorchEngine
+from carfix.restore.engine.tune_cache import TuneCache, cache_folder
+from carfix.restore.windows import smallest_tile
+
+TORCH_FP32, NCNN_FP32, TORCH_BF16 = "torch fp32", "ncnn fp32", "torch bf16"
+#: Of engines that are equally fast, the more exact is taken: the first is eager PyTorch to the bit.
+EXACT_FIRST = (TORCH_FP32, NCNN_FP32, TORCH_BF16)
+#: Shares of the best speed that count as equal: another timing might turn them round.
+EQUALLY_FAST = 0.9
+#: 8-bit codes by which a picture may differ from fp32.
+MOST_APART = 1
+#: Multiply-adds of the window that a thread computes in a round: some hundredths of a second.
+_WORK = 2e9
+#: Side in pixels of that window, at most: small networks are timed exactly enough by it.
+_LARGEST = 512
+#: Rounds of timing, and seconds after which no other begins; nor does the round of an engine so many times slower.
+_ROUNDS = 5
+_SECONDS = 0.3
+_HOPELESS = 1.5
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """An engine, and the megapixels a second that led to it (none where there was no choice)."""
+
+    kind: str
+    speeds: dict[str, float] = dataclasses.field(default_factory=dict)
+
+    @property
+    def reason(self) -> str:
+        """For the log: what was measured; empty where there was no choice."""
+        others = [f"{kind} {self.speeds[kind]:.3g}" for kind in self.speeds if kind != self.kind]
+        if not others:
+            return ""
+        return f" (fastest here: {self.speeds[self.kind]:.3g} megapixels a second, {', '.join(others)})"
+
+    @staticmethod
+    def read(value: Any) -> "Choice":  # noqa: ANN401 - JSON
+        """A choice of its fields as JSON. Raises `ValueError`, `KeyError` or `TypeError` if they are none."""
+        speeds = {str(kind): float(speed) for kind, speed in value["speeds"].items()}
+        if value["kind"] not in EXACT_FIRST or not set(speeds) <= set(EXACT_FIRST):
+            raise ValueError("no engine that this carfix has")
+        return Choice(value["kind"], speeds)
+
+
+def open_kind(kind: str, model: Model, *, tile: int | None = None, batch: int | None = None) -> Engine:
+    """One of the engines of a CPU. Raises `CarfixError` if it cannot run `model`."""
+    if kind == NCNN_FP32:
+        from carfix.restore.engine.ncnn_engine import NcnnEngine
+
+        return NcnnEngine(model, tile=tile, batch=batch)
+    precision = kind.split()[1]
+    if is_fusable():
+        return FusedEngine(model, precision=precision, tile=tile, batch=batch)
+    return TorchEngine(model, device=torch.device("cpu"), precision=precision, tile=tile, batch=batch)
+
+
+def candidates(precision: str) -> tuple[str, ...]:
+    """The engines that `precision` (`auto`, `fp32` or `bf16`) leaves on this machine."""
+    if precision == "bf16":
+        return (TORCH_BF16,)
+    kinds: tuple[str, ...] = (TORCH_FP32,)
+    if importlib.util.find_spec("ncnn") is not None:
+        kinds += (NCNN_FP32,)
+    # Without these instructions bf16 is emulated, and slower than fp32.
+    if precision == "auto" and (torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()):
+        kinds += (TORCH_BF16,)
+    return kinds
+
+
+#: Choices of this process, by the key of the cache: it may not be writable, and a job asks twice.
+_chosen: dict[str, Choice] = {}
+
+
+def choose(model: Model, precision: str) -> Choice:
+    """The engine for `model` on this machine's CPU, in `precision` if it is not `auto`."""
+    kinds = candidates(precision)
+    if len(kinds) == 1:
+        return Choice(kinds[0])
+    key = _key(model, kinds)
+    name = repr(sorted(key.items()))
+    if name not in _chosen:
+        cache = TuneCache(cache_folder())
+        _chosen[name] = cache.get_or_find(key, Choice.read, lambda: measure(model, kinds))
+    return _chosen[name]
+
+
+def _key(model: Model, kinds: Sequence[str]) -> Mapping[str, Any]:
+    return {
+        "what": "engine",
+        "weights": model.description.sha256 or tensors_sha256(model.net.state_dict()),
+        "cpu": [_cpu_name(), torch.backends.cpu.get_cpu_capability()],
+        "threads": available_threads(),
+        "candidates": list(kinds),
+        "versions": [
+            carfix.__version__,
+            torch.__version__,
+            importlib.metadata.version("ncnn") if NCNN_FP32 in kinds else "",
+        ],
+    }
+
+
+def measure(
+    model: Model,
+    kinds: Sequence[str],
+    open: Callable[..., Engine] = open_kind,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Choice:
+    """Time `kinds` (`TORCH_FP32` among them) on a window a thread of a picture like a camera's."""
+    engines: dict[str, Engine] = {}
+    planes = _picture(_side(model), available_threads())
+    try:
+        for kind in kinds:
+            try:
+                engines[kind] = open(kind, model, tile=planes.shape[1])
+            except CarfixError:
+                continue  # one that cannot run this network
+        results = {kind: engine.restore(planes, 8) for kind, engine in engines.items()}  # warms up, too
+        exact = results[TORCH_FP32].astype(int)
+        for kind, result in results.items():
+            if np.abs(result - exact).max() > MOST_APART:
+                engines.pop(kind).close()
+        seconds = _seconds(engines, planes, clock)
+    finally:
+        for engine in engines.values():
+            engine.close()
+    return Choice(
+        fastest(seconds), {kind: planes.size / 1e6 / duration for kind, duration in seconds.items()}
+    )
+
+
+def fastest(seconds: Mapping[str, float]) -> str:
+    """The engine to take, by the seconds that each took."""
+    best = min(seconds.values())
+    return next(kind for kind in EXACT_FIRST if kind in seconds and seconds[kind] * EQUALLY_FAST <= best)
+
+
+def _seconds(engines: Mapping[str, Engine], planes: Planes, clock: Callable[[], float]) -> dict[str, float]:
+    """The shortest of some interleaved rounds: what else runs on the machine only ever lengthens one."""
+    began = clock()
+    seconds: dict[str, float] = {}
+    for _ in range(_ROUNDS):
+        for kind, engine in engines.items():
+            if kind in seconds and seconds[kind] > _HOPELESS * min(seconds.values()):
+                continue
+            start = clock()
+            engine.restore(planes, 8)
+            seconds[kind] = min(seconds.get(kind, float("inf")), clock() - start)
+        if clock() - began > _SECONDS:
+            break
+    return seconds
+
+
+def _side(model: Model) -> int:
+    """Side of the window that is timed: that of the engines, or smaller for a large network."""
+    config = model.net.config
+    affordable = int((_WORK / multiply_adds_per_pixel(model.net)) ** 0.5)
+    side = min(usual_tile(config, torch.float32.itemsize), affordable, _LARGEST) // config.scale * config.scale
+    return max(side, smallest_tile(margin(config), config.scale))
+
+
+def _picture(side: int, count: int) -> Planes:
+    """`[count, side, side]` 8-bit codes: shapes, texture and noise, with the steps between blocks that codecs leave."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:side, :side]
+    shapes = 40 * np.sin(x / 37) + 40 * np.cos(y / 23) + 60 * ((x // 48 + y // 32) % 2)
+    steps = rng.normal(0, 4, (side // 8 + 1, side // 8 + 1)).repeat(8, 0).repeat(8, 1)[:side, :side]
+    planes = 100 + shapes + steps + rng.normal(0, 3, (count, side, side))
+    codes: Planes = planes.round().clip(0, 255).astype(np.uint8)
+    return codes
+
+
+def _cpu_name() -> str:
+    """What tells this CPU from others, as far as the system says."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name")]
+    return names[0] if names else platform.machine()

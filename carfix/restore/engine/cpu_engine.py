@@ -1,0 +1,122 @@
+"""What the engines of a CPU share: windows of a batch of frames, each computed by one thread of a crew."""
+
+import abc
+import math
+
+import numpy as np
+import torch
+
+from carfix.net.arch import Config, margin
+from carfix.net.checkpoint import Model
+from carfix.restore.engine import Planes
+from carfix.restore.engine.allocator import keep_freed_memory
+from carfix.restore.engine.crew import Crew, available_threads
+from carfix.restore.engine.fused import FusedNet
+from carfix.restore.engine.planes import Floats, OutOfMemory, WindowedEngine, to_codes, to_unit
+from carfix.restore.windows import Window
+
+#: Bytes of one layer's feature map in a window. The maps of a window come and go in the caches of its core; far larger
+#: ones run at the speed of memory, far smaller windows compute the same borders over and over.
+MAP_BYTES = 4 << 20
+#: Side of a window in margins, at least: half of what it computes is kept.
+LEAST_MARGINS = 8
+#: Frames asked for at once, at most: with one a thread, all threads finish together whatever the number of windows.
+MOST_FRAMES = 8
+
+
+class CpuEngine(WindowedEngine):
+    """One window a thread; subclasses say how a window is computed."""
+
+    def __init__(
+        self, model: Model, *, tile: int | None, batch: int | None, threads: int | None, itemsize: int
+    ) -> None:
+        keep_freed_memory()
+        self._crew = Crew(threads or available_threads())
+        super().__init__(
+            model,
+            tile=tile or usual_tile(model.net.config, itemsize),
+            batch=batch or min(self._crew.count, MOST_FRAMES),
+        )
+
+    @property
+    def threads(self) -> int:
+        """Windows that are computed at once."""
+        return self._crew.count
+
+    def prepare(self, height: int, width: int) -> None:
+        """Called before windows of a size are computed."""
+
+    @abc.abstractmethod
+    def compute(self, unit: Floats) -> Floats:
+        """A window `[H, W]` in [-1, 1] to the restored one; called from several threads at once.
+
+        Raises `OutOfMemory`. `unit` may be overwritten.
+        """
+
+    def run(self, codes: Planes, found: list[Window], bit_depth: int) -> Planes:
+        """See `WindowedEngine.run`."""
+        result = np.empty_like(codes)
+        first = found[0]
+        self.prepare(first.rows.stop - first.rows.start, first.columns.stop - first.columns.start)
+
+        def window(number: int) -> None:
+            n, place = divmod(number, len(found))
+            rows, columns = found[place].rows, found[place].columns
+            try:
+                restored = self.compute(
+                    to_unit(codes[n, rows.start : rows.stop, columns.start : columns.stop], bit_depth)
+                )
+            except MemoryError as error:
+                raise OutOfMemory(str(error)) from error
+            except RuntimeError as error:
+                # torch's allocator for the CPU has no type of its own for this.
+                if "can't allocate memory" in str(error) or "not enough memory" in str(error):
+                    raise OutOfMemory(str(error)) from error
+                raise
+            kept = restored[
+                rows.keep_start - rows.start : rows.keep_stop - rows.start,
+                columns.keep_start - columns.start : columns.keep_stop - columns.start,
+            ]
+            result[n, rows.keep_start : rows.keep_stop, columns.keep_start : columns.keep_stop] = to_codes(
+                kept, bit_depth
+            )
+
+        self._crew.each(window, len(codes) * len(found))
+        return result
+
+    def close(self) -> None:
+        """See `Engine.close`."""
+        self._crew.close()
+
+
+class FusedEngine(CpuEngine):
+    """The network through oneDNN, in fp32 or bf16."""
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        precision: str,
+        tile: int | None = None,
+        batch: int | None = None,
+        threads: int | None = None,
+    ) -> None:
+        dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
+        super().__init__(model, tile=tile, batch=batch, threads=threads, itemsize=dtype.itemsize)
+        self._net = FusedNet(model.net, dtype)
+        self.description = f"torch on cpu, {self.threads} threads, {precision}"
+
+    def prepare(self, height: int, width: int) -> None:
+        """See `CpuEngine.prepare`."""
+        self._net.prepare(height, width)
+
+    def compute(self, unit: Floats) -> Floats:
+        """See `CpuEngine.compute`."""
+        restored: Floats = self._net(torch.from_numpy(unit)).numpy()
+        return restored
+
+
+def usual_tile(config: Config, itemsize: int) -> int:
+    """Side of a window in pixels for a network whose activations take `itemsize` bytes."""
+    pixels = MAP_BYTES * config.scale**2 // (config.features * itemsize)
+    return max(math.isqrt(pixels), LEAST_MARGINS * margin(config)) // config.scale * config.scale

@@ -1,0 +1,112 @@
+"""A network as few oneDNN calls: convolutions with LeakyReLU fused behind them, weights packed once.
+
+Eager PyTorch packs the weights anew for every call, runs LeakyReLU as a pass of its own over memory, and under
+autocast converts weights and maps back and forth. torch.compile does what is done here too, but needs a C++ compiler
+on the user's machine and a minute to start.
+"""
+
+import functools
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from carfix.net.arch import LAYER_RADIUS, CarCnn, FastNet, RestorationNet, convolution_layers
+
+#: Window shapes whose packed weights are kept: frames and fields of a video, with room for another.
+_SHAPES_KEPT = 4
+_PADDING, _STRIDE, _DILATION, _GROUPS = [LAYER_RADIUS] * 2, [1, 1], [1, 1], 1
+
+
+@functools.cache
+def is_fusable() -> bool:
+    """Whether this torch has the operations: its CPU builds for x86 and for Linux on ARM do."""
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return False
+    layer = nn.Conv2d(4, 4, 3, padding=LAYER_RADIUS).requires_grad_(False)
+    x = torch.linspace(-1, 1, 4 * 8 * 8).view(1, 4, 8, 8).contiguous(memory_format=torch.channels_last)
+    try:
+        y = _Packed(layer, torch.float32, 0.2, (1, 4, 8, 8))(x)
+    except (RuntimeError, AttributeError, NotImplementedError, TypeError):
+        return False  # internal operations, as torch.compile calls them: another release may change them
+    return torch.allclose(y, functional.leaky_relu(layer(x), 0.2), atol=1e-4)
+
+
+class FusedNet:
+    """`net` in `dtype` (fp32 or bf16) for windows on a CPU; the picture itself stays fp32."""
+
+    def __init__(self, net: RestorationNet, dtype: torch.dtype) -> None:
+        if not isinstance(net, CarCnn | FastNet):
+            raise TypeError(f"no fused form is known for {type(net).__name__}")
+        self._net: CarCnn | FastNet = net
+        self._dtype = dtype
+        self._packed: dict[tuple[int, int], list[_Packed]] = {}
+
+    def prepare(self, height: int, width: int) -> None:
+        """Pack the weights for windows of this size. Not for several threads at once."""
+        if (height, width) in self._packed:
+            return
+        if len(self._packed) == _SHAPES_KEPT:
+            del self._packed[next(iter(self._packed))]
+        scale = self._net.config.scale
+        layers = convolution_layers(self._net)
+        self._packed[height, width] = [
+            _Packed(
+                layer,
+                self._dtype,
+                self._net.config.negative_slope if number < len(layers) - 1 else None,
+                (1, layer.in_channels, height // scale, width // scale),
+            )
+            for number, layer in enumerate(layers)
+        ]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """`[H, W]` fp32 in [-1, 1] to the restored window; its size was given to `prepare`."""
+        layers = iter(self._packed[x.shape[0], x.shape[1]])
+
+        def conv(y: Tensor) -> Tensor:
+            return next(layers)(y)
+
+        net = self._net
+        if isinstance(net, FastNet):
+            scale = net.config.scale
+            rows, columns = x.shape[0] // scale, x.shape[1] // scale
+            cells = x.view(rows, scale, columns, scale)
+            y = cells.permute(0, 2, 1, 3).to(self._dtype, memory_format=torch.contiguous_format)
+            y = conv(y.reshape(1, rows, columns, scale * scale).permute(0, 3, 1, 2))
+            y = conv(_blocks(net, y, conv))
+            parts = y.permute(0, 2, 3, 1).reshape(rows, columns, scale, scale).permute(0, 2, 1, 3)
+            restored = torch.add(cells, parts).view(x.shape)
+        else:
+            y = conv(conv(x.to(self._dtype)[None, None]))
+            y = conv(conv(_blocks(net, y, conv)))
+            restored = x + y[0, 0].float().tanh_()
+        return restored.clamp_(-1.0, 1.0)
+
+
+class _Packed:
+    """A convolution with its weights in oneDNN's order for inputs of one shape, and what follows it."""
+
+    def __init__(
+        self, layer: nn.Conv2d, dtype: torch.dtype, slope: float | None, shape: tuple[int, ...]
+    ) -> None:
+        assert layer.bias is not None  # every convolution of ours has one
+        weight = layer.weight.detach().to("cpu", dtype).contiguous()
+        self._weight = torch._C._nn.mkldnn_reorder_conv2d_weight(  # type: ignore[call-arg] # torch's stubs lack some
+            weight.to_mkldnn(), _PADDING, _STRIDE, _DILATION, _GROUPS, list(shape)
+        )
+        self._bias = layer.bias.detach().to("cpu", dtype)
+        self._activation = ("none", []) if slope is None else ("leaky_relu", [slope])
+
+    def __call__(self, x: Tensor) -> Tensor:
+        y: Tensor = torch.ops.mkldnn._convolution_pointwise(
+            x, self._weight, self._bias, _PADDING, _STRIDE, _DILATION, _GROUPS, *self._activation, ""
+        )
+        return y
+
+
+def _blocks(net: FastNet | CarCnn, x: Tensor, conv: Callable[[Tensor], Tensor]) -> Tensor:
+    for _ in net.blocks:
+        x = x + conv(conv(x))
+    return x
