@@ -56,7 +56,7 @@ def _model(result: BenchResult, model: ModelResult) -> Table:
 
 def _table(title: str, first: str) -> Table:
     table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
-    table.add_column(first, overflow="fold")
+    table.add_column(first, no_wrap=True)
     for heading in ("frames/s", "MP/s"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("")
