@@ -1,5 +1,6 @@
 """The GPU engine, run on the CPU: the same code without streams, graphs and 16 bit gives the torch engine's codes."""
 
+import contextlib
 import time
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from carfix.restore.engine.cuda_check import safe_precision
 from carfix.restore.engine.cuda_engine import CudaEngine
 from carfix.restore.engine.cuda_open import open_accelerator
 from carfix.restore.engine.cuda_program import COMPILED, EAGER, Batch, Builder, Program, align, codes_to_codes
-from carfix.restore.engine.cuda_streams import DOWNLOAD, InOrder, Mark, Queues, seconds_of
+from carfix.restore.engine.cuda_streams import DOWNLOAD, CudaStreams, InOrder, Mark, Queues, seconds_of
 from carfix.restore.engine.overlap import begin, depth_of
 from carfix.restore.engine.torch_engine import TorchEngine
 from carfix.restore.engine.tune_cache import TuneCache
@@ -195,6 +196,61 @@ class Full(Builder):
 def test_out_of_memory_below_the_smallest_window_is_an_error() -> None:
     with pytest.raises(CarfixError, match="smallest window"):
         engine_of(awake_model(FAST), builder=Full).restore(picture(64, 64), 8)
+
+
+def test_a_variant_that_cannot_be_built_any_more_is_replaced() -> None:
+    class NoCompiler(Builder):
+        def build(self, variant: str, batch: Batch) -> Program:
+            if variant == COMPILED:
+                raise FileNotFoundError("gcc")
+            return super().build(variant, batch)
+
+    model = awake_model(FAST)
+    engine = CudaEngine(
+        model,
+        builder=NoCompiler(model.net, device=CPU, precision="fp32", queues=InOrder(CPU)),
+        planner=lambda height, width: Plan(64, 2, COMPILED),
+        batch=2,
+        tile=None,
+        description="tested",
+    )
+    codes = picture(100, 70)
+    assert np.array_equal(engine.restore(codes, 8), expected_of(model, codes, tile=64))
+
+
+class Streams(CudaStreams):
+    """Streams as a builder of graphs sees them, on a machine that has none."""
+
+    def __init__(self) -> None:
+        pass
+
+    def on(self, queue: str, after: Mark | None = None) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
+    def synchronize(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("error", [RuntimeError("operation not permitted when stream is capturing"), None])
+def test_a_capture_that_fails_leaves_the_program_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, error: RuntimeError | None
+) -> None:
+    class Captured(Program):
+        def __init__(self, restore: object, batch: Batch, device: torch.device) -> None:
+            raise error or torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("carfix.restore.engine.cuda_program.CapturedProgram", Captured)
+    builder = Builder(awake_model(FAST).net, device=CPU, precision="fp32", queues=Streams())
+    if error is None:
+        with pytest.raises(torch.OutOfMemoryError):
+            builder.build(EAGER, Batch(1, 32, 32, 8))
+        return
+    program = builder.build(EAGER, Batch(1, 32, 32, 8))
+    codes = picture(32, 32)
+    program.input.copy_(torch.from_numpy(codes))
+    program()
+    assert np.array_equal(program.output.numpy(), expected_of(awake_model(FAST), codes))
+    assert not program.captured
 
 
 def test_other_errors_of_the_device_are_not_taken_for_a_lack_of_memory() -> None:

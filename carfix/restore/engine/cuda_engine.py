@@ -15,7 +15,7 @@ from torch import Tensor
 from carfix.net.checkpoint import Model
 from carfix.restore.engine import Planes
 from carfix.restore.engine.autotune import Plan
-from carfix.restore.engine.cuda_program import Batch, Builder, Program, is_out_of_memory
+from carfix.restore.engine.cuda_program import EAGER, Batch, Builder, Program, is_out_of_memory
 from carfix.restore.engine.cuda_streams import COMPUTE, DOWNLOAD, UPLOAD, Mark, Queues
 from carfix.restore.engine.planes import OutOfMemory, WindowedEngine
 from carfix.restore.windows import Window
@@ -99,12 +99,14 @@ class CudaEngine(WindowedEngine):
 
     def plan(self, height: int, width: int) -> Plan:
         """How frames of this size are computed; found on first use."""
-        cell = self._cell
-        size = (height + -height % cell, width + -width % cell)
+        size = self._whole_cells(height, width)
         if size not in self._plans:
             self._drop_programs()  # a planner that times programs shall find the memory that there is
             self._plans[size] = self._planner(*size)
         return self._plans[size]
+
+    def _whole_cells(self, height: int, width: int) -> tuple[int, int]:
+        return height + -height % self._cell, width + -width % self._cell
 
     def submit(self, planes: Planes, bit_depth: int) -> Pending:
         """Begin restoring `planes` (see `Engine.restore`) and return before it is done.
@@ -116,8 +118,7 @@ class CudaEngine(WindowedEngine):
         self._plan, self._tile = plan, plan.tile
         view = super().restore(planes, bit_depth)  # of host memory that is filled later
         if self._tile != plan.tile:  # memory ran out
-            size = next(size for size, known in self._plans.items() if known is plan)
-            self._plans[size] = dataclasses.replace(plan, tile=self._tile)
+            self._plans[self._whole_cells(*planes.shape[1:])] = dataclasses.replace(plan, tile=self._tile)
         assert self._under_way is not None
         pending = Pending(view, self._under_way)
         slot = self._slots[self._turn]
@@ -167,6 +168,8 @@ class CudaEngine(WindowedEngine):
             slot.pending = None
         if slot is None or not slot.holds(shape, dtype):
             self._slots[self._turn] = None
+            # Memory that the allocator gives again may still be read by what was queued with its former owner.
+            self._queues.synchronize()
             wanted = (max(shape[0], self.batch), *shape[1:])
             slot = self._slots[self._turn] = _Slot(self._queues, self._builder.device, wanted, dtype)
         return slot
@@ -177,9 +180,18 @@ class CudaEngine(WindowedEngine):
             if len(self._programs) >= PROGRAMS:
                 self._queues.synchronize()
                 self._programs.popitem(last=False)
-            self._programs[key] = self._builder.build(variant, batch)
+            self._programs[key] = self._build(variant, batch)
         self._programs.move_to_end(key)
         return self._programs[key]
+
+    def _build(self, variant: str, batch: Batch) -> Program:
+        try:
+            return self._builder.build(variant, batch)
+        except Exception as error:
+            # A variant that was chosen in another run may miss its compiler in this one: it differs in speed alone.
+            if variant == EAGER or (isinstance(error, RuntimeError) and is_out_of_memory(error)):
+                raise
+            return self._builder.build(EAGER, batch)
 
     def _drop_programs(self) -> None:
         self._queues.synchronize()

@@ -1,5 +1,8 @@
 """Opening the engine of an accelerator: a precision that keeps the picture, and a plan for each frame size."""
 
+import contextlib
+import os
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +16,9 @@ from carfix.restore.engine.cuda_streams import queues_of
 from carfix.restore.engine.cuda_tune import Tuner
 from carfix.restore.engine.torch_engine import ACCELERATOR_BATCH
 from carfix.restore.engine.tune_cache import TuneCache, cache_folder
+
+#: The variable that names the folder of torch's compiler; what the user says there goes.
+COMPILER_CACHE = "TORCHINDUCTOR_CACHE_DIR"
 
 
 def open_accelerator(
@@ -32,6 +38,9 @@ def open_accelerator(
     benchmarks. Raises `UsageError` if `tile` is too small for the network.
     """
     cache = cache if cache is not None else TuneCache(cache_folder())
+    if device.type == "cuda":
+        device = torch.device("cuda", torch.cuda.current_device() if device.index is None else device.index)
+        _keep_compiled(cache_folder())
     queues = queues_of(device)
     wanted = "fp16" if precision == "auto" else precision
     identity = {**_machine(device), "carfix": carfix.__version__, "weights": _weights_of(model)}
@@ -82,6 +91,16 @@ def _machine(device: torch.device) -> dict[str, Any]:
             "driver": driver() if driver is not None else None,
         }
     return found
+
+
+def _keep_compiled(folder: Path | None) -> None:
+    """Let torch's compiler keep its kernels where they outlive a reboot: others might round differently."""
+    with contextlib.suppress(OSError):
+        if folder is not None and COMPILER_CACHE not in os.environ:
+            kernels = folder / "compiled"
+            kernels.mkdir(parents=True, exist_ok=True)
+            if os.access(kernels, os.W_OK):
+                os.environ[COMPILER_CACHE] = str(kernels)
 
 
 def _weights_of(model: Model) -> str:

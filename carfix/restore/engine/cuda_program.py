@@ -115,8 +115,8 @@ class Builder:
     @torch.no_grad()
     def build(self, variant: str, batch: Batch) -> Program:
         """A program, run once; captured as a graph where that works. Raises what the variant's backend raises."""
-        restore = self._restore_of(variant, batch.bit_depth)
-        with self.queues.on(COMPUTE):
+        with self.queues.on(COMPUTE):  # the weights too: another stream would not wait for their conversion
+            restore = self._restore_of(variant, batch.bit_depth)
             if self._graphs:
                 try:
                     return CapturedProgram(restore, batch, self.device)

@@ -101,7 +101,8 @@ class CudaStreams:
 
     def mark(self, queue: str) -> Mark:
         """See `Queues.mark`."""
-        event = torch.cuda.Event()  # type: ignore[no-untyped-call] # torch's stubs
+        # Blocking: who waits leaves the core to those who decode and encode.
+        event = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call] # torch's stubs
         event.record(self._streams[queue])
         return event
 
