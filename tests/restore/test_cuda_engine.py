@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from carfix.net.checkpoint import Model
 from carfix.restore.engine import Planes, open_engine, select
 from carfix.restore.engine.autotune import Plan
 from carfix.restore.engine.cuda_check import safe_precision
-from carfix.restore.engine.cuda_engine import CudaEngine
+from carfix.restore.engine.cuda_engine import CudaEngine, windows_at_once
 from carfix.restore.engine.cuda_open import open_accelerator
 from carfix.restore.engine.cuda_program import COMPILED, EAGER, Batch, Builder, Program, align, codes_to_codes
 from carfix.restore.engine.cuda_streams import DOWNLOAD, CudaStreams, InOrder, Mark, Queues, seconds_of
@@ -251,6 +252,40 @@ def test_a_capture_that_fails_leaves_the_program_as_it_is(
     program()
     assert np.array_equal(program.output.numpy(), expected_of(awake_model(FAST), codes))
     assert not program.captured
+
+
+def test_programs_for_other_batches_make_room_before_windows_shrink() -> None:
+    alive: weakref.WeakSet[Program] = weakref.WeakSet()
+
+    class RoomForOne(Builder):
+        def build(self, variant: str, batch: Batch) -> Program:
+            if alive:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            program = super().build(variant, batch)
+            alive.add(program)
+            return program
+
+    model = awake_model(FAST)
+    engine = engine_of(model, windows=2, builder=RoomForOne)
+    for count in (2, 1, 2):
+        codes = picture(60, 44, count=count)
+        assert np.array_equal(engine.restore(codes, 8), expected_of(model, codes))
+    assert engine.plan(60, 44) == Plan(4096, 2, EAGER)
+
+
+def test_few_windows_do_not_pay_for_a_full_batch() -> None:
+    plan = Plan(1920, 6, EAGER)
+    assert [windows_at_once(plan, count) for count in (1, 2, 3, 4, 5, 6, 60)] == [1, 2, 4, 4, 6, 6, 6]
+    assert windows_at_once(Plan(1920, 6, COMPILED), 1) == 6
+
+
+def test_many_planes_go_through_in_parts() -> None:
+    model = awake_model(FAST)
+    engine = engine_of(model, queues=Late())  # two frames a batch
+    codes = picture(40, 40, count=7)
+    assert np.array_equal(engine.restore(codes, 8), expected_of(model, codes))
+    assert max(len(slot.source) for slot in engine._slots if slot is not None) == 2
+    assert engine.restore(codes[:0], 8).shape == (0, 40, 40)
 
 
 def test_other_errors_of_the_device_are_not_taken_for_a_lack_of_memory() -> None:

@@ -15,15 +15,15 @@ from torch import Tensor
 from carfix.net.checkpoint import Model
 from carfix.restore.engine import Planes
 from carfix.restore.engine.autotune import Plan
-from carfix.restore.engine.cuda_program import EAGER, Batch, Builder, Program, is_out_of_memory
+from carfix.restore.engine.cuda_program import COMPILED, EAGER, Batch, Builder, Program, is_out_of_memory
 from carfix.restore.engine.cuda_streams import COMPUTE, DOWNLOAD, UPLOAD, Mark, Queues
 from carfix.restore.engine.planes import OutOfMemory, WindowedEngine
 from carfix.restore.windows import Window
 
 #: Batches of frames under way: while one is computed, the next is uploaded and the last downloaded.
 DEPTH = 2
-#: Programs kept: a stream may mix frames and fields, which have two sizes.
-PROGRAMS = 2
+#: Programs kept: for full batches and for the last, of frames and of fields, which a stream may mix.
+PROGRAMS = 4
 
 #: A side that no frame has.
 WHOLE_FRAME = 1 << 16
@@ -128,8 +128,15 @@ class CudaEngine(WindowedEngine):
         return pending
 
     def restore(self, planes: Planes, bit_depth: int) -> Planes:
-        """See `Engine.restore`."""
-        return self.submit(planes, bit_depth).result()
+        """See `Engine.restore`; more planes than `batch` go through in parts."""
+        if not len(planes):
+            return planes.copy()
+        parts = [
+            self.submit(planes[first : first + self.batch], bit_depth)
+            for first in range(0, len(planes), self.batch)
+        ]
+        results = [part.result() for part in parts]
+        return results[0] if len(results) == 1 else np.concatenate(results)  # type: ignore[return-value] # numpy's stubs lose the type
 
     @torch.no_grad()
     def run(self, codes: Planes, found: list[Window], bit_depth: int) -> Planes:
@@ -145,7 +152,8 @@ class CudaEngine(WindowedEngine):
     def _run(self, codes: Planes, found: list[Window], bit_depth: int) -> Planes:
         assert self._plan is not None
         rows, columns = found[0].rows, found[0].columns
-        batch = Batch(self._plan.windows, rows.stop - rows.start, columns.stop - columns.start, bit_depth)
+        at_once = windows_at_once(self._plan, len(codes) * len(found))
+        batch = Batch(at_once, rows.stop - rows.start, columns.stop - columns.start, bit_depth)
         slot = self._slot(codes.shape, batch.dtype)
         program = self._program(self._plan.variant, batch)
         count = len(codes)
@@ -180,7 +188,14 @@ class CudaEngine(WindowedEngine):
             if len(self._programs) >= PROGRAMS:
                 self._queues.synchronize()
                 self._programs.popitem(last=False)
-            self._programs[key] = self._build(variant, batch)
+            try:
+                program = self._build(variant, batch)
+            except RuntimeError as error:
+                if not self._programs or not is_out_of_memory(error):
+                    raise
+                self._drop_programs()  # those for other batches hold memory, too
+                program = self._build(variant, batch)
+            self._programs[key] = program
         self._programs.move_to_end(key)
         return self._programs[key]
 
@@ -196,6 +211,8 @@ class CudaEngine(WindowedEngine):
     def _drop_programs(self) -> None:
         self._queues.synchronize()
         self._programs.clear()
+        if self._builder.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     def _free(self) -> None:
         """Give back everything that is not needed by batches under way."""
@@ -211,6 +228,17 @@ class CudaEngine(WindowedEngine):
     def close(self) -> None:
         """See `Engine.close`."""
         self._free()
+
+
+def windows_at_once(plan: Plan, count: int) -> int:
+    """Windows of the program for `count` of them: the plan's, or the next power of two for a few.
+
+    The last batch of a video and calls with single frames shall not pay for full ones. A compiled program is kept to
+    one shape: another costs minutes.
+    """
+    if plan.variant == COMPILED:
+        return plan.windows
+    return min(plan.windows, 1 << (count - 1).bit_length())
 
 
 def _compute(program: Program, source: Tensor, result: Tensor, tasks: list[tuple[int, Window]]) -> None:
