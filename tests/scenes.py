@@ -3,6 +3,7 @@
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 
 from carfix.training.encoding import Luma, encode_lossless
@@ -25,4 +26,11 @@ def write_scene(path: Path, frames: int = 6, seed: int = 0, *, height: int = 64,
     """Such a clip as a lossless video file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     encode_lossless(path, scene(frames, height, width, seed), Fraction(25))
+    return path
+
+
+def save_png(path: Path, codes: np.ndarray) -> Path:
+    frame = av.VideoFrame.from_ndarray(np.repeat(codes[..., None], 3, axis=2), format="rgb24")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    frame.save(str(path))
     return path

@@ -15,6 +15,8 @@ EXAMPLES = """
 
 `carfix dataset photos/ data --stills --size 640x-2 --draw 6 --no-grid` - photographs as short clips
 
+`carfix dataset clips/ corpus --size 640x-2 --pack 12` - a corpus that travels; `carfix dataset corpus data` unpacks it
+
 `carfix dataset tests/*.mp4 data --split test --crf 23,29 --maxrate none` - two levels without a cap
 """
 
@@ -63,6 +65,15 @@ def dataset(
     licence: Annotated[
         str, typer.Option(help="Licence note that the manifest keeps for these sources.")
     ] = "",
+    pack: Annotated[
+        int | None,
+        typer.Option(
+            metavar="CRF",
+            min=0,
+            max=30,
+            help="Make no variants but nearly lossless luma files, 12 is good: a corpus that travels.",
+        ),
+    ] = None,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Clips encoded at once.")] = os.cpu_count()
     or 1,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show tracebacks.")] = False,
@@ -100,6 +111,7 @@ def dataset(
         scale_caps=scale_caps,
         licence=licence,
         split=split_name(split),
+        pack=pack,
     )
     with counted(stderr) as stage:
         report = build_dataset(

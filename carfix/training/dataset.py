@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from carfix import __version__
 from carfix.errors import CarfixError, UsageError
 from carfix.net.ssim import mse, psnr_from_mse, ssim
 from carfix.training.encoding import Encoding, Luma, draw, encode, encode_lossless
+from carfix.training.pack import Note, note_of, pack_source, write_note
 from carfix.training.sources import (
     STILL_FPS,
     Size,
@@ -48,6 +50,7 @@ class Recipe:
     scale_caps: bool = True
     licence: str = ""
     split: Split | None = None  # None: by the clip's name
+    pack: int | None = None  # instead of variants: pack the sources, x264's CRF for clips
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,15 +101,17 @@ def build_dataset(
     their total and the last one's name. Raises `CarfixError` if nothing can be written, `UsageError` for a
     recipe without encodings.
     """
-    if not recipe.encodings and not recipe.drawn:
+    if not recipe.encodings and not recipe.drawn and recipe.pack is None:
         raise UsageError("a dataset needs at least one encoding")
     paths = list(find_clips(list(sources), stills=recipe.stills))
     if not paths:
         raise CarfixError(f"no video, picture or folder of frames among {', '.join(map(str, sources))}")
     try:
-        (output / "clips").mkdir(parents=True, exist_ok=True)
+        (output if recipe.pack is not None else output / "clips").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CarfixError(f"cannot make the folder {output}: {error.strerror or error}") from error
+    if recipe.pack is not None:
+        return _pack(clip_names(paths), output, recipe, jobs, progress)
     clips = dict(read_manifest(output).clips) if (output / FILE_NAME).exists() else {}
     names = clip_names(paths)
     report = BuildReport([], [], {})
@@ -128,8 +133,54 @@ def build_dataset(
     return report
 
 
+def _pack(
+    names: dict[str, Path], output: Path, recipe: Recipe, jobs: int, progress: Callable[[int, int, str], None]
+) -> BuildReport:
+    """Pack the sources into the folder `output`; what is packed already, from the same source, is kept."""
+    report = BuildReport([], [], {})
+    with _workers(jobs) as submit:
+        futures = {submit(_pack_clip, name, path, output, recipe): name for name, path in names.items()}
+        for done, future in enumerate(as_completed(futures), 1):
+            name = futures[future]
+            try:
+                file, note, changed = future.result()
+            except CarfixError as error:
+                report.failed[str(names[name])] = str(error)
+            else:
+                (report.built if changed else report.kept).append(name)
+                write_note(output, file, note)
+            progress(done, len(names), name)
+    return report
+
+
+def _pack_clip(name: str, source: Path, output: Path, recipe: Recipe) -> tuple[str, Note, bool]:
+    assert recipe.pack is not None
+    note = Note(
+        source=source.name,
+        source_sha256=_source_sha256(source),
+        settings={
+            "size": list(recipe.size) if recipe.size else None,
+            "start": recipe.start,
+            "frames": recipe.frames,
+            "crf": recipe.pack,
+        },
+        licence=recipe.licence,
+        split=recipe.split,
+    )
+    for file in (f"{name}.mkv", f"{name}.jpg"):
+        known = note_of(output / file)
+        if known is None or not (output / file).is_file():
+            continue
+        if (known.source_sha256, known.settings) == (note.source_sha256, note.settings):
+            return file, note, False
+    path = pack_source(
+        name, source, output, size=recipe.size, start=recipe.start, frames=recipe.frames, crf=recipe.pack
+    )
+    return path.name, note, True
+
+
 @contextlib.contextmanager
-def _workers(jobs: int) -> Iterator[Callable[..., Future[tuple[Clip, bool]]]]:
+def _workers(jobs: int) -> Iterator[Callable[..., Future[Any]]]:
     """A `submit`: to a pool of processes, or to a thread of this one if only one job runs at a time."""
     if jobs == 1:
         with ThreadPoolExecutor(1) as pool:
@@ -146,7 +197,9 @@ def _build_clip(
     name: str, source: Path, output: Path, recipe: Recipe, known: Clip | None
 ) -> tuple[Clip, bool]:
     """Make the pristine file and the variants of one clip that are missing."""
-    split = recipe.split or split_of(name)
+    note = note_of(source)
+    split: Split = recipe.split or (note.split if note else None) or split_of(name)
+    licence = recipe.licence or (note.licence if note else "")
     digest = _source_sha256(source)
     still = source.is_file() and is_photo(source)
     settings = {
@@ -160,7 +213,7 @@ def _build_clip(
         known = None  # another source or another cut: nothing of it can be kept
     missing = [e for e in wanted if known is None or not _present(output, known.variants.get(e.name))]
     if known is not None and (output / known.pristine).is_file() and not missing:
-        clip = dataclasses.replace(known, split=split, licence=recipe.licence or known.licence)
+        clip = dataclasses.replace(known, split=split, licence=licence or known.licence)
         return clip, clip != known
     if known is None and folder.exists():
         shutil.rmtree(folder)
@@ -191,7 +244,7 @@ def _build_clip(
         split=split,
         source=source.name,
         source_sha256=digest,
-        licence=recipe.licence,
+        licence=licence,
         still=still,
         frames=len(frames),
         width=frames.shape[2],

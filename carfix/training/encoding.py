@@ -183,6 +183,33 @@ def encode_lossless(path: Path, frames: Luma, fps: Fraction) -> None:
         raise CarfixError(f"cannot write {path}: {error}") from error
 
 
+def encode_nearly_lossless(path: Path, frames: Luma, fps: Fraction, crf: int) -> None:
+    """Write luma `[N, H, W]` (H and W even) small: x264, gray, Matroska, as slowly as is worth it."""
+    options = {"crf": str(crf), "preset": "slower", "g": "250"}
+    try:
+        with av.open(path, "w", format="matroska") as container:
+            stream: VideoStream = container.add_stream("libx264", rate=fps, options=options)
+            stream.width, stream.height, stream.pix_fmt = frames.shape[2], frames.shape[1], "gray"
+            _write(container, stream, frames, fps)
+    except (av.FFmpegError, OSError) as error:
+        raise CarfixError(f"cannot write {path}: {error}") from error
+
+
+def encode_photo(path: Path, luma: Luma, qscale: int) -> None:
+    """Write full-range luma `[H, W]` (both even) as a gray JPEG; `qscale` is MJPEG's, 2 (best) to 31."""
+    height, width = luma.shape
+    quality = {"qmin": str(qscale), "qmax": str(qscale)}
+    chroma = np.full((height // 2, width), 128, np.uint8)  # both planes, one above the other
+    rate = Fraction(1)  # an encoder wants one even for a single picture
+    try:
+        with av.open(path, "w", format="image2", options={"update": "1"}) as container:
+            stream: VideoStream = container.add_stream("mjpeg", rate=rate, options=quality)
+            stream.width, stream.height, stream.pix_fmt = width, height, "yuvj420p"
+            _write(container, stream, [np.concatenate([luma, chroma])], rate)
+    except (av.FFmpegError, OSError) as error:
+        raise CarfixError(f"cannot write {path}: {error}") from error
+
+
 def _write(container: OutputContainer, stream: VideoStream, pictures: Iterable[Luma], fps: Fraction) -> None:
     """Encode all `pictures`, laid out as the stream's pixel format wants them, at a constant rate."""
     assert stream.pix_fmt is not None  # both callers have just set it

@@ -9,6 +9,7 @@ import av
 import numpy as np
 import torch
 from av.video.frame import VideoFrame
+from numpy.typing import NDArray
 from torch.nn import functional
 
 from carfix.errors import CarfixError
@@ -111,15 +112,29 @@ def _stacked(planes: list[Luma], path: Path) -> Luma:
 
 
 def read_photo(path: Path) -> Luma:
-    """Luma of a picture in video (limited) range, `[H, W]`."""
+    """Luma of a picture in the limited range that cameras write, `[H, W]`."""
+    return _codes(16 + (219 / 255) * _full_range(path))
+
+
+def scaled_photo(path: Path, size: Size | None) -> Luma:
+    """Luma of a picture in the full range that JPEG files have, `[H, W]`, both even, scaled for `animate`."""
+    luma = _codes(_full_range(path))
+    return _prepared(luma, None if size is None else still_size(size, luma))
+
+
+def _full_range(path: Path) -> NDArray[np.float32]:
+    """BT.601 luma of a picture, 0 to 255."""
     try:
         with av.open(path) as container:
             frame = next(container.decode(video=0))
             rgb = frame.reformat(format="rgb24").to_ndarray().astype(np.float32)
     except (av.FFmpegError, OSError, StopIteration, IndexError) as error:
         raise CarfixError(f"{path} cannot be decoded: {error}") from error
-    # BT.601 luma in the limited range that cameras write.
-    luma = 16 + (219 / 255) * (rgb @ np.array([0.299, 0.587, 0.114], np.float32))
+    luma: NDArray[np.float32] = rgb @ np.array([0.299, 0.587, 0.114], np.float32)
+    return luma
+
+
+def _codes(luma: NDArray[np.float32]) -> Luma:
     codes: Luma = np.clip(np.rint(luma), 0, 255).astype(np.uint8)
     return codes
 
@@ -131,11 +146,9 @@ def animate(photo: Luma, *, size: Size | None, frames: int, seed: str) -> Luma:
     """
     rng = np.random.default_rng(int.from_bytes(hashlib.sha256(seed.encode()).digest()[:8], "big"))
     border = 2 * STILL_BORDER
-    height, width = photo.shape
     if size is not None:
-        target = fitted(size, width, height)
-        photo = _resized(photo, (target[0] + border, target[1] + border))
-        height, width = photo.shape
+        photo = _resized(photo, still_size(size, photo))
+    height, width = photo.shape
     out_height, out_width = (height - border) // 2 * 2, (width - border) // 2 * 2
     if min(out_height, out_width) < 64:
         raise CarfixError(f"a photograph of {width}x{height} is too small to be animated")
@@ -154,6 +167,12 @@ def animate(photo: Luma, *, size: Size | None, frames: int, seed: str) -> Luma:
         )
         position = np.clip(position + velocity, -STILL_BORDER + 2, STILL_BORDER - 2)
     return clip
+
+
+def still_size(size: Size, photo: Luma) -> Size:
+    """Width and height that a photograph is scaled to: `size` and the border in which the camera moves."""
+    width, height = fitted(size, photo.shape[1], photo.shape[0])
+    return width + 2 * STILL_BORDER, height + 2 * STILL_BORDER
 
 
 def _shifted(source: torch.Tensor, offset: np.ndarray, height: int, width: int) -> torch.Tensor:

@@ -1,12 +1,15 @@
+import dataclasses
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
-from scenes import write_scene
+from scenes import save_png, scene, write_scene
 
 from carfix.errors import CarfixError, UsageError
 from carfix.training.dataset import BuildReport, Recipe, build_dataset, clip_names, split_of
 from carfix.training.encoding import Encoding, paper_grid
+from carfix.training.sources import read_video
 from carfix.video.manifest import read_manifest
 
 TWO = [Encoding(crf=30, maxrate=2_000_000), Encoding(crf=45)]
@@ -113,3 +116,44 @@ def test_the_manifest_is_plain_json(tmp_path: Path) -> None:
     build(tmp_path, "street.mkv", recipe=Recipe(encodings=paper_grid()[:1]))
     fields = json.loads((tmp_path / "data" / "manifest.json").read_text())
     assert fields["clips"]["street"]["variants"]["crf29-2000k"]["encoder"]["crf"] == 29
+
+
+def test_a_packed_corpus_is_small_and_builds_the_same_dataset(tmp_path: Path) -> None:
+    write_scene(tmp_path / "street.mkv", frames=12, seed=1, height=240, width=320)
+    (tmp_path / "photos").mkdir()
+    save_png(tmp_path / "photos" / "tree.png", scene(1, 160, 200)[0])
+    pack = Recipe(encodings=[], pack=12, stills=True, licence="MIT", split="val")
+    sources = [tmp_path / "street.mkv", tmp_path / "photos"]
+    report = build_dataset(sources=sources, output=tmp_path / "corpus", recipe=pack)
+    assert (sorted(report.built), report.failed) == (["street", "tree"], {})
+    assert build_dataset(sources=sources, output=tmp_path / "corpus", recipe=pack).kept == ["street", "tree"]
+    finer = dataclasses.replace(pack, pack=6)
+    assert build_dataset(sources=sources, output=tmp_path / "finer", recipe=finer).built
+
+    direct, packed = Recipe(encodings=TWO, stills=True), Recipe(encodings=TWO, stills=True)
+    build_dataset(sources=sources, output=tmp_path / "direct", recipe=direct)
+    build_dataset(sources=[tmp_path / "corpus"], output=tmp_path / "data", recipe=packed)
+    clips = read_manifest(tmp_path / "data").clips
+    assert {(clip.name, clip.split, clip.licence, clip.still) for clip in clips.values()} == {
+        ("street", "val", "MIT", False), ("tree", "val", "MIT", True),
+    }  # fmt: skip
+    for name, clip in clips.items():
+        lossless = read_manifest(tmp_path / "direct").clips[name]
+        assert (clip.frames, clip.width, clip.height, clip.fps) == (
+            lossless.frames, lossless.width, lossless.height, lossless.fps,
+        )  # fmt: skip
+        planes, truth = (
+            read_video(tmp_path / folder / found.pristine, size=None, start=0, frames=99)[0].astype(int)
+            for folder, found in (("data", clip), ("direct", lossless))
+        )
+        assert 10 * np.log10(255**2 / np.square(planes - truth).mean()) > 40
+    # (against the lossless file: FFV1 of noise, the hardest there is)
+    size = {name: (tmp_path / name).stat().st_size for name in ("street.mkv", "corpus/street.mkv")}
+    assert size["corpus/street.mkv"] < size["street.mkv"] / 2
+
+
+def test_damaged_notes_of_a_corpus_are_named(tmp_path: Path) -> None:
+    write_scene(tmp_path / "corpus" / "street.mkv", seed=1)
+    (tmp_path / "corpus" / "corpus.json").write_text('{"street.mkv": {"licence": 1}}')
+    report = build(tmp_path, "corpus")
+    assert "corpus.json is damaged" in next(iter(report.failed.values()))

@@ -1,19 +1,11 @@
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
-from scenes import scene, write_scene
+from scenes import save_png, scene, write_scene
 
 from carfix.errors import CarfixError
 from carfix.training.sources import animate, find_clips, fitted, read_folder, read_photo, read_video
-
-
-def save_png(path: Path, codes: np.ndarray) -> Path:
-    frame = av.VideoFrame.from_ndarray(np.repeat(codes[..., None], 3, axis=2), format="rgb24")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    frame.save(str(path))
-    return path
 
 
 @pytest.mark.parametrize(
