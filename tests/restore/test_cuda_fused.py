@@ -1,6 +1,8 @@
 """The fused convolution, in Triton's interpreter where there is no GPU: pip install triton to run these."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -21,14 +23,53 @@ SLOPE = 0.2
 TOLERANCE = 2e-3
 
 
-@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-@pytest.mark.parametrize("channels", [(64, 64), (1, 64), (64, 1), (24, 40)], ids=str)
-@pytest.mark.parametrize(
-    "size", [(2, 3, 5), (1, 4, 70)], ids=str
-)  # odd rows, less and more than a tile's columns
+#: (shape, channels, size): every shape on the body's channels; thin and odd channels, and odd sizes, on few.
+CASES = [(shape, (64, 64), (2, 3, 5)) for shape in SHAPES]
+CASES += [
+    (shape, channels, (1, 4, 70)) for shape in ("fused-64", "fused-wide") for channels in ((1, 64), (64, 1))
+]
+CASES += [("fused-64", (24, 40), (2, 3, 5)), ("fused-wide", (24, 40), (1, 4, 130))]
+
+COMPILE = """
+import sys
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from carfix.restore.engine.cuda_fused import SHAPES
+from carfix.restore.engine.cuda_kernel import convolve
+
+TYPES = {"x": "*fp16", "weight": "*fp16", "bias": "*fp32", "residual": "*fp16", "y": "*fp16",
+         "height": "i32", "width": "i32", "slope": "fp32"}
+for capability, memory in ((80, 163 << 10), (90, 227 << 10)):
+    for name, shape in SHAPES.items():
+        for inputs, outputs, add in ((16, 64, False), (64, 64, True), (64, 16, False)):
+            fixed = {"INPUTS": inputs, "OUTPUTS": outputs, "COLUMNS": shape.columns, "ADD": add,
+                     "STAGES": shape.stages, "WIDE": shape.wide}
+            source = ASTSource(fn=convolve, signature={n: TYPES.get(n, "constexpr") for n in convolve.arg_names},
+                               constexprs=fixed)
+            made = triton.compile(source, target=GPUTarget("cuda", capability, 32),
+                                  options={"num_warps": shape.warps})
+            assert made.metadata.shared <= memory, (capability, name, made.metadata.shared)
+            if (inputs, outputs) == (64, 64):
+                assert ("wgmma" if capability == 90 else "mma.sync") in made.asm["ptx"], (capability, name)
+            print(capability, name, inputs, outputs)
+"""
+
+
+def test_the_kernel_compiles_for_gpus_that_are_not_here() -> None:
+    """For A100 and H100, in their shared memory, on their tensor cores: the interpreter sees none of this."""
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    result = subprocess.run(
+        [sys.executable, "-c", COMPILE], capture_output=True, text=True, env=environment, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    assert len(result.stdout.splitlines()) == 2 * 3 * len(SHAPES)
+
+
+@pytest.mark.parametrize(("shape", "channels", "size"), CASES, ids=str)
 @torch.no_grad()
 def test_a_fused_convolution_is_its_parts(
-    shape: object, channels: tuple[int, int], size: tuple[int, ...]
+    shape: str, channels: tuple[int, int], size: tuple[int, ...]
 ) -> None:
     torch.manual_seed(1)
     inputs, outputs = channels
@@ -42,7 +83,7 @@ def test_a_fused_convolution_is_its_parts(
         return functional.pad(maps.permute(0, 2, 3, 1), (0, filled - maps.shape[1])).contiguous()
 
     for slope in (SLOPE, 1.0):
-        fused = FusedConvolution(layer, slope=slope, shape=shape, dtype=torch.float16)  # type: ignore[arg-type]
+        fused = FusedConvolution(layer, slope=slope, shape=SHAPES[shape], dtype=torch.float16)
         parts = functional.leaky_relu(rounded, slope)
         for added in (None, residual):
             expected = parts if added is None else parts + added.float()

@@ -28,16 +28,19 @@ class Shape:
 
     columns: int  # pixels of a row that one program computes
     warps: int
+    wide: bool  # whether pixels are the longer side of the matrix products
     stages: int  # of input kept in flight; 1: loads go through the L1 cache instead
 
 
 #: Measured against each other on the spot. All need less shared memory than an A100, H100 or L4 has; where one needs
 #: more than there is, Triton says so and it is passed over.
 SHAPES = {
-    "fused-64": Shape(64, 4, 1),
-    "fused-64-deep": Shape(64, 4, 2),
-    "fused-128": Shape(128, 8, 1),
-    "fused-128-deep": Shape(128, 8, 2),
+    "fused-64": Shape(columns=64, warps=4, wide=False, stages=1),
+    "fused-64-deep": Shape(columns=64, warps=4, wide=False, stages=2),
+    "fused-128": Shape(columns=128, warps=8, wide=False, stages=1),
+    "fused-128-deep": Shape(columns=128, warps=8, wide=False, stages=2),
+    "fused-wide": Shape(columns=128, warps=4, wide=True, stages=1),
+    "fused-wide-deep": Shape(columns=64, warps=4, wide=True, stages=2),
 }
 
 
@@ -66,7 +69,8 @@ class FusedConvolution:
         kernel(
             x, self._weight, self._bias, y if residual is None else residual, y, height, width, self._slope,
             INPUTS=self.inputs, OUTPUTS=self.outputs, COLUMNS=self._shape.columns, ADD=residual is not None,
-            STAGES=self._shape.stages, num_warps=self._shape.warps,
+            STAGES=self._shape.stages,
+            WIDE=self._shape.wide, num_warps=self._shape.warps,
         )  # fmt: skip
         return y
 

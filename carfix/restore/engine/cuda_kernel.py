@@ -20,6 +20,20 @@ def _row(x, row, column, height, width, channels, CHANNELS: tl.constexpr):
 
 
 @triton.jit
+def _add(total, a, taps, WIDE: tl.constexpr):
+    """The product added to the sums; `WIDE` turned over, so that pixels are the longer side of the product.
+
+    Tensor cores of H100 read both factors from shared memory for every 64 rows of a product, and a product of
+    64 x 128 reads a quarter less for the same sums than two of 64 x 64.
+    """
+    if WIDE:
+        result = tl.dot(tl.trans(taps), tl.trans(a), total)
+    else:
+        result = tl.dot(a, taps, total)
+    return result
+
+
+@triton.jit
 def _finish(
     total,
     row,
@@ -60,6 +74,7 @@ def convolve(
     COLUMNS: tl.constexpr,
     ADD: tl.constexpr,
     STAGES: tl.constexpr,
+    WIDE: tl.constexpr,
 ):
     """Two rows of `COLUMNS` pixels of one frame, all channels; maps are `[N, H, W, C]`, weights `[ky, kx, C, F]`."""
     across = tl.cdiv(width, COLUMNS)
@@ -76,22 +91,28 @@ def convolve(
     outputs = tl.arange(0, OUTPUTS)
     taps = weight + inputs[:, None] * OUTPUTS + outputs[None, :]
     tap = INPUTS * OUTPUTS
-    upper = tl.zeros((COLUMNS, OUTPUTS), dtype=tl.float32)
-    lower = tl.zeros((COLUMNS, OUTPUTS), dtype=tl.float32)
+    if WIDE:
+        upper = tl.zeros((OUTPUTS, COLUMNS), dtype=tl.float32)
+        lower = tl.zeros((OUTPUTS, COLUMNS), dtype=tl.float32)
+    else:
+        upper = tl.zeros((COLUMNS, OUTPUTS), dtype=tl.float32)
+        lower = tl.zeros((COLUMNS, OUTPUTS), dtype=tl.float32)
     for kx in tl.range(0, 3, num_stages=STAGES):
         column = columns + kx - 1
         first = tl.load(taps + kx * tap)
         second = tl.load(taps + (3 + kx) * tap)
         third = tl.load(taps + (6 + kx) * tap)
         a = _row(x, top - 1, column, height, width, inputs, INPUTS)
-        upper = tl.dot(a, first, upper)
+        upper = _add(upper, a, first, WIDE)
         a = _row(x, top, column, height, width, inputs, INPUTS)
-        upper = tl.dot(a, second, upper)
-        lower = tl.dot(a, first, lower)
+        upper = _add(upper, a, second, WIDE)
+        lower = _add(lower, a, first, WIDE)
         a = _row(x, top + 1, column, height, width, inputs, INPUTS)
-        upper = tl.dot(a, third, upper)
-        lower = tl.dot(a, second, lower)
+        upper = _add(upper, a, third, WIDE)
+        lower = _add(lower, a, second, WIDE)
         a = _row(x, top + 2, column, height, width, inputs, INPUTS)
-        lower = tl.dot(a, third, lower)
+        lower = _add(lower, a, third, WIDE)
+    if WIDE:
+        upper, lower = tl.trans(upper), tl.trans(lower)
     _finish(upper, top, columns, height, width, outputs, bias, slope, residual, y, OUTPUTS, ADD)
     _finish(lower, top + 1, columns, height, width, outputs, bias, slope, residual, y, OUTPUTS, ADD)
