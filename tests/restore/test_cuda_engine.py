@@ -20,7 +20,7 @@ from carfix.restore.engine.cuda_engine import CudaEngine, windows_at_once
 from carfix.restore.engine.cuda_open import open_accelerator
 from carfix.restore.engine.cuda_program import COMPILED, EAGER, Batch, Builder, Program, align, codes_to_codes
 from carfix.restore.engine.cuda_streams import DOWNLOAD, CudaStreams, InOrder, Mark, Queues, seconds_of
-from carfix.restore.engine.overlap import begin, depth_of
+from carfix.restore.engine.overlap import begin, depth_of, prepare
 from carfix.restore.engine.torch_engine import TorchEngine
 from carfix.restore.engine.tune_cache import TuneCache
 
@@ -98,6 +98,7 @@ class Late(InOrder):
         super().__init__(CPU)
         self.buffers: list[torch.Tensor] = []
         self.on_the_way: set[int] = set()
+        self.waits = 0
 
     def host_buffer(self, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
         self.buffers.append(super().host_buffer(shape, dtype))
@@ -118,6 +119,7 @@ class Arriving:
         self._queues, self._filled = queues, filled
 
     def synchronize(self) -> None:
+        self._queues.waits += 1
         for n, contents in self._filled.items():
             self._queues.buffers[n].copy_(contents)
             self._queues.on_the_way.discard(n)
@@ -143,6 +145,39 @@ def test_results_are_not_there_before_they_are_waited_for() -> None:
     queues = Late()
     engine_of(awake_model(FAST), queues=queues).submit(picture(40, 56), 8)
     assert all((buffer == 77).all() for buffer in queues.buffers)
+
+
+def test_a_third_batch_waits_for_the_first_and_no_other() -> None:
+    queues = Late()
+    engine = engine_of(awake_model(FAST), queues=queues)
+    waits = []
+    for _ in range(5):
+        engine.submit(picture(40, 56), 8)
+        waits.append(queues.waits)
+    assert waits == [0, 0, 1, 2, 3]
+
+
+def test_a_plan_can_be_found_ahead_of_time() -> None:
+    sizes = []
+
+    def planner(height: int, width: int) -> Plan:
+        sizes.append((height, width))
+        return Plan(64, 2, EAGER)
+
+    model = awake_model(FAST)
+    engine = CudaEngine(
+        model,
+        builder=Builder(model.net, device=CPU, precision="fp32", queues=InOrder(CPU)),
+        planner=planner,
+        batch=2,
+        tile=None,
+        description="tested",
+    )
+    prepare(engine, 70, 90)
+    assert sizes == [(72, 92)]  # in whole cells
+    engine.restore(picture(70, 90), 8)
+    assert sizes == [(72, 92)]
+    prepare(TorchEngine(model, device=CPU, precision="fp32", tile=None, batch=None), 70, 90)
 
 
 def test_any_engine_can_be_asked_to_begin() -> None:

@@ -25,7 +25,7 @@ def test_every_part_of_the_benchmark_runs() -> None:
     rows = {(row["precision"], row["variant"]) for row in found["rows"]}
     assert {("fp32", "plain PyTorch"), ("fp32", "eager"), ("fp32", "chosen"), ("bf16", "chosen")} <= rows
     for row in found["rows"]:
-        assert 0 < row["share_of_arithmetic"] <= row["share_of_roofline"]
+        assert 0 < row["share_of_arithmetic"] <= row["share_of_roofline"] * 1.0001
     assert found["pictures"]["fp32"]["largest_difference"] == 0
     assert found["pictures"]["bf16"]["largest_difference"] <= 1
     whole = found["end_to_end"]

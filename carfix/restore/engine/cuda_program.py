@@ -104,12 +104,14 @@ class Builder:
 
     def variants(self) -> tuple[str, ...]:
         """Those that can be tried here."""
-        if self.device.type != "cuda" or not _has_triton():
+        if self.device.type != "cuda":
+            return (EAGER,)
+        try:
+            from carfix.restore.engine.cuda_fused import SHAPES
+        except ImportError:  # no Triton, which the compiler needs as well
             return (EAGER,)
         if self.precision == "fp32":
             return (EAGER, COMPILED)
-        from carfix.restore.engine.cuda_fused import SHAPES
-
         return (EAGER, *SHAPES, COMPILED)
 
     @torch.no_grad()
@@ -239,12 +241,6 @@ def _exact_fp32(restore: Restore) -> Restore:
             return restore(codes)
 
     return exact
-
-
-def _has_triton() -> bool:
-    from importlib.util import find_spec
-
-    return find_spec("triton") is not None
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:

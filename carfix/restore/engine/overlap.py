@@ -1,4 +1,4 @@
-"""Beginning a batch before the one before it is done, with engines that can, and with those that cannot."""
+"""What some engines can and others need not: plan ahead, and begin a batch before the one before it is done."""
 
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
@@ -24,6 +24,21 @@ class Overlapping(Protocol):
     def submit(self, planes: Planes, bit_depth: int) -> Pending:
         """Begin `Engine.restore`, with the same result; `planes` may be overwritten at once."""
         ...
+
+
+@runtime_checkable
+class Planning(Protocol):
+    """What an engine has that finds out, once, how frames of a size are computed fastest."""
+
+    def plan(self, height: int, width: int) -> object:
+        """Find it, or know it already."""
+        ...
+
+
+def prepare(engine: Engine, height: int, width: int) -> None:
+    """Let an engine plan for a frame size before anyone looks at a clock: timing candidates is nobody's speed."""
+    if isinstance(engine, Planning):
+        engine.plan(height, width)
 
 
 def depth_of(engine: Engine) -> int:
