@@ -1,11 +1,15 @@
 """Memory stays flat over any length."""
 
+import subprocess
 import sys
 from pathlib import Path
 
 import faults
 import media
 import pytest
+from networks import save_awake
+
+from carfix.net.arch import CarCnnConfig
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
@@ -25,3 +29,56 @@ def test_resident_memory_after_3000_frames(tmp_path: Path) -> None:
     assert process.exitcode == 0
     early, late = map(int, samples.read_text().split())
     assert late <= early * 1.05
+
+
+#: Bytes that a machine with 4 GB can give: what a 4K restore on a CPU may take at its peak.
+ROOM = 4 << 30
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the unit of ru_maxrss is another elsewhere")
+def test_a_4k_restore_on_the_cpu_stays_within_4_gb(tmp_path: Path) -> None:
+    width, height = 3840, 2160
+    source = media.write_clip(
+        tmp_path / "in.mp4",
+        frames=6,
+        width=width,
+        height=height,
+        pictures=lambda i: media.picture(i, width, height),
+        options={"preset": "ultrafast", "threads": "1"},
+    )
+    peak = _peak(
+        "carfix.restore_video(source=source, output=output, model='fast', device='cpu')",
+        source=source,
+        output=tmp_path / "out.mp4",
+    )
+    assert 6 * width * height < peak < ROOM
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the unit of ru_maxrss is another elsewhere")
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_full_network_computes_a_window_a_thread_within_4_gb(tmp_path: Path, precision: str) -> None:
+    weights = save_awake(tmp_path / "full.safetensors", CarCnnConfig())
+    peak = _peak(
+        "engine = open_engine(carfix.load_model(str(source)), device='cpu', precision=precision)\n"
+        "engine.restore(np.zeros((available_threads(), engine.tile, engine.tile), np.uint8), 8)",
+        source=weights,
+        precision=precision,
+    )
+    assert peak < ROOM
+
+
+def _peak(code: str, **names: object) -> int:
+    """The largest resident memory, in bytes, of a process that runs `code` with these strings."""
+    lines = [f"{name} = {str(value)!r}" for name, value in names.items()]
+    start = """
+import resource
+import numpy as np
+import carfix
+from carfix.restore.engine import open_engine
+from carfix.restore.engine.crew import available_threads
+"""
+    end = "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    program = "\n".join([start, *lines, code, end])
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    return int(run.stdout) * 1024

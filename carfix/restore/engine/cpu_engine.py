@@ -21,7 +21,7 @@ MAP_BYTES = 4 << 20
 #: Side of a window in margins, at least: half of what it computes is kept.
 LEAST_MARGINS = 8
 #: Frames asked for at once, at most: with one a thread, all threads finish together whatever the number of windows.
-MOST_FRAMES = 8
+MOST_FRAMES = 4
 
 
 class CpuEngine(WindowedEngine):
