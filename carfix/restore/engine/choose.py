@@ -181,7 +181,9 @@ def _side(model: Model) -> int:
     """Side of the window that is timed: that of the engines, or smaller for a large network."""
     config = model.net.config
     affordable = int((_WORK / multiply_adds_per_pixel(model.net)) ** 0.5)
-    side = min(usual_tile(config, torch.float32.itemsize), affordable, _LARGEST) // config.scale * config.scale
+    side = (
+        min(usual_tile(config, torch.float32.itemsize), affordable, _LARGEST) // config.scale * config.scale
+    )
     return max(side, smallest_tile(margin(config), config.scale))
 
 
