@@ -55,7 +55,10 @@ def write_note(output: Path, file: str, note: Note) -> None:
     path = output / NOTES
     known = json.loads(path.read_text()) if path.exists() else {}
     known[file] = dataclasses.asdict(note)
-    path.write_text(json.dumps(dict(sorted(known.items())), indent=1) + "\n")
+    # In one step: other processes look files up in it meanwhile.
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(dict(sorted(known.items())), indent=1) + "\n")
+    temporary.replace(path)
 
 
 def note_of(source: Path) -> Note | None:

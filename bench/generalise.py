@@ -1,0 +1,137 @@
+"""Gains on streams from encoders that no network was trained on, on other codecs, and on a nearly clean input.
+
+    python bench/generalise.py ../shared/data/val [--models fast,medium] [--frames 24] [--json]
+
+Each held-out clip is scaled to 512 pixels of width, encoded at two qualities by each encoder, decoded, restored and
+measured on luma. What counts is the last column: a gain must be positive, and a clean input (x264 at CRF 15) not worse
+by more than 0.05 dB.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+import carfix
+from carfix.net.ssim import psnr_from_mse
+from carfix.quality.ffmpeg import find_ffmpeg
+from carfix.training.encoding import Encoding, Luma, encode
+from carfix.training.sources import VIDEO_SUFFIXES, read_video
+
+WIDTH = 512
+#: Name in the table, two encodings each from good to bad; those above the line were in the training draws.
+ENCODERS: dict[str, tuple[Encoding, ...]] = {
+    "x264, nearly clean": (Encoding(crf=15), Encoding(crf=18)),
+    "HEVC (x265)": (Encoding(codec="libx265", crf=30), Encoding(codec="libx265", crf=38)),
+    "MPEG-4 Part 2": tuple(Encoding(codec="mpeg4", qscale=q, preset=None, gop=50) for q in (6, 14)),
+    "Motion JPEG": tuple(Encoding(codec="mjpeg", qscale=q, preset=None) for q in (8, 18)),
+    # Never seen in training:
+    "MPEG-2": tuple(Encoding(codec="mpeg2video", qscale=q, preset=None, gop=15) for q in (6, 14)),
+    "H.263": tuple(Encoding(codec="h263p", qscale=q, preset=None, gop=50) for q in (6, 14)),
+    "VP8": tuple(Encoding(codec="libvpx", crf=q, preset=None, gop=50) for q in (30, 50)),
+    "VP9": tuple(Encoding(codec="libvpx-vp9", crf=q, preset=None, gop=50) for q in (38, 52)),
+    "AV1 (SVT)": tuple(Encoding(codec="libsvtav1", crf=q, preset="8", gop=50) for q in (45, 58)),
+}
+#: OpenH264 has no constant quality: bits a pixel.
+OPENH264 = (0.08, 0.03)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("clips", type=Path)
+    parser.add_argument("--models", default="fast")
+    parser.add_argument("--frames", type=int, default=24)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    paths = sorted(path for path in options.clips.iterdir() if path.suffix in VIDEO_SUFFIXES)
+    if not paths:
+        sys.exit(f"no video in {options.clips}")
+    restorers = {name: carfix.Restorer(name) for name in options.models.split(",")}
+    gains: dict[str, dict[str, dict[str, float]]] = {}
+    for path in paths:
+        print(path.name, file=sys.stderr)
+        pristine, fps = read_video(path, size=(WIDTH, -2), start=0, frames=options.frames)
+        for name, decoded in streams(pristine, fps):
+            before = quality(decoded, pristine)
+            row = gains.setdefault(name, {}).setdefault(path.stem, {"decoded": before})
+            for model, restore in restorers.items():
+                restored = np.stack([restore(frame) for frame in decoded])
+                row[model] = quality(restored, pristine) - before
+    if options.json:
+        print(json.dumps(gains, indent=1))
+        return
+    print("| stream | decoded | " + " | ".join(f"{model}, mean (smallest)" for model in restorers) + " |")
+    print("| --- | ---: |" + " ---: |" * len(restorers))
+    for name, clips in gains.items():
+        cells = [f"{np.mean([row['decoded'] for row in clips.values()]):.1f} dB"]
+        for model in restorers:
+            values = [row[model] for row in clips.values()]
+            cells.append(f"{np.mean(values):+.2f} ({min(values):+.2f})")
+        print(f"| {name} | " + " | ".join(cells) + " |")
+
+
+def streams(pristine: Luma, fps: Fraction) -> list[tuple[str, Luma]]:
+    """Every encoder's pictures `[N, H, W]` of a clip."""
+    found = []
+    with tempfile.TemporaryDirectory(prefix="carfix-") as folder:
+        for encoder, encodings in ENCODERS.items():
+            for encoding in encodings:
+                path = Path(folder) / "stream.mp4"
+                if encoding.codec in ("libvpx", "libvpx-vp9", "h263p"):
+                    path = path.with_suffix(".mkv")
+                encode(path, pristine, fps, encoding)
+                level = f"CRF {encoding.crf}" if encoding.crf is not None else f"q {encoding.qscale}"
+                found.append((f"{encoder}, {level}", decode(path, len(pristine))))
+        for bits in OPENH264:
+            path = openh264(Path(folder), pristine, fps, bits)
+            found.append((f"OpenH264, {bits} bits a pixel", decode(path, len(pristine))))
+    return found
+
+
+def decode(path: Path, frames: int) -> Luma:
+    decoded, _ = read_video(path, size=None, start=0, frames=frames)
+    assert len(decoded) == frames, f"{path.name} lost frames"
+    return decoded
+
+
+def openh264(folder: Path, pristine: Luma, fps: Fraction, bits: float) -> Path:
+    """Encode with OpenH264, which only FFmpeg's own executable has."""
+    path = folder / "openh264.mp4"
+    _, height, width = pristine.shape
+    chroma = np.full((height // 2, width), 128, np.uint8)
+    raw = b"".join(np.concatenate([plane, chroma]).tobytes() for plane in pristine)
+    command = [find_ffmpeg().path, "-v", "error", "-y", "-f", "rawvideo", "-pix_fmt", "yuv420p"]
+    command += [
+        "-s",
+        f"{width}x{height}",
+        "-r",
+        str(fps),
+        "-i",
+        "-",
+        "-c:v",
+        "libopenh264",
+        "-allow_skip_frames",
+        "0",
+    ]
+    command += ["-b:v", str(round(bits * width * height * fps)), "-g", "50", str(path)]
+    subprocess.run(command, input=raw, check=True)
+    return path
+
+
+def quality(shown: Luma, pristine: Luma) -> float:
+    """Mean luma PSNR over the frames, dB."""
+    import torch
+
+    error = torch.from_numpy(shown).double() - torch.from_numpy(pristine).double()
+    return float(psnr_from_mse(error.square().mean(dim=(1, 2)), 255.0).mean())
+
+
+if __name__ == "__main__":
+    main()
