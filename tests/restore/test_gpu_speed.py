@@ -1,6 +1,7 @@
 """The GPU benchmark goes through everything that it will measure, in tiny sizes, where there is no GPU."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +13,13 @@ SCRIPT = Path(__file__).resolve().parents[2] / "bench" / "gpu_speed.py"
 
 
 def run(*options: str) -> subprocess.CompletedProcess[str]:
+    # One thread: threads that wait for each other take minutes where other tests run beside them.
     return subprocess.run(
-        [sys.executable, str(SCRIPT), *options], capture_output=True, text=True, check=False
+        [sys.executable, str(SCRIPT), *options],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
 
 
