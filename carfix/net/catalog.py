@@ -1,5 +1,6 @@
 """Where weights are found by name: in the package, beside a source checkout, or a path that the user gives."""
 
+import os
 from pathlib import Path
 
 from carfix.net.checkpoint import CheckpointError, Model, load_checkpoint
@@ -10,9 +11,13 @@ SUFFIX = ".safetensors"
 _PACKAGE = Path(__file__).resolve().parent.parent
 _FOLDERS = (_PACKAGE / "weights", _PACKAGE.parent / "weights")
 
-#: What `--model auto` takes on a machine with and without an accelerator, best first.
+#: What `--model auto` takes, best first: on an accelerator, ...
 FULL_NETWORKS = ("car-cnn", "car-cnn-mse")
-FAST_NETWORKS = ("fast",)
+#: ... on a CPU, ...
+FAST_NETWORKS = ("fast", "medium", "tiny")
+#: ... and on one with so many cores that the next rung takes no longer there than `fast` on three.
+ROOMY_CORES = 8
+ROOMY_NETWORKS = ("medium", "fast", "tiny")
 
 
 def installed() -> dict[str, Path]:
@@ -27,13 +32,12 @@ def installed() -> dict[str, Path]:
 def resolve(name: str, *, accelerator: bool = False) -> Path:
     """Path of the weights called `name`: `auto`, an installed name, or a path to a `.safetensors` file.
 
-    `auto` is the full network on an accelerator and the fast one on a CPU. Raises `CheckpointError`, naming
-    what is installed.
+    `auto` is the full network on an accelerator and, on a CPU, the rung of the ladder that its cores are enough
+    for. Raises `CheckpointError`, naming what is installed.
     """
     weights = installed()
     if name == "auto":
-        preferred = FULL_NETWORKS + FAST_NETWORKS if accelerator else FAST_NETWORKS + FULL_NETWORKS
-        for candidate in preferred:
+        for candidate in _preferred(accelerator):
             if candidate in weights:
                 return weights[candidate]
     if name in weights:
@@ -45,6 +49,19 @@ def resolve(name: str, *, accelerator: bool = False) -> Path:
     raise CheckpointError(
         f"no model called {name!r}; installed are {known}, or give a path to a {SUFFIX} file"
     )
+
+
+def _preferred(accelerator: bool) -> tuple[str, ...]:
+    if accelerator:
+        return FULL_NETWORKS + ROOMY_NETWORKS
+    return (ROOMY_NETWORKS if _cores() >= ROOMY_CORES else FAST_NETWORKS) + FULL_NETWORKS
+
+
+def _cores() -> int:
+    """Cores that this process may use: containers and `taskset` give fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def load_model(name: str = "auto", *, accelerator: bool = False) -> Model:

@@ -1,0 +1,46 @@
+from pathlib import Path
+
+import pytest
+from networks import save_awake
+
+from carfix.net import catalog
+from carfix.net.checkpoint import CheckpointError
+
+
+@pytest.fixture
+def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder in place of the installed weights."""
+    monkeypatch.setattr(catalog, "_FOLDERS", (tmp_path,))
+    return tmp_path
+
+
+def put(shelf: Path, *names: str) -> None:
+    for name in names:
+        save_awake(shelf / f"{name}.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "cores", "expected"),
+    [
+        (False, 2, "fast"),
+        (False, 7, "fast"),
+        (False, 8, "medium"),
+        (True, 2, "car-cnn"),
+    ],
+)
+def test_auto_takes_what_the_machine_is_enough_for(
+    shelf: Path, monkeypatch: pytest.MonkeyPatch, accelerator: bool, cores: int, expected: str
+) -> None:
+    put(shelf, "car-cnn", "car-cnn-mse", "fast", "medium", "tiny")
+    monkeypatch.setattr(catalog, "_cores", lambda: cores)
+    assert catalog.resolve("auto", accelerator=accelerator).stem == expected
+
+
+def test_auto_takes_what_there_is(shelf: Path) -> None:
+    with pytest.raises(CheckpointError, match="installed are none"):
+        catalog.resolve("auto")
+    put(shelf, "tiny")
+    assert catalog.resolve("auto").stem == catalog.resolve("auto", accelerator=True).stem == "tiny"
+    put(shelf, "car-cnn-mse")
+    assert catalog.resolve("auto").stem == "tiny"
+    assert catalog.resolve("auto", accelerator=True).stem == "car-cnn-mse"
