@@ -46,3 +46,29 @@ class Failing(Adding):
         if self.planes >= self._after:
             raise self._error
         return super().restore(planes, bit_depth)
+
+
+class Overlapped(Adding):
+    """Computes when it is asked for a result, as late as a GPU may; knows how many batches were under way."""
+
+    def __init__(self, add: int, batch: int, depth: int) -> None:
+        super().__init__(add, batch)
+        self.depth = depth
+        self.under_way = 0
+        self.most = 0
+
+    def submit(self, planes: Planes, bit_depth: int) -> "Late":
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+        return Late(self, planes.copy(), bit_depth)
+
+
+class Late:
+    """A batch under way."""
+
+    def __init__(self, engine: Overlapped, planes: Planes, bit_depth: int) -> None:
+        self._engine, self._planes, self._bit_depth = engine, planes, bit_depth
+
+    def result(self) -> Planes:
+        self._engine.under_way -= 1
+        return self._engine.restore(self._planes, self._bit_depth)

@@ -38,7 +38,7 @@ def bench(
         list[str] | None,
         typer.Option("--model", "-m", help="Network by name or path, repeatable; default: auto."),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda[:N], mps or vulkan.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")] = "auto",
     tile: Annotated[
         int | None, typer.Option("--tile", help="Side of the windows that the network sees, in pixels.")

@@ -60,7 +60,7 @@ def compare(
     scale: Annotated[
         bool, typer.Option("--scale", help="Scale candidates of another size to the reference's.")
     ] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda[:N], mps or vulkan.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")] = "auto",
     json_: Annotated[bool, typer.Option("--json", help="Write JSON to stdout.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="Write CSV to stdout: a row a frame.")] = False,

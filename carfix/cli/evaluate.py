@@ -48,7 +48,7 @@ def evaluate(
     frames: Annotated[
         int | None, typer.Option(min=1, help="Measure this many frames of each clip, at most.")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda[:N], mps or vulkan.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")] = "auto",
     cache: Annotated[
         bool, typer.Option("--cache/--no-cache", help="Keep measurements in the dataset's folder.")

@@ -22,7 +22,7 @@ def register(app: typer.Typer) -> None:
 def inspect(
     files: Annotated[list[Path], typer.Argument(help="Video files.", metavar="FILE...")],
     model: Annotated[str, typer.Option("--model", "-m", help="Network to predict for.")] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda[:N], mps or vulkan.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")] = "auto",
     json_: Annotated[bool, typer.Option("--json", help="Write JSON to stdout.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show tracebacks.")] = False,

@@ -132,7 +132,7 @@ def restore(
         ),
     ] = "auto",
     device: Annotated[
-        str, typer.Option("--device", help="auto, cpu, cuda[:N] or mps.", rich_help_panel=MODEL)
+        str, typer.Option("--device", help="auto, cpu, cuda[:N], mps or vulkan.", rich_help_panel=MODEL)
     ] = "auto",
     precision: Annotated[
         str, typer.Option("--precision", help="auto, fp32, bf16 or fp16.", rich_help_panel=MODEL)

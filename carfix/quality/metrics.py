@@ -121,6 +121,7 @@ def _workers(threads: int) -> ThreadPoolExecutor:
 
     def single() -> None:
         torch.set_num_threads(1)  # of this thread, and of threads started later
+        torch.get_num_threads()  # what a thread has not asked for by then, it would take from everyone's below
         all_started.wait()
 
     pool = ThreadPoolExecutor(threads, thread_name_prefix="metrics", initializer=single)

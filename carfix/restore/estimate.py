@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from carfix.restore.engine.overlap import prepare
 from carfix.restore.findings import timeline_findings
 from carfix.restore.job import cut_into_segments, job_of
 from carfix.restore.pipeline import Pipeline
@@ -53,6 +54,7 @@ def estimate_video(task: Task, **options: Any) -> Estimate:  # noqa: ANN401 - th
             on_segment=lambda _, file: files.append(file),
             on_frame=lambda: None,
         )
+        prepare(engine, info.height, info.width)
         began = time.monotonic()
         pipeline.run([sample])
         elapsed = time.monotonic() - began

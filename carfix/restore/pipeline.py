@@ -2,6 +2,7 @@
 
 import dataclasses
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from av.video.frame import VideoFrame
 
 from carfix.restore.channel import Channel, Closed
 from carfix.restore.engine import Engine, Planes
+from carfix.restore.engine.overlap import begin, depth_of
 from carfix.restore.fields import restore_fields
 from carfix.video.decode import Damage, decode_frames
 from carfix.video.encoder import Encoding
@@ -127,6 +129,8 @@ class FramePipeline:
     def _infer(self) -> None:
         before: Item | None = None  # the frame before, and its luma as decoded
         decoded: Luma | None = None
+        under_way: deque[Callable[[], None]] = deque()
+        depth = depth_of(self._engine)
         for batch in _batches(self._decoded, self._engine.batch):
             fresh: list[Item] = []
             repeats: list[tuple[Item, Item]] = []
@@ -136,25 +140,44 @@ class FramePipeline:
                 else:
                     fresh.append(item)
                 before, decoded = item, item.luma
-            self._restore(fresh)
+            under_way.append(self._begin(batch, fresh, repeats))
+            while len(under_way) >= depth:
+                under_way.popleft()()
+        while under_way:
+            under_way.popleft()()
+        self._restored.finish()
+
+    def _begin(
+        self, batch: Sequence[Item], fresh: Sequence[Item], repeats: Sequence[tuple[Item, Item]]
+    ) -> Callable[[], None]:
+        """Begin to restore the `fresh` items of a batch; the function returned waits and passes the batch on.
+
+        A repeat takes what became of its original, which may be in the batch before: they end in order.
+        """
+        begun = [
+            (alike, self._begin_planes(alike))
+            for interlaced in (False, True)
+            if (alike := [item for item in fresh if item.interlaced == interlaced])
+        ]
+
+        def finish() -> None:
+            for alike, result in begun:
+                for item, luma in zip(alike, result(), strict=True):
+                    item.luma = luma
             for item, original in repeats:
                 item.luma = original.luma
             self.repeated += len(repeats)
             for item in batch:
                 self._restored.put(item)
-        self._restored.finish()
 
-    def _restore(self, items: Sequence[Item]) -> None:
-        for interlaced in (False, True):
-            alike = [item for item in items if item.interlaced == interlaced]
-            if not alike:
-                continue
-            planes: Planes = np.stack([item.luma for item in alike])  # type: ignore[assignment]
-            restored = (
-                restore_fields(planes, self._restore_planes) if interlaced else self._restore_planes(planes)
-            )
-            for item, luma in zip(alike, restored, strict=True):
-                item.luma = luma
+        return finish
+
+    def _begin_planes(self, items: Sequence[Item]) -> Callable[[], Planes]:
+        planes: Planes = np.stack([item.luma for item in items])  # type: ignore[assignment]
+        if items[0].interlaced:
+            restored = restore_fields(planes, self._restore_planes)
+            return lambda: restored
+        return begin(self._engine, planes, self.luma.bit_depth)
 
     def _restore_planes(self, planes: Planes) -> Planes:
         return self._engine.restore(planes, self.luma.bit_depth)

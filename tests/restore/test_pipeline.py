@@ -6,7 +6,7 @@ from pathlib import Path
 import media
 import numpy as np
 import pytest
-from engines import Adding, Failing
+from engines import Adding, Failing, Overlapped
 
 from carfix.errors import CarfixError
 from carfix.restore.channel import Channel, Closed
@@ -82,6 +82,25 @@ def test_repeated_frames_are_computed_once(tmp_path: Path) -> None:
     assert run.pipeline.tally.repeated == 16
     assert engine.planes == 4
     assert run.frames == 20
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_batches_under_way_end_in_order(depth: int, tmp_path: Path) -> None:
+    """Repeats among them, some of a frame whose batch has not ended yet."""
+    from carfix.restore.job import restore_video
+
+    source = media.write_clip(
+        tmp_path / "in.mkv", codec="ffv1", frames=31, pictures=lambda i: media.picture(i // 3)
+    )
+    engine = Overlapped(3, batch=2, depth=depth)
+    report = restore_video(
+        source=source, output=tmp_path / "out.mkv", model=engine, encoder=EncoderSettings(codec="ffv1")
+    )
+    assert report.repeated == 20
+    # Every third batch is all repeats, and nothing of it goes to the engine.
+    assert (engine.most, engine.under_way) == (min(depth, 2), 0)
+    for a, b in zip(media.planes(tmp_path / "out.mkv"), media.planes(source), strict=True):
+        assert np.array_equal(a, b + 3)
 
 
 def test_fields_are_restored_apart(tmp_path: Path) -> None:
