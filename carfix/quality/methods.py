@@ -23,6 +23,7 @@ from carfix.quality.reader import (
 from carfix.quality.spp import PostFilter, filtered_frames
 from carfix.restore.engine import Engine, open_engine, uses_accelerator
 from carfix.restore.fields import restore_fields
+from carfix.restore.hold import Hold
 
 
 class Method(Protocol):
@@ -84,7 +85,7 @@ class Restored:
 
     def __init__(self, model: Model, *, device: str = "auto", precision: str = "auto") -> None:
         self.name = model.description.name
-        self.identity = f"model {model.description.sha256} on {device} in {precision}"
+        self.identity = f"model {model.description.sha256} on {device} in {precision}, still pixels held"
         self._model = model
         self._open: Callable[[], Engine] = lambda: open_engine(model, device=device, precision=precision)
         self._engine: Engine | None = None
@@ -95,14 +96,18 @@ class Restored:
         return self._model
 
     def frames(self, path: Path, wanted: Wanted = None) -> Iterator[LumaFrame]:
-        """See `Method`; only the wanted frames are restored."""
+        """See `Method`; only the wanted frames are restored. Neighbours hold what stands still, as in a restore."""
+        hold, number = Hold(), -1
         frames = select(read_frames(path), wanted)
         for batch in in_alike_batches(frames, self._opened().batch, _alike):
             restore = functools.partial(self.restore, bit_depth=batch[0].bit_depth)
             planes = stacked(batch)
             restored = restore_fields(planes, restore) if _interlaced(batch[0]) else restore(planes)
             for frame, luma in zip(batch, restored, strict=True):
-                yield dataclasses.replace(frame, luma=luma)
+                if frame.index != number + 1:
+                    hold.reset()
+                number = frame.index
+                yield dataclasses.replace(frame, luma=hold(frame.luma, luma))
 
     def restore(self, planes: Planes, bit_depth: int) -> Planes:
         """See `Engine.restore`."""

@@ -16,8 +16,8 @@ from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 
 from carfix.errors import CarfixError, UsageError
+from carfix.restore.frames import FramePipeline, Item
 from carfix.restore.models import EngineChoice
-from carfix.restore.pipeline import FramePipeline, Item
 from carfix.restore.report import Progress, Report
 from carfix.video.demux import demux
 from carfix.video.encoder import (

@@ -1,0 +1,58 @@
+"""What stands still in the decoded picture stands still in the restored one.
+
+A network sees a pixel's surroundings. Where a codec repeats a region bit for bit while something moves beside it, the
+restored region would still change by a code here and there: a shimmer that the decoded video does not have. So a pixel
+keeps its restored code as long as the decoded picture repeats around it. Measured on the held-out clips with `fast`,
+this takes the flicker of static regions from 1.5 % above the decoded video's to 5 % below it, for 0.001 dB.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from carfix.video.luma import Luma
+
+#: Pixels on each side of one that must repeat for it to be held: half the reach of H.264's deblocking. With 0 the
+#: edges of moving things would leave traces (0.016 dB lost), with 8 most of the shimmer would stay.
+REACH = 2
+
+
+class Hold:
+    """Holds pixels from frame to frame of one video; `reset` where a new one, or a new segment, begins."""
+
+    def __init__(self) -> None:
+        self._decoded: Luma | None = None
+        self._restored: Luma | None = None
+
+    def reset(self) -> None:
+        """The next frame has none before it."""
+        self._decoded = self._restored = None
+
+    def __call__(self, decoded: Luma, restored: Luma) -> Luma:
+        """The next frame as decoded and as restored, both `[H, W]`, to what is shown of it.
+
+        Neither is written to; the caller leaves both as they are.
+        """
+        shown = restored
+        if (
+            self._decoded is not None
+            and self._restored is not None
+            and self._decoded.shape == decoded.shape
+            and self._restored.dtype == restored.dtype
+        ):
+            still = ~near(decoded != self._decoded)
+            shown = np.where(still, self._restored, restored)
+        self._decoded, self._restored = decoded, shown
+        return shown
+
+
+def near(changed: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Where `changed`, `[H, W]`, is true within `REACH` rows and columns."""
+    rows = changed.copy()
+    for step in range(1, REACH + 1):
+        rows[step:] |= changed[:-step]
+        rows[:-step] |= changed[step:]
+    both = rows.copy()
+    for step in range(1, REACH + 1):
+        both[:, step:] |= rows[:, :-step]
+        both[:, :-step] |= rows[:, step:]
+    return both

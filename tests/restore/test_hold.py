@@ -1,0 +1,83 @@
+from pathlib import Path
+
+import media
+import numpy as np
+import pytest
+from av.video.frame import VideoFrame
+from networks import save_awake
+
+from carfix.restore.hold import REACH, Hold
+from carfix.restore.job import restore_video
+from carfix.video.encoder import EncoderSettings
+from carfix.video.luma import luma_format, read_luma, write_luma
+
+
+def frames(*changes: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Two decoded frames that differ at `changes`."""
+    first = np.arange(20 * 30, dtype=np.uint16).reshape(20, 30)
+    second = first.copy()
+    for place in changes:
+        second[place] += 1
+    return first, second
+
+
+def test_pixels_are_held_where_the_decoded_picture_repeats_around_them() -> None:
+    first, second = frames((0, 0), (10, 15))
+    hold = Hold()
+    restored = np.full_like(first, 7)
+    assert hold(first, restored) is restored
+    shown = hold(second, restored + 2)
+    expected = np.full_like(first, 7)
+    expected[: REACH + 1, : REACH + 1] = 9
+    expected[10 - REACH : 11 + REACH, 15 - REACH : 16 + REACH] = 9
+    assert np.array_equal(shown, expected)
+    third = hold(second, restored + 4)
+    assert np.array_equal(third, shown), "a repeated frame is shown as before"
+    assert (restored == 7).all(), "what the engine gave is not written to"
+
+
+def test_nothing_is_held_across_a_reset_or_a_change_of_size() -> None:
+    first, second = frames((3, 3))
+    hold = Hold()
+    hold(first, first)
+    hold.reset()
+    assert hold(second, second + 1) is not None
+    assert np.array_equal(hold(second[:10], second[:10] + 5), second[:10] + 5)
+    hold = Hold()
+    hold(first, first)
+    hold.reset()
+    assert np.array_equal(hold(second, second + 1), second + 1)
+
+
+@pytest.mark.parametrize("interlaced", [False, True])
+def test_a_restored_video_does_not_shimmer_where_nothing_moves(interlaced: bool, tmp_path: Path) -> None:
+    """A square moves over a still picture; around it, a network's output would change with it."""
+
+    def picture(number: int) -> VideoFrame:
+        frame = media.picture(0)
+        format = luma_format(frame.format.name)
+        luma = read_luma(frame, format)
+        luma[40:56, 8 + 4 * number : 24 + 4 * number] = 230
+        write_luma(frame, luma, format)
+        return frame
+
+    lossless = {"qp": "0", "preset": "ultrafast", "x264-params": "tff=1" if interlaced else "bframes=0"}
+    source = media.write_clip(
+        tmp_path / "in.mkv", frames=8, pictures=picture, interlaced=interlaced, options=lossless
+    )
+    output = tmp_path / "out.mkv"
+    weights = save_awake(tmp_path / "awake.safetensors")
+    restore_video(
+        source=source, output=output, model=str(weights), encoder=EncoderSettings(codec="ffv1"), device="cpu"
+    )
+    decoded, restored = media.planes(source), media.planes(output)
+    changed = False
+    for number in range(1, len(decoded)):
+        before, after = decoded[number - 1 : number + 1]
+        far = np.ones(before.shape, bool)
+        for y, x in zip(*np.nonzero(before != after), strict=True):
+            far[max(0, y - REACH) : y + REACH + 1, max(0, x - REACH) : x + REACH + 1] = False
+        assert far.any()
+        assert np.array_equal(restored[number][far], restored[number - 1][far])
+        changed |= not np.array_equal(restored[number], after)
+    assert changed, "the network does something"
