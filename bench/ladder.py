@@ -14,7 +14,7 @@ import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
-SPP_BENCH, SPP_EVAL = "spp quality 3", "spp-best"
+SPP_BENCH, SPP_EVAL = "FFmpeg spp, quality 3", "spp-best"
 WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM = 720, 400, 70, 30, 150, 60
 INK, GRID, OURS, THEIRS = "#333", "#ddd", "#0b6", "#c40"
 
@@ -23,7 +23,7 @@ class Rung(NamedTuple):
     """A point of the plot."""
 
     name: str
-    seconds: float  # of two or so cores, a megapixel
+    seconds: float  # a megapixel takes
     gain: float  # dB over decoded
     ssim: float
     smallest: str
