@@ -32,8 +32,6 @@ ENCODERS: dict[str, tuple[Encoding, ...]] = {
     "Motion JPEG": tuple(Encoding(codec="mjpeg", qscale=q, preset=None) for q in (8, 18)),
     # Never seen in training:
     "MPEG-2": tuple(Encoding(codec="mpeg2video", qscale=q, preset=None, gop=15) for q in (6, 14)),
-    "H.263": tuple(Encoding(codec="h263p", qscale=q, preset=None, gop=50) for q in (6, 14)),
-    "VP8": tuple(Encoding(codec="libvpx", crf=q, preset=None, gop=50) for q in (30, 50)),
     "VP9": tuple(Encoding(codec="libvpx-vp9", crf=q, preset=None, gop=50) for q in (38, 52)),
     "AV1 (SVT)": tuple(Encoding(codec="libsvtav1", crf=q, preset="8", gop=50) for q in (45, 58)),
 }
@@ -84,8 +82,6 @@ def streams(pristine: Luma, fps: Fraction) -> list[tuple[str, Luma]]:
         for encoder, encodings in ENCODERS.items():
             for encoding in encodings:
                 path = Path(folder) / "stream.mp4"
-                if encoding.codec in ("libvpx", "libvpx-vp9", "h263p"):
-                    path = path.with_suffix(".mkv")
                 encode(path, pristine, fps, encoding)
                 level = f"CRF {encoding.crf}" if encoding.crf is not None else f"q {encoding.qscale}"
                 found.append((f"{encoder}, {level}", decode(path, len(pristine))))
