@@ -15,11 +15,11 @@ import tempfile
 from fractions import Fraction
 from pathlib import Path
 
+import imageio_ffmpeg
 import numpy as np
 
 import carfix
 from carfix.net.ssim import psnr_from_mse
-from carfix.quality.ffmpeg import find_ffmpeg
 from carfix.training.encoding import Encoding, Luma, encode
 from carfix.training.sources import VIDEO_SUFFIXES, read_video
 
@@ -98,12 +98,12 @@ def decode(path: Path, frames: int) -> Luma:
 
 
 def openh264(folder: Path, pristine: Luma, fps: Fraction, bits: float) -> Path:
-    """Encode with OpenH264, which only FFmpeg's own executable has."""
+    """Encode with OpenH264, which PyAV lacks and imageio-ffmpeg's executable has."""
     path = folder / "openh264.mp4"
     _, height, width = pristine.shape
     chroma = np.full((height // 2, width), 128, np.uint8)
     raw = b"".join(np.concatenate([plane, chroma]).tobytes() for plane in pristine)
-    command = [find_ffmpeg().path, "-v", "error", "-y", "-f", "rawvideo", "-pix_fmt", "yuv420p"]
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", "-f", "rawvideo", "-pix_fmt", "yuv420p"]
     command += [
         "-s",
         f"{width}x{height}",

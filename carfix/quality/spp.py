@@ -85,6 +85,8 @@ def command(ffmpeg: FFmpeg, path: Path, post_filter: PostFilter, limit: int | No
         # With frame threads FFmpeg now and then exports the quantizers of a frame that is not finished, and the
         # pictures differ from run to run (seen with 9.0 in one run of twenty).
         *("-threads", "1", "-export_side_data", f"+{EXPORTED_QUANTIZERS}"),
+        # uspp's own threads race: without this, 5 of 60 runs gave another picture.
+        *("-filter_threads", "1"),
         *input_arguments(path),
         *("-map", "0:v:0", "-vf", post_filter.graph),
         # Every frame once, at its own time: no frame rate may round it.

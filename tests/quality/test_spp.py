@@ -31,6 +31,8 @@ def by_command_line(path: Path, graph: str, frames: int) -> np.ndarray:
         executable,
         "-v",
         "error",
+        "-filter_threads",
+        "1",
         "-threads",
         "1",
         "-export_side_data",
