@@ -1,6 +1,7 @@
 """Fits the gain that `carfix inspect` predicts: from an evaluation's gains to what the files' decoders tell.
 
-    carfix evaluate data --json > evaluation.json
+    carfix dataset CLIPS data --split test && carfix dataset CLIPS data --split test --crf 15,19,24 --maxrate none
+    carfix evaluate data --split test --no-spp --json > evaluation.json
     python bench/fit_gain.py data evaluation.json carfix/quality/gain_fit.json
 
 Every network of the evaluation that is installed gets a fit; those already in the file are kept otherwise.
