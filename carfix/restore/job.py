@@ -167,12 +167,13 @@ class Job:
         if self.parents:
             make_folder(self.output.parent)
         with open_state(self.output) as state:
-            why = state.load(self._fingerprint(info, encoding, timeline, segments), resume=self.resume)
+            job = dataclasses.replace(self, choice=self.choice.continuing(state.header().get("model")))
+            why = state.load(job._fingerprint(info, encoding, timeline, segments), resume=self.resume)
             if why:
                 warnings.add(f"earlier work on {self.output} is not used: {why}")
             resumed = sum(file.frames for file in state.finished.values() if file)
             counter = Counter(self.progress, sum(s.frames for s in segments), resumed)
-            tally, engine = self._restore(info, timeline, encoding, segments, state, counter)
+            tally, engine = job._restore(info, timeline, encoding, segments, state, counter)
             files = [file for segment in segments if (file := state.finished[segment.index]) is not None]
             if not files:
                 raise CarfixError(f"{self.source}: not a single frame of its video could be decoded")

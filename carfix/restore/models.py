@@ -18,6 +18,7 @@ class EngineChoice:
     precision: str = "auto"
     tile: int | None = None
     batch: int | None = None
+    kind: str | None = None  # of a CPU's engines; None: the one that is fastest here
 
     def check(self) -> None:
         """Raises `UsageError` for numbers that cannot be right; the engine checks the rest as it opens."""
@@ -32,8 +33,20 @@ class EngineChoice:
         from carfix.net.catalog import load_model
 
         model = load_model(self.model, accelerator=uses_accelerator(self.device))
-        kind = kind_of_engine(model, device=self.device, precision=self.precision)
+        kind = kind_of_engine(model, device=self.device, precision=self.precision, kind=self.kind)
         return [model.description.sha256, self.device, self.precision, kind]
+
+    def continuing(self, earlier: Any) -> "EngineChoice":  # noqa: ANN401 - JSON that an earlier run left
+        """This choice, computed by the engine that `earlier`, a fingerprint of the same choice, was computed by.
+
+        Another timing, on a machine that is busier or has lent fewer cores, might have found another one.
+        """
+        from carfix.restore.engine.choose import candidates
+
+        match earlier:
+            case [_, self.device, self.precision, str(kind)] if kind in candidates(self.precision):
+                return dataclasses.replace(self, kind=kind)
+        return self
 
     @contextlib.contextmanager
     def open(self) -> Iterator[Engine]:
@@ -49,6 +62,7 @@ class EngineChoice:
             precision=self.precision,
             tile=self.tile,
             batch=self.batch,
+            kind=self.kind,
         )
         try:
             yield engine

@@ -45,6 +45,10 @@ class State:
         self.finished: dict[int, SegmentFile | None] = {}  # None: a segment of which nothing could be decoded
         self._lock = lock
 
+    def header(self) -> Mapping[str, Any]:
+        """The fingerprint of the work that an earlier run left here; empty if there is none."""
+        return self._read_journal()[0] or {}
+
     def load(self, fingerprint: Mapping[str, Any], *, resume: bool) -> str | None:
         """Take over what an earlier run with the same `fingerprint` finished, or start the journal.
 

@@ -192,6 +192,11 @@ def test_work_of_one_engine_is_not_continued_by_another(
         file.unlink()
     new_process()
     assert choice.fingerprint() != first  # the timing says another engine now
+    assert choice.continuing(first).fingerprint() == first
+    with choice.continuing(first).open() as engine:
+        assert engine.description.startswith("ncnn" if "ncnn" in first[3] else "torch")
+    for other in (None, [], [*first[:3], "abacus fp7"], [first[0], "cuda", *first[2:]]):
+        assert choice.continuing(other) == choice
 
 
 def test_a_precision_that_is_given_limits_the_candidates() -> None:

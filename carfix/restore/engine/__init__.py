@@ -50,24 +50,28 @@ def open_engine(
     precision: str = "auto",
     tile: int | None = None,
     batch: int | None = None,
+    kind: str | None = None,
 ) -> Engine:
     """The best engine for `model` on `device` (`auto`, `cpu`, `cuda[:N]`, `mps`, `vulkan`).
 
     `precision` is `auto`, `fp32`, `bf16` or `fp16`; `tile` the side of a window in pixels (None: the engine's
-    choice). Raises `UsageError` for values that cannot be right, `MissingPartError` for a device that is not there.
+    choice); `kind` an engine that `kind_of_engine` has named. Raises `UsageError` for values that cannot be right,
+    `MissingPartError` for a device that is not there.
     """
     from carfix.restore.engine.select import (
         select_engine,
     )  # torch is imported only when something is computed
 
-    return select_engine(model, device=device, precision=precision, tile=tile, batch=batch)
+    return select_engine(model, device=device, precision=precision, tile=tile, batch=batch, kind=kind)
 
 
-def kind_of_engine(model: "Model", *, device: str = "auto", precision: str = "auto") -> str:
-    """What `open_engine` takes by measurement for these options; empty where there is nothing to choose.
+def kind_of_engine(
+    model: "Model", *, device: str = "auto", precision: str = "auto", kind: str | None = None
+) -> str:
+    """What `open_engine` takes for these options, by measurement if not given; empty where there is no choice.
 
     Engines round differently: results of one are not continued with another. Raises as `open_engine` does.
     """
-    from carfix.restore.engine.select import kind_of_engine as kind
+    from carfix.restore.engine.select import kind_of_engine
 
-    return kind(model, device=device, precision=precision)
+    return kind_of_engine(model, device=device, precision=precision, kind=kind)

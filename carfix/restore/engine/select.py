@@ -26,6 +26,7 @@ def select_engine(
     precision: str = "auto",
     tile: int | None = None,
     batch: int | None = None,
+    kind: str | None = None,
 ) -> Engine:
     """See `carfix.restore.engine.open_engine`."""
     if precision not in PRECISIONS:
@@ -40,20 +41,20 @@ def select_engine(
         from carfix.restore.engine.cuda_open import open_accelerator
 
         return open_accelerator(model, device=place, precision=precision, tile=tile, batch=batch)
-    choice = _on_cpu(model, precision)
+    choice = Choice(kind) if kind else _on_cpu(model, precision)
     engine = open_kind(choice.kind, model, tile=tile, batch=batch)
     engine.description += choice.reason
     return engine
 
 
-def kind_of_engine(model: Model, *, device: str, precision: str) -> str:
-    """What was chosen by measurement for these options: of a CPU, the library and its precision.
+def kind_of_engine(model: Model, *, device: str, precision: str, kind: str | None = None) -> str:
+    """What is taken for these options, on a CPU: the library and its precision; measured if `kind` is None.
 
     Raises as `select_engine` does.
     """
     if device == VULKAN or _place(device).type != "cpu":
         return ""
-    return _on_cpu(model, precision).kind
+    return kind or _on_cpu(model, precision).kind
 
 
 def _on_cpu(model: Model, precision: str) -> Choice:
