@@ -26,7 +26,18 @@ app = typer.Typer(
 )
 
 #: Order of the commands in `carfix --help`: what most people need first. Each module defines `register(app)`.
-COMMANDS = ("restore", "compare", "inspect", "models", "dataset", "train", "evaluate", "bench", "export")
+COMMANDS = (
+    "restore",
+    "compare",
+    "inspect",
+    "models",
+    "dataset",
+    "train",
+    "evaluate",
+    "detect",
+    "bench",
+    "export",
+)
 
 
 def _version(show: bool) -> None:

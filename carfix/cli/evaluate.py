@@ -12,6 +12,8 @@ EXAMPLES = """
 
 `carfix evaluate data -m car-cnn -m runs/last.safetensors --no-spp` - two networks alone
 
+`carfix evaluate data --detector yolox.onnx -m fast` - does a detector find more after restoring?
+
 `carfix evaluate data --split test --markdown > tables.md` - the tables for a paper
 """
 
@@ -45,6 +47,13 @@ def evaluate(
         ),
     ] = None,
     spp_quality: Annotated[int, typer.Option(help="spp's quality, 0 to 6.")] = 3,
+    detector: Annotated[
+        Path | None,
+        typer.Option(
+            "--detector",
+            help="YOLO detector (ONNX): also measure how far its findings agree with those on the pristine frames.",
+        ),
+    ] = None,
     frames: Annotated[
         int | None, typer.Option(min=1, help="Measure this many frames of each clip, at most.")
     ] = None,
@@ -60,7 +69,8 @@ def evaluate(
 ) -> None:
     """Measure PSNR and SSIM of networks and of FFmpeg's spp on a dataset.
 
-    Rebuilds Tables 1 and 2 of the CAR-CNN paper. A rerun computes only what changed.
+    Rebuilds Tables 1 and 2 of the CAR-CNN paper, with --detector also its question whether a detector finds more
+    after restoring. A rerun computes only what changed.
     """
     import json
     import sys
@@ -72,6 +82,7 @@ def evaluate(
     from carfix.errors import UsageError
     from carfix.net.catalog import installed
     from carfix.quality import tables
+    from carfix.quality.detection.detector import Detector
     from carfix.quality.evaluate import evaluate_dataset
     from carfix.quality.methods import open_restored
     from carfix.quality.metrics import metrics_device
@@ -83,6 +94,7 @@ def evaluate(
         raise UsageError(f"--split is train, val, test or all, not {split!r}")
     names = list(installed()) if model is None else [name for name in model if name != "none"]
     models = [open_restored(name, device=device, precision=precision) for name in names]
+    yolo = Detector(detector, device=device) if detector else None
     post_filter = PostFilter("spp", quality=spp_quality)
     with counted(stderr) as stage:
         evaluation = evaluate_dataset(
@@ -93,6 +105,7 @@ def evaluate(
             spp_best=post_filter if (spp if spp_best is None else spp_best) else None,
             frames=frames,
             variants=variant or (),
+            detector=yolo,
             device=metrics_device(device),
             cache=cache,
             progress=stage("frames"),

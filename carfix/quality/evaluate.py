@@ -8,16 +8,15 @@ from pathlib import Path
 
 from carfix.errors import CarfixError, UsageError
 from carfix.quality.cache import FILE_NAME, Cache, file_identity, key
+from carfix.quality.detection.agreement import Agreement
+from carfix.quality.detection.dataset import AgreementMeter, Truth, detector_json
+from carfix.quality.detection.detector import Detector
 from carfix.quality.evaluation import SPP, SPP_BEST, Evaluation, Measurement
-from carfix.quality.flicker import Flicker
+from carfix.quality.meters import Meter, Pair, QualityMeter
 from carfix.quality.methods import Decoded, Filtered, Method, released
-from carfix.quality.metrics import METRICS_VERSION, FrameQuality, measure
-from carfix.quality.reader import LumaFrame, in_batches, read_frames, select, stacked, wanted_range
+from carfix.quality.reader import in_batches, read_frames, select, wanted_range
 from carfix.quality.spp import FIRST_QUANTIZER, PostFilter, UnfilteredError, climb
 from carfix.video.manifest import Clip, Variant, read_manifest
-
-#: Raised when the meaning of a cached measurement changes for another reason than the metrics.
-CACHE_FORMAT = 1
 
 #: Frames that are measured at once: enough to keep every core busy, few enough to stay flat in memory.
 BATCH = 8
@@ -48,6 +47,7 @@ def evaluate_dataset(
     spp_best: PostFilter | None = None,
     frames: int | None = None,
     variants: Sequence[str] = (),
+    detector: Detector | None = None,
     device: str = "cpu",
     cache: bool = True,
     progress: Progress = lambda done, total, detail: None,
@@ -55,8 +55,8 @@ def evaluate_dataset(
     """Measure `decoded`, `spp`, `spp-best` and `models` on the variants of a dataset's clips.
 
     `spp` None leaves the filter out; of `spp_best` the best constant quantizer for each variant is searched.
-    `frames` limits each clip; `variants` names those to take (default all). PSNR and SSIM are computed on
-    `device`.
+    `frames` limits each clip; `variants` names those to take (default all). With `detector`, what it finds in each
+    method's frames is measured against what it finds in the pristine ones. PSNR and SSIM are computed on `device`.
     `progress` is told the frames done, the frames in all and what is worked on. Raises `CarfixError` for a
     dataset that is damaged or has no such clips, `MissingPartError` for a missing ffmpeg.
     """
@@ -81,12 +81,15 @@ def evaluate_dataset(
             "frames_limit": frames,
             "clips": sorted({unit.clip.name for unit in units}),
             "variants": names,
-        }
+        },
+        detector=detector_json(detector) if detector else None,
     )
-    run = _Run(Cache(dataset / FILE_NAME if cache else None), device, frames, progress)
+    truth = Truth(detector) if detector else None
+    run = _Run(Cache(dataset / FILE_NAME if cache else None), device, frames, progress, truth)
     rivals: list[Method] = [Decoded(), *([Filtered(spp)] if spp else [])]
-    rounds = len(rivals) + len(models) + (EXPECTED_TRIALS if spp_best else 0)
-    run.total = rounds * sum(unit.frames for unit in units)
+    # The best of spp's trials is looked at once more, by the detector.
+    trials = EXPECTED_TRIALS + (detector is not None) if spp_best else 0
+    run.total = (len(rivals) + len(models) + trials) * sum(unit.frames for unit in units)
     for method in rivals:
         evaluation.cells[method.name] = run.method(method, units, evaluation.unfiltered)
     if spp and not any(evaluation.cells[SPP].values()):
@@ -107,10 +110,13 @@ def _search(run: "_Run", evaluation: Evaluation, units: list[_Unit], spp: PostFi
         scores: dict[int, float] = {}
         while (quantizer := climb(scores, start)) is not None:
             method = Filtered(dataclasses.replace(spp, quantizer=quantizer))
-            trials[quantizer] = run.method(method, chosen)[name]
+            trials[quantizer] = run.method(method, chosen, detecting=False)[name]
             scores[quantizer] = Measurement.pooled(list(trials[quantizer].values())).psnr
         start = max(scores, key=lambda quantizer: scores[quantizer])
         evaluation.best_quantizers[name] = start
+        if run.truth:
+            best = Filtered(dataclasses.replace(spp, quantizer=start))
+            trials[start] = run.method(best, chosen)[name]
         evaluation.cells[SPP_BEST][name] = trials[start]
         run.total += (len(trials) - EXPECTED_TRIALS) * sum(unit.frames for unit in chosen)
         run.advance(0, f"{SPP_BEST}, {name}")
@@ -119,53 +125,70 @@ def _search(run: "_Run", evaluation: Evaluation, units: list[_Unit], spp: PostFi
 class _Run:
     """Measures units, or takes them from the cache."""
 
-    def __init__(self, cache: Cache, device: str, limit: int | None, progress: Progress) -> None:
+    def __init__(
+        self, cache: Cache, device: str, limit: int | None, progress: Progress, truth: Truth | None
+    ) -> None:
         self.cache = cache
         self.device = device
         self.limit = limit
         self.progress = progress
+        self.truth = truth
         self.total = 0
         self.done = 0
 
     def method(
-        self, method: Method, units: Sequence[_Unit], unfiltered: list[tuple[str, str]] | None = None
+        self,
+        method: Method,
+        units: Sequence[_Unit],
+        unfiltered: list[tuple[str, str]] | None = None,
+        *,
+        detecting: bool = True,
     ) -> dict[str, dict[str, Measurement]]:
         """Measurements of one method by variant and clip.
 
         What FFmpeg's filter has nothing to work with is left out and named in `unfiltered` if that is given, an
-        error otherwise.
+        error otherwise. The detector, if there is one, looks at the frames unless `detecting` is off.
         """
         cells: dict[str, dict[str, Measurement]] = defaultdict(dict)
         with released(method):
             for unit in units:
                 try:
-                    cells[unit.variant.name][unit.clip.name] = self._cell(method, unit)
+                    cells[unit.variant.name][unit.clip.name] = self._cell(method, unit, detecting)
                 except UnfilteredError:
                     if unfiltered is None:
                         raise
                     unfiltered.append((unit.clip.name, unit.variant.name))
         return dict(cells)
 
-    def _cell(self, method: Method, unit: _Unit) -> Measurement:
-        identity = key(
-            format=CACHE_FORMAT,
-            metrics=METRICS_VERSION,
+    def _cell(self, method: Method, unit: _Unit, detecting: bool) -> Measurement:
+        meters: list[Meter] = [QualityMeter(self.device)]
+        if self.truth and detecting:
+            meters.append(AgreementMeter(self.truth, unit.pristine))
+        keys = [self._key(method, unit, meter) for meter in meters]
+        missing = {
+            name: meter for name, meter in zip(keys, meters, strict=True) if self.cache.get(name) is None
+        }
+        if missing:
+            detail = f"{method.name}, {unit.clip.name}, {unit.variant.name}"
+            _measure(
+                method, unit, list(missing.values()), self.limit, lambda count: self.advance(count, detail)
+            )
+        else:
+            # Nothing to wait for: it counts neither as work done nor as work to do.
+            self.total -= unit.frames
+        for name, meter in missing.items():
+            self.cache.put(name, meter.record())
+        quality, *found = (self.cache.get(name) or {} for name in keys)
+        return Measurement(**quality, agreement=Agreement.from_record(found[0]) if found else None)
+
+    def _key(self, method: Method, unit: _Unit, meter: Meter) -> str:
+        return key(
             method=method.identity,
             pristine=[unit.clip.pristine, *file_identity(unit.pristine)],
             compressed=[unit.variant.file, *file_identity(unit.compressed)],
             frames=self.limit,
+            **meter.identity(),
         )
-        detail = f"{method.name}, {unit.clip.name}, {unit.variant.name}"
-        record = self.cache.get(identity)
-        if record is not None:
-            # Nothing to wait for: it counts neither as work done nor as work to do.
-            self.total -= unit.frames
-            return Measurement(**record)
-        measurement = _measure(
-            method, unit, self.limit, self.device, lambda count: self.advance(count, detail)
-        )
-        self.cache.put(identity, dataclasses.asdict(measurement))
-        return measurement
 
     def advance(self, count: int, detail: str) -> None:
         """Report `count` further frames."""
@@ -174,40 +197,20 @@ class _Run:
 
 
 def _measure(
-    method: Method, unit: _Unit, limit: int | None, device: str, advance: Callable[[int], None]
-) -> Measurement:
-    parts: list[FrameQuality] = []
-    flicker = Flicker()
+    method: Method, unit: _Unit, meters: Sequence[Meter], limit: int | None, advance: Callable[[int], None]
+) -> None:
+    """Show all frames to `meters`, in one pass: a network restores them once."""
+    empty = True
     for batch in in_batches(_pairs(method, unit, limit), BATCH):
-        pristine, shown = zip(*batch, strict=True)
-        depth, shown_depth = pristine[0].bit_depth, shown[0].bit_depth
-        parts.append(
-            measure(
-                stacked(pristine),
-                stacked(shown),
-                bit_depth=depth,
-                candidate_bit_depth=shown_depth,
-                device=device,
-            )
-        )
-        for reference, frame in batch:
-            flicker.add(reference.luma, frame.luma, bit_depth=depth, shown_bit_depth=shown_depth)
+        empty = False
+        for meter in meters:
+            meter.add(batch)
         advance(len(batch))
-    quality = FrameQuality.concatenate(parts)
-    if not len(quality):
+    if empty:
         raise CarfixError(f"{unit.compressed} has no frames; build the dataset again")
-    return Measurement(
-        frames=len(quality),
-        psnr=float(quality.psnr.mean()),
-        ssim=float(quality.ssim.mean()),
-        identical=quality.identical,
-        static_pixels=flicker.static_pixels,
-        flicker=flicker.shown,
-        pristine_flicker=flicker.pristine,
-    )
 
 
-def _pairs(method: Method, unit: _Unit, limit: int | None) -> Iterator[tuple[LumaFrame, LumaFrame]]:
+def _pairs(method: Method, unit: _Unit, limit: int | None) -> Iterator[Pair]:
     """Pristine and shown frames of the same index: a dataset's variants keep every frame."""
     wanted = wanted_range(0, limit)
     pristine = select(read_frames(unit.pristine), wanted)

@@ -7,6 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from carfix.quality.detection.agreement import Agreement
+from carfix.quality.detection.average_precision import Precision
+
 DECODED = "decoded"
 SPP = "spp"
 SPP_BEST = "spp-best"
@@ -24,12 +27,19 @@ class Measurement:
     static_pixels: int
     flicker: float | None  # None if nothing in the clip is static
     pristine_flicker: float | None
+    agreement: Agreement | None = None  # of a detector's findings, where there was one
+
+    @property
+    def precision(self) -> Precision | None:
+        """Mean average precision; None without a detector, or where it finds nothing in the pristine frames."""
+        return self.agreement.precision() if self.agreement else None
 
     @classmethod
     def pooled(cls, parts: Sequence["Measurement"]) -> "Measurement":
         """One measurement of all frames of `parts` together."""
         frames = sum(part.frames for part in parts)
         pixels = sum(part.static_pixels for part in parts)
+        agreements = [part.agreement for part in parts if part.agreement]
 
         def flicker(values: Sequence[float | None]) -> float | None:
             pairs = zip(values, parts, strict=True)
@@ -44,6 +54,7 @@ class Measurement:
             static_pixels=pixels,
             flicker=flicker([part.flicker for part in parts]),
             pristine_flicker=flicker([part.pristine_flicker for part in parts]),
+            agreement=Agreement.pooled(agreements) if agreements else None,
         )
 
 
@@ -52,6 +63,7 @@ class Evaluation:
     """All measurements: `cells[method][variant][clip]`."""
 
     dataset: Mapping[str, Any]
+    detector: Mapping[str, Any] | None = None  # which one it was, if any
     cells: dict[str, dict[str, dict[str, Measurement]]] = dataclasses.field(
         default_factory=lambda: defaultdict(lambda: defaultdict(dict))
     )
@@ -91,6 +103,23 @@ class Evaluation:
         psnr, ssim = np.mean(gains, axis=0)
         return float(psnr), float(ssim)
 
+    def precision(self, method: str) -> Precision | None:
+        """Mean average precisions, means over the variants that have them; None if none has."""
+        pooled = [cell for variant in self.variants() if (cell := self.pooled(method, variant))]
+        return _mean([found for cell in pooled if (found := cell.precision)])
+
+    def precision_gain(self, method: str, rival: str) -> Precision | None:
+        """How far `method` is ahead of `rival` in them: see `gain`."""
+        gains = []
+        for variant in self.variants():
+            if not (shared := self._shared(method, rival, variant)):
+                continue
+            ours = Measurement.pooled([one for one, _ in shared.values()]).precision
+            theirs = Measurement.pooled([other for _, other in shared.values()]).precision
+            if ours and theirs:
+                gains.append(Precision(map50=ours.map50 - theirs.map50, map=ours.map - theirs.map))
+        return _mean(gains)
+
     def smallest_gain(self, method: str, rival: str = DECODED) -> tuple[float, str, str] | None:
         """The smallest PSNR gain over `rival` of any clip and variant, in dB, with their names."""
         gains = [
@@ -110,3 +139,12 @@ class Evaluation:
         cells = [cell for clips in self.cells[method].values() for cell in clips.values()]
         everything = Measurement.pooled(cells)
         return everything.flicker, everything.pristine_flicker
+
+
+def _mean(values: Sequence[Precision]) -> Precision | None:
+    if not values:
+        return None
+    return Precision(
+        map50=float(np.mean([value.map50 for value in values])),
+        map=float(np.mean([value.map for value in values])),
+    )

@@ -4,19 +4,28 @@ import csv
 import dataclasses
 import io
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 from rich.console import Console
 from rich.table import Table
 
 from carfix import __version__
+from carfix.quality.detection.average_precision import Precision
 from carfix.quality.evaluation import RIVALS, SPP_BEST, Evaluation, Measurement
 
 Metric = Literal["psnr", "ssim"]
 METRICS: tuple[Metric, ...] = ("psnr", "ssim")
-TITLES = {"psnr": "PSNR of luma, dB", "ssim": "SSIM of luma"}
-#: Digits behind the point: finer differences are not visible in any picture.
-DIGITS = {"psnr": 2, "ssim": 4}
+PrecisionMetric = Literal["map50", "map"]
+PRECISIONS: tuple[PrecisionMetric, ...] = ("map50", "map")
+TITLES = {
+    "psnr": "PSNR of luma, dB",
+    "ssim": "SSIM of luma",
+    "map50": "mAP@0.5 of a detector, its findings on the pristine frames taken for true",
+    "map": "mAP@[.5:.95] of the same",
+}
+#: Digits behind the point: finer differences are not visible in any picture, or are chance.
+DIGITS = {"psnr": 2, "ssim": 4, "map50": 3, "map": 3}
 
 MISSING = "-"
 
@@ -66,6 +75,35 @@ def grid(evaluation: Evaluation, metric: Metric) -> Grid:
     return Grid(title=TITLES[metric], columns=columns, rows=rows)
 
 
+def precision_grid(evaluation: Evaluation, metric: PrecisionMetric) -> Grid:
+    """The table of one of the detector's metrics, laid out as `grid`."""
+
+    def cell(precision: Precision | None, sign: str = "") -> str:
+        return MISSING if precision is None else f"{getattr(precision, metric):{sign}.{DIGITS[metric]}f}"
+
+    rivals = [rival for rival in RIVALS if rival in evaluation.cells]
+    rows = []
+    for name in evaluation.cells:
+        pooled = [evaluation.pooled(name, variant) for variant in evaluation.variants()]
+        cells = [cell(each.precision if each else None) for each in pooled]
+        cells.append(cell(evaluation.precision(name)))
+        cells += [
+            MISSING if name == rival else cell(evaluation.precision_gain(name, rival), "+")
+            for rival in rivals
+        ]
+        rows.append((name, cells))
+    columns = [*evaluation.variants(), "mean", *(f"over {rival}" for rival in rivals)]
+    return Grid(title=TITLES[metric], columns=columns, rows=rows)
+
+
+def grids(evaluation: Evaluation) -> list[Grid]:
+    """All tables, in their order."""
+    found = [grid(evaluation, metric) for metric in METRICS]
+    if evaluation.detector:
+        found += [precision_grid(evaluation, metric) for metric in PRECISIONS]
+    return [*found, extras(evaluation)]
+
+
 def extras(evaluation: Evaluation) -> Grid:
     """Per method: the smallest gain over the decoded frames of any clip and variant, and the flicker."""
     rows = []
@@ -95,6 +133,8 @@ def notes(evaluation: Evaluation) -> list[str]:
     if evaluation.best_quantizers:
         best = ", ".join(f"{name} {quantizer}" for name, quantizer in evaluation.best_quantizers.items())
         lines.append(f"spp-best's quantizers: {best}")
+    if evaluation.detector:
+        lines.append(_detector_note(evaluation))
     if evaluation.unfiltered:
         lines.append(
             f"spp had no quantizers to work with on {len(evaluation.unfiltered)} files, which are left out of its "
@@ -111,9 +151,21 @@ def notes(evaluation: Evaluation) -> list[str]:
     return lines
 
 
+def _detector_note(evaluation: Evaluation) -> str:
+    detector = evaluation.detector
+    assert detector is not None
+    decoded = [cell for clips in evaluation.cells[RIVALS[0]].values() for cell in clips.values()]
+    truths = sum(cell.agreement.truths for cell in decoded if cell.agreement)
+    return (
+        f"mAP: agreement with the pristine frames, not with labels: true is what {Path(detector['path']).name} "
+        f"({detector['width']}x{detector['height']}) finds in them with a score of {detector['truth_score']} or more, "
+        f"{truths} boxes over all variants"
+    )
+
+
 def print_evaluation(evaluation: Evaluation, console: Console) -> None:
     """Draw all tables; a table that is too wide for the terminal is turned on its side."""
-    for wide in (*(grid(evaluation, metric) for metric in METRICS), extras(evaluation)):
+    for wide in grids(evaluation):
         drawn = (
             wide if wide.width <= console.width or len(wide.columns) <= len(wide.rows) else wide.transposed()
         )
@@ -131,7 +183,7 @@ def print_evaluation(evaluation: Evaluation, console: Console) -> None:
 def evaluation_markdown(evaluation: Evaluation) -> str:
     """All tables in GitHub's Markdown."""
     blocks = []
-    for drawn in (*(grid(evaluation, metric) for metric in METRICS), extras(evaluation)):
+    for drawn in grids(evaluation):
         lines = [f"**{drawn.title}**", "", _markdown_row(["", *drawn.columns])]
         lines.append(_markdown_row(["---", *["---:"] * len(drawn.columns)]))
         lines += [_markdown_row([name, *cells]) for name, cells in drawn.rows]
@@ -145,15 +197,19 @@ def _markdown_row(cells: Sequence[str]) -> str:
 
 
 def evaluation_csv(evaluation: Evaluation) -> str:
-    """A row for every method, variant and clip."""
-    fields = [field.name for field in dataclasses.fields(Measurement)]
+    """A row for every method, variant and clip; the detector's columns only where there was one."""
+    fields = [field.name for field in dataclasses.fields(Measurement) if field.name != "agreement"]
+    precisions = PRECISIONS if evaluation.detector else ()
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["method", "variant", "clip", *fields])
+    writer.writerow(["method", "variant", "clip", *fields, *precisions])
     for method, variants in evaluation.cells.items():
         for variant, clips in variants.items():
             for clip, cell in clips.items():
-                writer.writerow([method, variant, clip, *(getattr(cell, field) for field in fields)])
+                values = [getattr(cell, field) for field in fields]
+                precision = cell.precision  # an empty field where there is none
+                values += [getattr(precision, metric, None) for metric in precisions]
+                writer.writerow([method, variant, clip, *values])
     return text.getvalue()
 
 
@@ -162,6 +218,7 @@ def evaluation_json(evaluation: Evaluation) -> dict[str, Any]:
     return {
         "carfix": __version__,
         "dataset": dict(evaluation.dataset),
+        **({"detector": dict(evaluation.detector)} if evaluation.detector else {}),
         "methods": {name: _method_json(evaluation, name) for name in evaluation.cells},
     }
 
@@ -171,11 +228,11 @@ def _method_json(evaluation: Evaluation, name: str) -> dict[str, Any]:
     clips: dict[str, Any] = {}
     for variant in evaluation.variants():
         if pooled := evaluation.pooled(name, variant):
-            variants[variant] = _cell_json(pooled)
+            variants[variant] = _cell_json(evaluation, pooled)
             if name == SPP_BEST:
                 variants[variant]["quantizer"] = evaluation.best_quantizers[variant]
         for clip, cell in evaluation.cells[name].get(variant, {}).items():
-            clips.setdefault(clip, {})[variant] = _cell_json(cell)
+            clips.setdefault(clip, {})[variant] = _cell_json(evaluation, cell)
     psnr, ssim = evaluation.mean(name)
     shown, pristine = evaluation.flicker(name)
     gains: dict[str, Any] = {}
@@ -188,16 +245,30 @@ def _method_json(evaluation: Evaluation, name: str) -> dict[str, Any]:
         gains[rival] = {
             "psnr": gain[0],
             "ssim": gain[1],
+            **_precision_json(evaluation, evaluation.precision_gain(name, rival)),
             "smallest": dict(zip(("psnr", "clip", "variant"), smallest, strict=True)),
         }
     return {
         "variants": variants,
-        "mean": {"psnr": psnr, "ssim": ssim},
+        "mean": {"psnr": psnr, "ssim": ssim, **_precision_json(evaluation, evaluation.precision(name))},
         "gain": gains,
         "flicker": {"shown": shown, "pristine": pristine},
         "clips": clips,
     }
 
 
-def _cell_json(cell: Measurement) -> dict[str, Any]:
-    return {"psnr": cell.psnr, "ssim": cell.ssim, "frames": cell.frames, "flicker": cell.flicker}
+def _cell_json(evaluation: Evaluation, cell: Measurement) -> dict[str, Any]:
+    return {
+        "psnr": cell.psnr,
+        "ssim": cell.ssim,
+        **_precision_json(evaluation, cell.precision),
+        "frames": cell.frames,
+        "flicker": cell.flicker,
+    }
+
+
+def _precision_json(evaluation: Evaluation, precision: Precision | None) -> dict[str, float | None]:
+    """Nothing without a detector; null where it finds nothing in the pristine frames."""
+    if not evaluation.detector:
+        return {}
+    return {metric: getattr(precision, metric, None) for metric in PRECISIONS}

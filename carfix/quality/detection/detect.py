@@ -1,0 +1,178 @@
+"""A detector on one video, before and after restoring: counts, a video to look at, agreement with a reference."""
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from carfix.errors import CarfixError, UsageError
+from carfix.quality.alignment import aligned
+from carfix.quality.detection.agreement import Agreement
+from carfix.quality.detection.average_precision import Precision
+from carfix.quality.detection.boxes import Detections
+from carfix.quality.detection.detector import CANDIDATE_SCORE, Detector
+from carfix.quality.detection.drawing import drawn
+from carfix.quality.detection.frames import as_decoded, colour_picture
+from carfix.quality.detection.side_by_side import SideBySide
+from carfix.quality.methods import Restored, released
+from carfix.quality.reader import LumaFrame, Wanted, read_frames, select, wanted_range
+from carfix.restore.place import check_place, same_file
+from carfix.video.source import SourceInfo, probe
+
+#: Score from which an object is drawn and counted, where nothing else is said: YOLOX's own demonstration takes it.
+SHOWN_SCORE = 0.3
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclasses.dataclass
+class Tally:
+    """What was found in the frames of one side."""
+
+    names: Sequence[str]
+    scores: dict[str, list[float]] = dataclasses.field(default_factory=dict)  # by class
+    agreement: Agreement = dataclasses.field(default_factory=Agreement)  # empty without a reference
+
+    def add(self, found: Detections) -> None:
+        """The objects of a further frame."""
+        for number, score in zip(found.classes.tolist(), found.scores.tolist(), strict=True):
+            self.scores.setdefault(self.names[number], []).append(score)
+
+    def count(self, name: str | None = None) -> int:
+        """Number of objects of a class, or of all."""
+        return len(self._chosen(name))
+
+    def mean_score(self, name: str | None = None) -> float | None:
+        """Of a class, or of all objects; None if there is none."""
+        chosen = self._chosen(name)
+        return float(np.mean(chosen)) if chosen else None
+
+    def _chosen(self, name: str | None) -> list[float]:
+        if name is not None:
+            return self.scores.get(name, [])
+        return [score for scores in self.scores.values() for score in scores]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Detected:
+    """One video's objects, before and after."""
+
+    source: Path
+    output: Path | None
+    reference: Path | None
+    model: str
+    detector: Detector
+    score: float
+    frames: int
+    before: Tally
+    after: Tally
+
+    def classes(self) -> list[str]:
+        """Names of what was found, the most frequent first."""
+        names = {*self.before.scores, *self.after.scores}
+        return sorted(names, key=lambda name: (-self.before.count(name) - self.after.count(name), name))
+
+    def precision(self) -> tuple[Precision, Precision] | None:
+        """Agreement with the reference before and after; None without one, or if nothing is found in it."""
+        before, after = self.before.agreement.precision(), self.after.agreement.precision()
+        return (before, after) if before and after else None
+
+
+def detect_video(
+    *,
+    source: Path,
+    detector: Detector,
+    restored: Restored,
+    output: Path | None = None,
+    reference: Path | None = None,
+    score: float = SHOWN_SCORE,
+    frames: int | None = None,
+    overwrite: bool = False,
+    progress: Progress = lambda done, total, detail: None,
+) -> Detected:
+    """Find objects in the frames of `source` as decoded and as `restored`, at most in the first `frames`.
+
+    Objects of at least `score` are counted, and drawn side by side into the video `output`. With `reference`, all
+    findings are measured against those on its frames of the same times; see `Agreement`. `progress` is told the frames
+    done, a guess of all, and the file. Raises `CarfixError` for files that cannot be read, written or compared, and
+    `UsageError` for a score that cannot be.
+    """
+    if not CANDIDATE_SCORE <= score <= 1:
+        raise UsageError(f"--score is {CANDIDATE_SCORE} to 1, not {score}")
+    info = probe(source)
+    if output is not None:
+        _check_output(output, (source, reference), overwrite)
+    before, after = Tally(detector.names), Tally(detector.names)
+    expected, done = _expected(info, frames), 0
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(released(restored))
+        video = stack.enter_context(SideBySide(output, info)) if output is not None else None
+        for pristine, shown in _pairs(source, reference, restored, wanted_range(0, frames)):
+            pictures, found = [], []
+            # The decoded side first: the picture takes the restored luma when it is shown.
+            for frame, tally in ((as_decoded(shown), before), (shown, after)):
+                pictures.append(colour_picture(frame))
+                found.append(detector.detect(pictures[-1]))
+                tally.add(found[-1].above(score))
+            if pristine is not None:
+                truth = detector.detect(colour_picture(pristine))
+                for tally, findings in zip((before, after), found, strict=True):
+                    tally.agreement.add(truth, findings)
+            if video is not None:
+                left, right = (
+                    drawn(picture, findings.above(score), detector.names, caption)
+                    for picture, findings, caption in zip(
+                        pictures, found, ("decoded", restored.name), strict=True
+                    )
+                )
+                assert shown.picture is not None
+                video.write(left, right, shown.picture.pts)
+            done += 1
+            progress(done, max(done, expected), source.name)
+        if not done:
+            raise CarfixError(f"{source} has no frames")
+    return Detected(
+        source=source,
+        output=output,
+        reference=reference,
+        model=restored.name,
+        detector=detector,
+        score=score,
+        frames=done,
+        before=before,
+        after=after,
+    )
+
+
+def _check_output(output: Path, inputs: Sequence[Path | None], overwrite: bool) -> None:
+    for path in inputs:
+        if path is not None and same_file(path, output):
+            raise CarfixError(f"the output {output} is the input {path}; name another file")
+    check_place(output, overwrite=overwrite, parents=False)
+
+
+def _pairs(
+    source: Path, reference: Path | None, restored: Restored, wanted: Wanted
+) -> Iterator[tuple[LumaFrame | None, LumaFrame]]:
+    """Each restored frame, with the reference's frame of the same time if there is one."""
+    shown = restored.frames(source, wanted)
+    if reference is None:
+        for frame in shown:
+            yield None, frame
+        return
+    pristine = select(read_frames(reference), wanted)
+    for first, second in aligned(pristine, shown, names=(str(reference), str(source))):
+        if first.luma.shape != second.luma.shape:
+            sizes = [f"{frame.luma.shape[1]}x{frame.luma.shape[0]}" for frame in (second, first)]
+            raise CarfixError(
+                f"{source} is {sizes[0]} and the reference {reference} {sizes[1]}: they cannot be compared"
+            )
+        yield first, second
+
+
+def _expected(info: SourceInfo, frames: int | None) -> int:
+    """How many frames there will be, as far as the container knows; 0 where it does not."""
+    guess = round(info.duration * info.rate) if info.duration else 0
+    return guess if frames is None else min(guess or frames, frames)
