@@ -1,10 +1,12 @@
 """Gains on streams from encoders that no network was trained on, on other codecs, and on a nearly clean input.
 
-    python bench/generalise.py ../shared/data/val [--models fast,medium] [--frames 24] [--json]
+    python bench/generalise.py [../shared/data/val] [--photos ../shared/data/photos/kodak] [--models fast,medium]
+        [--frames 24] [--json]
 
 Each held-out clip is scaled to 512 pixels of width, encoded at two qualities by each encoder, decoded, restored and
 measured on luma. What counts is the last column: a gain must be positive, and a clean input (x264 at CRF 15) not worse
-by more than 0.05 dB.
+by more than 0.05 dB. Clips were compressed once before they were scaled; photographs, which become clips of a drifting
+camera with a noisy sensor, were not: they are what shows whether truly clean input suffers.
 """
 
 import argparse
@@ -12,6 +14,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -21,7 +24,7 @@ import numpy as np
 import carfix
 from carfix.net.ssim import psnr_from_mse
 from carfix.training.encoding import Encoding, Luma, encode
-from carfix.training.sources import VIDEO_SUFFIXES, read_video
+from carfix.training.sources import STILL_FPS, VIDEO_SUFFIXES, animate, read_photo, read_video
 
 WIDTH = 512
 #: Name in the table, two encodings each from good to bad; those above the line were in the training draws.
@@ -35,6 +38,8 @@ ENCODERS: dict[str, tuple[Encoding, ...]] = {
     "VP9": tuple(Encoding(codec="libvpx-vp9", crf=q, preset=None, gop=50) for q in (38, 52)),
     "AV1 (SVT)": tuple(Encoding(codec="libsvtav1", crf=q, preset="8", gop=50) for q in (45, 58)),
 }
+#: x264's CRFs for the photographs.
+PHOTO_CRFS = (12, 15, 18, 29, 41)
 #: OpenH264 has no constant quality: bits a pixel.
 OPENH264 = (0.08, 0.03)
 
@@ -43,25 +48,37 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("clips", type=Path)
+    parser.add_argument("clips", type=Path, nargs="?")
+    parser.add_argument("--photos", type=Path)
     parser.add_argument("--models", default="fast")
     parser.add_argument("--frames", type=int, default=24)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    paths = sorted(path for path in options.clips.iterdir() if path.suffix in VIDEO_SUFFIXES)
-    if not paths:
-        sys.exit(f"no video in {options.clips}")
+    paths = (
+        sorted(path for path in options.clips.iterdir() if path.suffix in VIDEO_SUFFIXES)
+        if options.clips
+        else []
+    )
+    if not paths and not options.photos:
+        sys.exit("give a folder of clips, or --photos")
     restorers = {name: carfix.Restorer(name) for name in options.models.split(",")}
     gains: dict[str, dict[str, dict[str, float]]] = {}
-    for path in paths:
-        print(path.name, file=sys.stderr)
-        pristine, fps = read_video(path, size=(WIDTH, -2), start=0, frames=options.frames)
-        for name, decoded in streams(pristine, fps):
+
+    def measure(clip: str, pristine: Luma, found: Iterable[tuple[str, Luma]]) -> None:
+        print(clip, file=sys.stderr)
+        for name, decoded in found:
             before = quality(decoded, pristine)
-            row = gains.setdefault(name, {}).setdefault(path.stem, {"decoded": before})
+            row = gains.setdefault(name, {}).setdefault(clip, {"decoded": before})
             for model, restore in restorers.items():
                 restored = np.stack([restore(frame) for frame in decoded])
                 row[model] = quality(restored, pristine) - before
+
+    for path in paths:
+        pristine, fps = read_video(path, size=(WIDTH, -2), start=0, frames=options.frames)
+        measure(path.stem, pristine, streams(pristine, fps))
+    for path in sorted(options.photos.iterdir()) if options.photos else ():
+        pristine = animate(read_photo(path), size=(WIDTH, -2), frames=options.frames, seed=path.name)
+        measure(path.name, pristine, photo_streams(pristine))
     if options.json:
         print(json.dumps(gains, indent=1))
         return
@@ -89,6 +106,15 @@ def streams(pristine: Luma, fps: Fraction) -> list[tuple[str, Luma]]:
             path = openh264(Path(folder), pristine, fps, bits)
             found.append((f"OpenH264, {bits} bits a pixel", decode(path, len(pristine))))
     return found
+
+
+def photo_streams(pristine: Luma) -> Iterator[tuple[str, Luma]]:
+    """x264's pictures `[N, H, W]` of a clip made of a photograph."""
+    with tempfile.TemporaryDirectory(prefix="carfix-") as folder:
+        for crf in PHOTO_CRFS:
+            path = Path(folder) / "stream.mp4"
+            encode(path, pristine, STILL_FPS, Encoding(crf=crf))
+            yield f"photographs, x264, CRF {crf}", decode(path, len(pristine))
 
 
 def decode(path: Path, frames: int) -> Luma:

@@ -25,7 +25,7 @@ def put(shelf: Path, *names: str) -> None:
         (False, 2, "fast"),
         (False, 7, "fast"),
         (False, 8, "medium"),
-        (True, 2, "car-cnn"),
+        (True, 2, "car-cnn-mse"),
     ],
 )
 def test_auto_takes_what_the_machine_is_enough_for(
