@@ -30,6 +30,7 @@ from carfix.video.encoder import (
 )
 from carfix.video.faults import MEDIA_ERRORS, reason
 from carfix.video.luma import write_luma
+from carfix.video.scheduling import kept_scheduling
 from carfix.video.segments import Segment
 from carfix.video.source import SourceInfo, describe, find_video, open_container
 from carfix.video.streams import COPY, NONE, add_copy, kept_tags, muxer_options, output_format, try_copy
@@ -235,6 +236,8 @@ class _Writer:
                 )
 
     def __enter__(self) -> "_Writer":
+        with kept_scheduling():
+            self._container.start_encoding()
         return self
 
     def __exit__(self, *exc: object) -> None:

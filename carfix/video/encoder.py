@@ -17,6 +17,7 @@ from carfix.errors import CarfixError, UsageError
 from carfix.video.colour import UNSPECIFIED, Hdr
 from carfix.video.faults import MEDIA_ERRORS, captured_log, reason
 from carfix.video.luma import luma_format
+from carfix.video.scheduling import kept_scheduling
 from carfix.video.source import BOTTOM_FIRST_ORDERS, SourceInfo
 
 DEFAULT_CODEC = "libx264"
@@ -158,7 +159,7 @@ def _try_open(context: VideoCodecContext) -> tuple[str | None, list[str]]:
     """Why the encoder does not open, or None, and what it said about its options."""
     context.thread_count = 1  # nothing logs from another thread: see `captured_log`
     failure: str | None = None
-    with captured_log() as log:
+    with captured_log() as log, kept_scheduling():
         try:
             context.open()
         except MEDIA_ERRORS as error:

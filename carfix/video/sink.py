@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from carfix.errors import CarfixError
 from carfix.video.encoder import Encoding, configure
 from carfix.video.faults import MEDIA_ERRORS, reason
+from carfix.video.scheduling import kept_scheduling
 from carfix.video.source import SourceInfo
 
 #: Containers of segment files, best first. NUT keeps any time base and nearly any codec; Matroska rounds to
@@ -146,7 +147,8 @@ def _open_segment(path: Path, info: SourceInfo, encoding: Encoding) -> tuple[Out
             assert isinstance(stream, VideoStream)
             configure(stream.codec_context, info, encoding)
             stream.time_base = info.time_base
-            container.start_encoding()
+            with kept_scheduling():
+                container.start_encoding()
         except MEDIA_ERRORS as error:
             failure = error
             container.close()

@@ -1,0 +1,83 @@
+"""The scheduling of threads survives an encoder that wants realtime priority."""
+
+import os
+import sys
+from pathlib import Path
+
+import media
+import pytest
+from engines import Adding
+
+from carfix.restore.engine import Planes
+from carfix.restore.job import restore_video
+from carfix.restore.models import EngineChoice
+from carfix.restore.pipe import restore_pipe
+from carfix.video.encoder import EncoderSettings
+from carfix.video.scheduling import kept_scheduling, thread_policies
+
+if sys.platform != "linux":
+    pytest.skip("threads are scheduled one by one on Linux alone", allow_module_level=True)
+
+ORDINARY = os.sched_getscheduler(0)
+SVT = EncoderSettings(codec="libsvtav1", preset="12")
+
+
+def can_be_realtime() -> bool:
+    try:
+        with kept_scheduling():
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+    except PermissionError:
+        return False
+    return True
+
+
+needs_privilege = pytest.mark.skipif(not can_be_realtime(), reason="this user may not have realtime threads")
+
+
+class Watching(Adding):
+    """Notes how every thread of the process is scheduled while frames go through."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+        self.seen: set[int] = set()
+
+    def restore(self, planes: Planes, bit_depth: int) -> Planes:
+        self.seen |= set(thread_policies().values())
+        return super().restore(planes, bit_depth)
+
+
+@needs_privilege
+def test_a_thread_made_realtime_comes_back() -> None:
+    with pytest.raises(ValueError, match="stop"), kept_scheduling():
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(5))
+        raise ValueError("stop")
+    assert os.sched_getscheduler(0) == ORDINARY
+
+
+@needs_privilege
+def test_a_process_that_was_realtime_stays_so() -> None:
+    """Someone ran carfix under `chrt`: not ours to undo."""
+    parameters = os.sched_getparam(0)
+    os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(3))
+    try:
+        with kept_scheduling():
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(99))
+        assert (os.sched_getscheduler(0), os.sched_getparam(0).sched_priority) == (os.SCHED_RR, 3)
+    finally:
+        os.sched_setscheduler(0, ORDINARY, parameters)
+
+
+@needs_privilege
+def test_restoring_to_av1_leaves_no_realtime_thread(tmp_path: Path) -> None:
+    """SVT-AV1 asks for the highest realtime priority when root opens it, for carfix's own thread too."""
+    source = media.write_clip(tmp_path / "in.mp4", frames=60)
+    for run in ("file", "pipe"):
+        engine = Watching()
+        if run == "file":
+            restore_video(source=source, output=tmp_path / "out.mkv", model=engine, encoder=SVT)
+        else:
+            restore_pipe(
+                source=source, output=tmp_path / "out.nut", choice=EngineChoice(model=engine), encoder=SVT
+            )
+        assert not engine.seen & {os.SCHED_FIFO, os.SCHED_RR}, run
+        assert os.sched_getscheduler(0) == ORDINARY
