@@ -7,10 +7,9 @@ import argparse
 from pathlib import Path
 
 import av
-import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-import carfix
+from carfix.quality.methods import Restored, open_restored
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "tests" / "data"
@@ -28,23 +27,25 @@ def frame_of(path: Path) -> av.VideoFrame:
     raise SystemExit(f"{path} has fewer than {FRAME + 1} frames")
 
 
-def restored_picture(frame: av.VideoFrame, restore: carfix.Restorer) -> Image.Image:
-    planes = frame.to_ndarray()
-    planes[: frame.height] = restore(np.ascontiguousarray(planes[: frame.height]))
-    return av.VideoFrame.from_ndarray(planes, format=frame.format.name).to_image()
+def restored_picture(path: Path, restored: Restored) -> Image.Image:
+    frame = next(restored.frames(path, [FRAME]))
+    assert frame.picture is not None
+    planes = frame.picture.to_ndarray()
+    planes[: frame.picture.height] = frame.luma
+    return av.VideoFrame.from_ndarray(planes, format=frame.picture.format.name).to_image()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="fast")
     options = parser.parse_args()
-    compressed = frame_of(DATA / "highway.mp4")
-    with carfix.Restorer(options.model) as restore:
-        pictures = {
-            "compressed, 78 kb/s": compressed.to_image(),
-            f"carfix restore -m {options.model}": restored_picture(compressed, restore),
-            "pristine": frame_of(DATA / "highway_pristine.mp4").to_image(),
-        }
+    pictures = {
+        "compressed, 78 kb/s": frame_of(DATA / "highway.mp4").to_image(),
+        f"carfix restore -m {options.model}": restored_picture(
+            DATA / "highway.mp4", open_restored(options.model)
+        ),
+        "pristine": frame_of(DATA / "highway_pristine.mp4").to_image(),
+    }
     width, height = (CROP[2] - CROP[0]) * ZOOM, (CROP[3] - CROP[1]) * ZOOM
     sheet = Image.new("RGB", (width * len(pictures) + 4 * (len(pictures) - 1), height), "white")
     draw = ImageDraw.Draw(sheet)

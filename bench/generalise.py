@@ -21,8 +21,8 @@ from pathlib import Path
 import imageio_ffmpeg
 import numpy as np
 
-import carfix
 from carfix.net.ssim import psnr_from_mse
+from carfix.quality.methods import open_restored
 from carfix.training.encoding import Encoding, Luma, encode
 from carfix.training.sources import STILL_FPS, VIDEO_SUFFIXES, animate, read_photo, read_video
 
@@ -61,16 +61,16 @@ def main() -> None:
     )
     if not paths and not options.photos:
         sys.exit("give a folder of clips, or --photos")
-    restorers = {name: carfix.Restorer(name) for name in options.models.split(",")}
+    restorers = {name: open_restored(name) for name in options.models.split(",")}
     gains: dict[str, dict[str, dict[str, float]]] = {}
 
-    def measure(clip: str, pristine: Luma, found: Iterable[tuple[str, Luma]]) -> None:
+    def measure(clip: str, pristine: Luma, found: Iterable[tuple[str, Path]]) -> None:
         print(clip, file=sys.stderr)
-        for name, decoded in found:
-            before = quality(decoded, pristine)
+        for name, path in found:
+            before = quality(decode(path, len(pristine)), pristine)
             row = gains.setdefault(name, {}).setdefault(clip, {"decoded": before})
             for model, restore in restorers.items():
-                restored = np.stack([restore(frame) for frame in decoded])
+                restored = np.stack([frame.luma for frame in restore.frames(path)])
                 row[model] = quality(restored, pristine) - before
 
     for path in paths:
@@ -92,29 +92,27 @@ def main() -> None:
         print(f"| {name} | " + " | ".join(cells) + " |")
 
 
-def streams(pristine: Luma, fps: Fraction) -> list[tuple[str, Luma]]:
-    """Every encoder's pictures `[N, H, W]` of a clip."""
-    found = []
+def streams(pristine: Luma, fps: Fraction) -> Iterator[tuple[str, Path]]:
+    """Every encoder's file of a clip; it is gone when the next one is asked for."""
     with tempfile.TemporaryDirectory(prefix="carfix-") as folder:
         for encoder, encodings in ENCODERS.items():
             for encoding in encodings:
                 path = Path(folder) / "stream.mp4"
                 encode(path, pristine, fps, encoding)
                 level = f"CRF {encoding.crf}" if encoding.crf is not None else f"q {encoding.qscale}"
-                found.append((f"{encoder}, {level}", decode(path, len(pristine))))
+                yield f"{encoder}, {level}", path
         for bits in OPENH264:
             path = openh264(Path(folder), pristine, fps, bits)
-            found.append((f"OpenH264, {bits} bits a pixel", decode(path, len(pristine))))
-    return found
+            yield f"OpenH264, {bits} bits a pixel", path
 
 
-def photo_streams(pristine: Luma) -> Iterator[tuple[str, Luma]]:
-    """x264's pictures `[N, H, W]` of a clip made of a photograph."""
+def photo_streams(pristine: Luma) -> Iterator[tuple[str, Path]]:
+    """x264's files of a clip made of a photograph, one after another."""
     with tempfile.TemporaryDirectory(prefix="carfix-") as folder:
         for crf in PHOTO_CRFS:
             path = Path(folder) / "stream.mp4"
             encode(path, pristine, STILL_FPS, Encoding(crf=crf))
-            yield f"photographs, x264, CRF {crf}", decode(path, len(pristine))
+            yield f"photographs, x264, CRF {crf}", path
 
 
 def decode(path: Path, frames: int) -> Luma:

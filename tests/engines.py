@@ -7,7 +7,7 @@ from networks import SMALL, describe
 
 from carfix.net.arch import build
 from carfix.net.checkpoint import Model
-from carfix.restore.engine import Planes
+from carfix.restore.engine import Planes, Strengths
 
 
 class Adding:
@@ -24,7 +24,7 @@ class Adding:
         self.shapes: list[tuple[int, ...]] = []
         self.closed = False
 
-    def restore(self, planes: Planes, bit_depth: int) -> Planes:
+    def restore(self, planes: Planes, bit_depth: int, strengths: Strengths | None = None) -> Planes:
         self.planes += len(planes)
         self.shapes.append(planes.shape)
         peak = (1 << bit_depth) - 1
@@ -42,7 +42,7 @@ class Failing(Adding):
         self._after = after
         self._error = error
 
-    def restore(self, planes: Planes, bit_depth: int) -> Planes:
+    def restore(self, planes: Planes, bit_depth: int, strengths: Strengths | None = None) -> Planes:
         if self.planes >= self._after:
             raise self._error
         return super().restore(planes, bit_depth)
@@ -57,7 +57,7 @@ class Overlapped(Adding):
         self.under_way = 0
         self.most = 0
 
-    def submit(self, planes: Planes, bit_depth: int) -> "Late":
+    def submit(self, planes: Planes, bit_depth: int, strengths: Strengths | None = None) -> "Late":
         self.under_way += 1
         self.most = max(self.most, self.under_way)
         return Late(self, planes.copy(), bit_depth)

@@ -33,7 +33,7 @@ class Slow:
     def __init__(self, delay: float = 0.0) -> None:
         self._delay = delay
 
-    def restore(self, planes: Any, bit_depth: int) -> Any:  # noqa: ANN401
+    def restore(self, planes: Any, bit_depth: int, strengths: Any = None) -> Any:  # noqa: ANN401
         time.sleep(self._delay * len(planes))
         return (1 << bit_depth) - 1 - planes
 
@@ -91,7 +91,7 @@ class Crashing(Slow):
         super().__init__()
         self._width = width
 
-    def restore(self, planes: Any, bit_depth: int) -> Any:  # noqa: ANN401
+    def restore(self, planes: Any, bit_depth: int, strengths: Any = None) -> Any:  # noqa: ANN401
         if planes.shape[2] == self._width:
             os.kill(os.getpid(), signal.SIGSEGV)
         return super().restore(planes, bit_depth)

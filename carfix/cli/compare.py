@@ -62,6 +62,10 @@ def compare(
     ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda[:N], mps or vulkan.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")] = "auto",
+    strength: Annotated[
+        str,
+        typer.Option(help="Share of the networks' correction, 0 to 2, or auto: as carfix restore takes it."),
+    ] = "auto",
     json_: Annotated[bool, typer.Option("--json", help="Write JSON to stdout.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="Write CSV to stdout: a row a frame.")] = False,
     no_reference: Annotated[
@@ -96,13 +100,15 @@ def compare(
     from carfix.quality.report.page import write_report
     from carfix.quality.results import parse_metrics
     from carfix.quality.spp import FilterName, PostFilter
+    from carfix.restore.strength import parse_strength
 
     if json_ and csv:
         raise UsageError("--json and --csv both write to stdout: take one of them")
+    share = parse_strength(strength)
     if no_reference:
         if csv or (html is not None and len(files) > 1) or len(model or ()) > 1:
             raise UsageError("--no-reference takes no --csv, one network, and with --html one file")
-        _assess(files, (model or ["auto"])[0], device, precision, skip, frames, html, json_)
+        _assess(files, (model or ["auto"])[0], device, precision, share, skip, frames, html, json_)
         return
     if len(files) < 2:
         raise UsageError("compare needs a reference and a candidate: carfix compare REF CAND...")
@@ -112,7 +118,9 @@ def compare(
     methods: list[Method] = [
         Filtered(PostFilter(name, quality=spp_quality, quantizer=spp_qp)) for name, wanted in asked if wanted
     ]
-    methods += [open_restored(name, device=device, precision=precision) for name in model or ()]
+    methods += [
+        open_restored(name, device=device, precision=precision, strength=share) for name in model or ()
+    ]
     with counted(stderr) as stage:
         comparison = compare_videos(
             reference=files[0],
@@ -145,6 +153,7 @@ def _assess(
     model: str,
     device: str,
     precision: str,
+    share: float | None,
     skip: int,
     frames: int | None,
     html: Path | None,
@@ -164,7 +173,7 @@ def _assess(
     from carfix.quality.reader import wanted_range
     from carfix.quality.report.noreference import write_noreference_report
 
-    restored = open_restored(model, device=device, precision=precision)
+    restored = open_restored(model, device=device, precision=precision, strength=share)
     with counted(stderr) as stage, released(restored):
         found = [
             assess_video(

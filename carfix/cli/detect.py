@@ -48,6 +48,10 @@ def detect(
     frames: Annotated[int | None, typer.Option(min=1, help="Look at the first frames alone.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda[:N], mps or vulkan.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")] = "auto",
+    strength: Annotated[
+        str,
+        typer.Option(help="Share of the network's correction, 0 to 2, or auto: as carfix restore takes it."),
+    ] = "auto",
     overwrite: Annotated[
         bool, typer.Option("-y/-n", "--overwrite/--no-overwrite", help="Replace an output that exists.")
     ] = False,
@@ -69,9 +73,10 @@ def detect(
     from carfix.quality.detection.detector import Detector
     from carfix.quality.detection.tables import detected_json, detected_notes, detected_table
     from carfix.quality.methods import open_restored
+    from carfix.restore.strength import parse_strength
 
     yolo = Detector(detector, device=device)
-    restored = open_restored(model, device=device, precision=precision)
+    restored = open_restored(model, device=device, precision=precision, strength=parse_strength(strength))
     with counted(stderr) as stage:
         detected = detect_video(
             source=clip,

@@ -59,6 +59,10 @@ def evaluate(
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda[:N], mps or vulkan.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")] = "auto",
+    strength: Annotated[
+        str,
+        typer.Option(help="Share of the networks' correction, 0 to 2, or auto: as carfix restore takes it."),
+    ] = "auto",
     cache: Annotated[
         bool, typer.Option("--cache/--no-cache", help="Keep measurements in the dataset's folder.")
     ] = True,
@@ -87,13 +91,15 @@ def evaluate(
     from carfix.quality.methods import open_restored
     from carfix.quality.metrics import metrics_device
     from carfix.quality.spp import PostFilter
+    from carfix.restore.strength import parse_strength
 
     if json_ + csv + markdown > 1:
         raise UsageError("--json, --csv and --markdown all write to stdout: take one of them")
     if split not in ("train", "val", "test", "all"):
         raise UsageError(f"--split is train, val, test or all, not {split!r}")
     names = list(installed()) if model is None else [name for name in model if name != "none"]
-    models = [open_restored(name, device=device, precision=precision) for name in names]
+    share = parse_strength(strength)
+    models = [open_restored(name, device=device, precision=precision, strength=share) for name in names]
     yolo = Detector(detector, device=device) if detector else None
     post_filter = PostFilter("spp", quality=spp_quality)
     with counted(stderr) as stage:

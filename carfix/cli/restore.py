@@ -146,6 +146,15 @@ def restore(
     batch: Annotated[
         int | None, typer.Option("--batch", help="Frames computed at once.", rich_help_panel=MODEL)
     ] = None,
+    strength: Annotated[
+        str,
+        typer.Option(
+            "--strength",
+            help="Share of the network's correction that frames take: a number from 0 to 2, or auto, by the "
+            "quantizer that H.264 tells of each frame.",
+            rich_help_panel=MODEL,
+        ),
+    ] = "auto",
     overwrite: Annotated[
         bool,
         typer.Option(
@@ -234,6 +243,7 @@ def restore(
     from carfix.restore.pipe import PIPE
     from carfix.restore.progress import MODES
     from carfix.restore.run import restore_files, restore_through_pipe
+    from carfix.restore.strength import parse_strength
     from carfix.restore.tasks import plan_tasks
     from carfix.restore.telling import Teller
     from carfix.video.encoder import EncoderSettings
@@ -259,7 +269,14 @@ def restore(
         if len(paths) != 2 or log_json or dry_run or start or duration or end:
             raise UsageError("- takes one input and one output, and no --log-json, --dry-run, -ss, -t or -to")
         teller = Teller(stderr, mode=modes[progress], quiet=quiet, many=False, log=None)
-        choice = EngineChoice(model=model, device=device, precision=precision, tile=tile, batch=batch)
+        choice = EngineChoice(
+            model=model,
+            device=device,
+            precision=precision,
+            tile=tile,
+            batch=batch,
+            strength=parse_strength(strength),
+        )
         restore_through_pipe(
             *paths,
             teller=teller,
@@ -297,6 +314,7 @@ def restore(
             precision=precision,
             tile=tile,
             batch=batch,
+            strength=parse_strength(strength),
             audio_codec=audio,
             format=format,
             start=_seconds(start, "-ss"),

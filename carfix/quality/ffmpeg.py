@@ -18,9 +18,6 @@ from carfix.errors import MissingPartError
 #: A line of `ffmpeg -filters`: two or three flags, the name, the pads, a description.
 _FILTER_LINE = re.compile(r"^ [A-Z.|]{2,3} +(\w+) +[AVN|]+->[AVN|]+", re.MULTILINE)
 
-#: What `-export_side_data` must know, else the filters of libpostproc's family get no quantizers from H.264.
-EXPORTED_QUANTIZERS = "venc_params"
-
 #: Seconds after which an executable that should only list itself counts as broken.
 _PATIENCE = 30
 

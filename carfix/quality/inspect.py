@@ -16,12 +16,11 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from carfix.errors import CarfixError
-from carfix.quality.ffmpeg import EXPORTED_QUANTIZERS
 from carfix.quality.gain import GainFit
 from carfix.quality.methods import Restored
-from carfix.quality.reader import mean_quantizer
 from carfix.video.demux import demux
 from carfix.video.faults import MEDIA_ERRORS, reason
+from carfix.video.quantizer import export_quantizers, mean_quantizer
 from carfix.video.source import MAX_RATE, find_video, open_input
 
 #: Places of a file whose quantizers are looked at, and frames there: an archive must be inspected in minutes.
@@ -109,7 +108,7 @@ def _sampled(container: InputContainer, stream: VideoStream, duration: float | N
     """Frames from `PLACES` places of the file, or its first ones where it cannot be sought in."""
     # With frame threads the export of quantizers races with the decoding.
     stream.thread_type = "SLICE"
-    stream.codec_context.options = {"export_side_data": EXPORTED_QUANTIZERS}
+    export_quantizers(stream.codec_context)
     if not duration:
         yield from _first(container, stream, PLACES * FRAMES_A_PLACE)
         return

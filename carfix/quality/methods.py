@@ -24,6 +24,7 @@ from carfix.quality.spp import PostFilter, filtered_frames
 from carfix.restore.engine import Engine, open_engine, uses_accelerator
 from carfix.restore.fields import restore_fields
 from carfix.restore.hold import Hold
+from carfix.restore.strength import as_strengths, strength_of
 
 
 class Method(Protocol):
@@ -83,9 +84,21 @@ class Filtered:
 class Restored:
     """The frames restored by a network; the engine is opened at the first frame that is asked for."""
 
-    def __init__(self, model: Model, *, device: str = "auto", precision: str = "auto") -> None:
+    def __init__(
+        self,
+        model: Model,
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+        strength: float | None = None,
+    ) -> None:
+        """`strength` is the share of the correction that frames take; None: as `carfix restore` does unasked."""
         self.name = model.description.name
-        self.identity = f"model {model.description.sha256} on {device} in {precision}, still pixels held"
+        self._strength = strength_of(model.description.sha256, strength)
+        self.identity = (
+            f"model {model.description.sha256} on {device} in {precision}, still pixels held, "
+            f"strength {self._strength.identity()}"
+        )
         self._model = model
         self._open: Callable[[], Engine] = lambda: open_engine(model, device=device, precision=precision)
         self._engine: Engine | None = None
@@ -98,9 +111,12 @@ class Restored:
     def frames(self, path: Path, wanted: Wanted = None) -> Iterator[LumaFrame]:
         """See `Method`; only the wanted frames are restored. Neighbours hold what stands still, as in a restore."""
         hold, number = Hold(), -1
-        frames = select(read_frames(path), wanted)
+        frames = select(read_frames(path, quantizers=self._strength.curve is not None), wanted)
         for batch in in_alike_batches(frames, self._opened().batch, _alike):
-            restore = functools.partial(self.restore, bit_depth=batch[0].bit_depth)
+            strengths = as_strengths([self._strength_of(frame) for frame in batch])
+            restore = functools.partial(
+                self._opened().restore, bit_depth=batch[0].bit_depth, strengths=strengths
+            )
             planes = stacked(batch)
             restored = restore_fields(planes, restore) if _interlaced(batch[0]) else restore(planes)
             for frame, luma in zip(batch, restored, strict=True):
@@ -108,6 +124,9 @@ class Restored:
                     hold.reset()
                 number = frame.index
                 yield dataclasses.replace(frame, luma=hold(frame.luma, luma))
+
+    def _strength_of(self, frame: LumaFrame) -> float:
+        return 1.0 if frame.picture is None else self._strength.of(frame.picture)
 
     def restore(self, planes: Planes, bit_depth: int) -> Planes:
         """See `Engine.restore`."""
@@ -133,11 +152,12 @@ def _interlaced(frame: LumaFrame) -> bool:
     return frame.picture is not None and frame.picture.interlaced_frame
 
 
-def open_restored(name: str, *, device: str = "auto", precision: str = "auto") -> Restored:
+def open_restored(
+    name: str, *, device: str = "auto", precision: str = "auto", strength: float | None = None
+) -> Restored:
     """The network called `name`; `auto` is the best one for `device`. Raises `CheckpointError`."""
-    return Restored(
-        load_model(name, accelerator=uses_accelerator(device)), device=device, precision=precision
-    )
+    model = load_model(name, accelerator=uses_accelerator(device))
+    return Restored(model, device=device, precision=precision, strength=strength)
 
 
 @contextlib.contextmanager

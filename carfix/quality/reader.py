@@ -11,15 +11,14 @@ from typing import IO, TypeVar
 import av
 import numpy as np
 from av.container import InputContainer
-from av.sidedata.encparams import VideoEncParams, VideoEncParamsType
 from av.video.frame import PictureType, VideoFrame
 
 from carfix.errors import CarfixError
-from carfix.quality.ffmpeg import EXPORTED_QUANTIZERS
 from carfix.quality.metrics import Planes
 from carfix.video.demux import decoded
 from carfix.video.faults import MEDIA_ERRORS, reason
 from carfix.video.luma import luma_format, read_luma
+from carfix.video.quantizer import export_quantizers, mean_quantizer
 from carfix.video.source import find_video, open_input
 
 T = TypeVar("T")
@@ -34,11 +33,6 @@ def wanted_range(skip: int = 0, count: int | None = None) -> Wanted:
     """The `count` frames behind the first `skip`."""
     return range(skip, END + 1 if count is None else skip + count)
 
-
-#: Codecs whose quantizers run from 1 to 51 or 31, larger meaning coarser.
-_COMPARABLE = (VideoEncParamsType.H264, VideoEncParamsType.MPEG2)
-#: Where `delta_qp` stands in AVVideoBlockParams, behind src_x, src_y, w and h (libavutil/video_enc_params.h).
-_DELTA_QP = 16
 
 _KINDS = {int(PictureType.I): "I", int(PictureType.P): "P", int(PictureType.B): "B"}
 
@@ -87,23 +81,6 @@ def read_frames(
         )
 
 
-def mean_quantizer(frame: VideoFrame) -> float | None:
-    """Mean over the macroblocks of the quantizer that the decoder exported; None if it exported none.
-
-    VP9's are on another scale (0 to 255) and count as none.
-    """
-    data = frame.side_data.get("VIDEO_ENC_PARAMS")
-    if not isinstance(data, VideoEncParams) or data.codec_type not in _COMPARABLE:
-        return None
-    if not data.nb_blocks:
-        return float(data.qp)
-    # Not through `qp_map`: it refuses interlaced frames, and works block by block.
-    raw = np.frombuffer(memoryview(data), np.uint8)  # type: ignore[arg-type]
-    blocks = raw[data.blocks_offset :][: data.nb_blocks * data.block_size].reshape(-1, data.block_size)
-    deltas = blocks[:, _DELTA_QP : _DELTA_QP + 4].copy().view(np.int32)
-    return float(data.qp + deltas.mean())
-
-
 def decode(
     source: Path | IO[bytes], *, name: str | None = None, quantizers: bool = False
 ) -> Iterator[VideoFrame]:
@@ -115,7 +92,7 @@ def decode(
             stream.thread_type = "AUTO"
             if quantizers:
                 stream.thread_type = "SLICE"  # with frame threads the export races with the decoding
-                stream.codec_context.options = {"export_side_data": EXPORTED_QUANTIZERS}
+                export_quantizers(stream.codec_context)
             yield from decoded(container, stream)
     except MEDIA_ERRORS as error:
         raise CarfixError(f"{name} cannot be decoded: {reason(error)}") from error

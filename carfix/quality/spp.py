@@ -17,8 +17,9 @@ import numpy as np
 from av.video.frame import VideoFrame
 
 from carfix.errors import CarfixError, MissingPartError, UsageError
-from carfix.quality.ffmpeg import EXPORTED_QUANTIZERS, FFmpeg, find_ffmpeg, input_arguments
+from carfix.quality.ffmpeg import FFmpeg, find_ffmpeg, input_arguments
 from carfix.quality.reader import LumaFrame, read_frames
+from carfix.video.quantizer import EXPORTED_QUANTIZERS
 
 FilterName = Literal["spp", "fspp", "uspp"]
 

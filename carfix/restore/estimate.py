@@ -50,6 +50,7 @@ def estimate_video(task: Task, **options: Any) -> Estimate:  # noqa: ANN401 - th
             timeline=timeline,
             encoding=encoding,
             engine=engine,
+            strength=job.choice.strength_of(engine),
             folder=Path(folder),
             on_segment=lambda _, file: files.append(file),
             on_frame=lambda: None,

@@ -10,10 +10,11 @@ import numpy as np
 from av.video.frame import VideoFrame
 
 from carfix.restore.channel import Channel, Closed
-from carfix.restore.engine import Engine, Planes
+from carfix.restore.engine import Engine, Planes, Strengths
 from carfix.restore.engine.overlap import begin, depth_of
 from carfix.restore.fields import restore_fields
 from carfix.restore.hold import Hold
+from carfix.restore.strength import Strength, as_strengths
 from carfix.video.luma import Luma, LumaFormat, luma_format, read_luma
 from carfix.video.segments import Segment
 
@@ -32,13 +33,15 @@ class Item:
     decoded: Luma  # [H, W]
     luma: Luma  # decoded, later restored, then as it is shown
     interlaced: bool
+    strength: float  # the share of the network's correction that it takes
 
 
 class FramePipeline:
     """Three threads around an engine: frames in, the same frames with restored luma out, in order."""
 
-    def __init__(self, engine: Engine, pix_fmt: str, colour_range: int) -> None:
+    def __init__(self, engine: Engine, pix_fmt: str, colour_range: int, strength: Strength) -> None:
         self.repeated = 0
+        self._strength = strength
         self.luma: LumaFormat = luma_format(pix_fmt)
         self._engine = engine
         self._pix_fmt = pix_fmt
@@ -94,7 +97,9 @@ class FramePipeline:
             interlaced = frame.interlaced_frame
             converted = self._converted(frame)
             luma = read_luma(converted, self.luma)
-            self._decoded.put(Item(segment, converted, luma, luma, interlaced))
+            # Of the frame as decoded: converting one loses what stands beside it.
+            strength = self._strength.of(frame)
+            self._decoded.put(Item(segment, converted, luma, luma, interlaced, strength))
         self._decoded.finish()
 
     def _converted(self, frame: VideoFrame) -> VideoFrame:
@@ -153,10 +158,13 @@ class FramePipeline:
 
     def _begin_planes(self, items: Sequence[Item]) -> Callable[[], Planes]:
         planes: Planes = np.stack([item.decoded for item in items])  # type: ignore[assignment]
+        strengths = as_strengths([item.strength for item in items])
+        if strengths is not None and not strengths.any():
+            return lambda: planes
         if items[0].interlaced:
-            restored = restore_fields(planes, self._restore_planes)
+            restored = restore_fields(planes, lambda fields: self._restore_planes(fields, strengths))
             return lambda: restored
-        return begin(self._engine, planes, self.luma.bit_depth)
+        return begin(self._engine, planes, self.luma.bit_depth, strengths)
 
     def _shown(self) -> Iterator[Item]:
         """The restored items with what stands still held, segment by segment: a resumed run begins at one."""
@@ -169,8 +177,8 @@ class FramePipeline:
             item.luma = hold(item.decoded, item.luma)
             yield item
 
-    def _restore_planes(self, planes: Planes) -> Planes:
-        return self._engine.restore(planes, self.luma.bit_depth)
+    def _restore_planes(self, planes: Planes, strengths: Strengths | None) -> Planes:
+        return self._engine.restore(planes, self.luma.bit_depth, strengths)
 
 
 def _repeats(item: Item, before: Item) -> bool:

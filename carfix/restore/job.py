@@ -22,6 +22,7 @@ from carfix.restore.pipeline import Pipeline, Tally
 from carfix.restore.place import check_place, check_room, make_folder, same_file
 from carfix.restore.report import Counter, Progress, Report, Warnings
 from carfix.restore.state import State, open_state, sync_folder
+from carfix.restore.strength import strength_of
 from carfix.restore.trim import Trim
 from carfix.video.encoder import EncoderSettings, Encoding, check_settings, resolve_encoding
 from carfix.video.faults import reason
@@ -47,6 +48,7 @@ def restore_video(
     precision: str = "auto",
     tile: int | None = None,
     batch: int | None = None,
+    strength: float | None = None,
     encoder: EncoderSettings | None = None,
     audio_codec: str = COPY,
     format: str | None = None,
@@ -63,7 +65,9 @@ def restore_video(
     """Restore the video of `source` into `output` and keep everything else of the file.
 
     `model` is the name of installed weights, the path of a weights file, `auto`, or an engine that is already
-    open (then `device`, `precision`, `tile` and `batch` are not used, and the engine stays open). `encoder` says
+    open (then `device`, `precision`, `tile` and `batch` are not used, and the engine stays open). `strength` is the
+    share of the network's correction that every frame takes; None reads it off each frame's quantizer, where the
+    codec tells it and a curve comes with the network (see `carfix.restore.strength`). `encoder` says
     how the restored video is encoded; `audio_codec` is `copy`, `none` or an encoder's name; `format` names the
     container where the output's name does not. `start`, `duration` and `end` are seconds from the input's
     beginning. Work is kept in a folder beside the output, segment by segment of about `segment_seconds`, and an
@@ -82,6 +86,7 @@ def restore_video(
         precision=precision,
         tile=tile,
         batch=batch,
+        strength=strength,
         encoder=encoder,
         audio_codec=audio_codec,
         format=format,
@@ -110,6 +115,7 @@ def job_of(
     precision: str = "auto",
     tile: int | None = None,
     batch: int | None = None,
+    strength: float | None = None,
     encoder: EncoderSettings | None = None,
     audio_codec: str = COPY,
     format: str | None = None,
@@ -124,7 +130,9 @@ def job_of(
     return Job(
         source=Path(source),
         output=Path(output),
-        choice=EngineChoice(model=model, device=device, precision=precision, tile=tile, batch=batch),
+        choice=EngineChoice(
+            model=model, device=device, precision=precision, tile=tile, batch=batch, strength=strength
+        ),
         encoder=encoder or EncoderSettings(),
         audio_codec=audio_codec,
         format=format,
@@ -227,12 +235,14 @@ class Job:
     ) -> dict[str, Any]:
         """What must be the same for finished segments to be of use, by the name that a person knows it under."""
         stat = info.path.stat()
+        model = self.choice.fingerprint()
         digest = hashlib.sha256()
         for array in (timeline.pts, timeline.sizes):
             digest.update(np.ascontiguousarray(array).tobytes())
         return {
             "source": [str(info.path.resolve()), stat.st_size, stat.st_mtime_ns, digest.hexdigest()],
-            "model": self.choice.fingerprint(),
+            "model": model,
+            "strength": strength_of(model[0], self.choice.strength).identity(),
             "encoder settings": [encoding.codec, dict(encoding.options), encoding.pix_fmt],
             "segments": [[segment.start, segment.end] for segment in segments],
             "carfix version": __version__,
@@ -253,13 +263,14 @@ class Job:
         if not missing:
             return total, ""
         with self.choice.open() as engine:
-            self.say(f"model {engine.model.description.name}: {engine.description}")
+            self.say(self.choice.describe(engine))
             for neighbours in _runs(missing):
                 pipeline = Pipeline(
                     info=info,
                     timeline=timeline,
                     encoding=encoding,
                     engine=engine,
+                    strength=self.choice.strength_of(engine),
                     folder=state.folder,
                     on_segment=lambda segment, file: state.add(segment.index, file),
                     on_frame=counter.restored,

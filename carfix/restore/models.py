@@ -7,6 +7,7 @@ from typing import Any
 
 from carfix.errors import UsageError
 from carfix.restore.engine import Engine, kind_of_engine, open_engine, uses_accelerator
+from carfix.restore.strength import Strength, check_strength, strength_of
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -18,6 +19,7 @@ class EngineChoice:
     precision: str = "auto"
     tile: int | None = None
     batch: int | None = None
+    strength: float | None = None  # of the correction; None: by each frame's quantizer
     kind: str | None = None  # of a CPU's engines; None: the one that is fastest here
 
     def check(self) -> None:
@@ -25,6 +27,7 @@ class EngineChoice:
         for option, value in (("--tile", self.tile), ("--batch", self.batch)):
             if value is not None and value < 1:
                 raise UsageError(f"{option} must be positive, not {value}")
+        check_strength(self.strength)
 
     def fingerprint(self) -> list[Any]:
         """What tells results of this choice from others'. Raises `CarfixError` as `open` does."""
@@ -35,6 +38,16 @@ class EngineChoice:
         model = load_model(self.model, accelerator=uses_accelerator(self.device))
         kind = kind_of_engine(model, device=self.device, precision=self.precision, kind=self.kind)
         return [model.description.sha256, self.device, self.precision, kind]
+
+    def strength_of(self, engine: Engine) -> Strength:
+        """What frames take of the corrections of `engine`, which this choice has opened."""
+        return strength_of(engine.model.description.sha256, self.strength)
+
+    def describe(self, engine: Engine) -> str:
+        """What computes, for people."""
+        strength = self.strength_of(engine)
+        share = "" if strength == Strength() else f", strength {strength}"
+        return f"model {engine.model.description.name}: {engine.description}{share}"
 
     def continuing(self, earlier: Any) -> "EngineChoice":  # noqa: ANN401 - JSON that an earlier run left
         """This choice, computed by the engine that `earlier`, a fingerprint of the same choice, was computed by.

@@ -30,6 +30,7 @@ from carfix.video.encoder import (
 )
 from carfix.video.faults import MEDIA_ERRORS, reason
 from carfix.video.luma import write_luma
+from carfix.video.quantizer import export_quantizers
 from carfix.video.scheduling import kept_scheduling
 from carfix.video.segments import Segment
 from carfix.video.source import SourceInfo, describe, find_video, open_container
@@ -79,11 +80,13 @@ def restore_pipe(
             for line in encoding.warnings:
                 say(line)
             engine = stack.enter_context(choice.open())
-            say(f"model {engine.model.description.name}: {engine.description}")
+            say(choice.describe(engine))
             with _Writer(
                 output, format, reader, encoding, audio_codec, say, progress or (lambda _: None)
             ) as writer:
-                threads = FramePipeline(engine, encoding.pix_fmt, reader.info.colour.range)
+                threads = FramePipeline(
+                    engine, encoding.pix_fmt, reader.info.colour.range, choice.strength_of(engine)
+                )
                 threads.run(reader.frames(), lambda items: writer.write(items, threads))
                 writer.finish()
             description = engine.description
@@ -142,6 +145,7 @@ class _Reader:
 
     def _decode(self) -> Iterator[VideoFrame]:
         context = self.video.codec_context
+        export_quantizers(context)
         with contextlib.suppress(*MEDIA_ERRORS):  # a pipe that breaks off ends there
             for packet in self._packets:
                 if packet.size and packet.stream_index != self.video.index:

@@ -8,6 +8,7 @@ from av.video.frame import VideoFrame
 
 from carfix.restore.engine import Engine
 from carfix.restore.frames import FramePipeline, Item
+from carfix.restore.strength import Strength
 from carfix.video.decode import Damage, decode_frames
 from carfix.video.encoder import Encoding
 from carfix.video.luma import write_luma
@@ -49,6 +50,7 @@ class Pipeline:
         timeline: Timeline,
         encoding: Encoding,
         engine: Engine,
+        strength: Strength,
         folder: Path,
         on_segment: Callable[[Segment, SegmentFile | None], None],
         on_frame: Callable[[], None],
@@ -57,7 +59,7 @@ class Pipeline:
         self._info = info
         self._timeline = timeline
         self._encoding = encoding
-        self._frames = FramePipeline(engine, encoding.pix_fmt, info.colour.range)
+        self._frames = FramePipeline(engine, encoding.pix_fmt, info.colour.range, strength)
         self._folder = folder
         self._on_segment = on_segment
         self._on_frame = on_frame

@@ -9,6 +9,7 @@ from carfix.errors import CarfixError
 from carfix.net.catalog import load_model
 from carfix.net.checkpoint import Model
 from carfix.restore.engine import Planes, open_engine, uses_accelerator
+from carfix.restore.strength import as_strengths, check_strength
 
 
 class Restorer:
@@ -36,11 +37,14 @@ class Restorer:
         """The engine, its device and precision."""
         return self._engine.description
 
-    def __call__(self, luma: Planes, *, bit_depth: int | None = None) -> Planes:
+    def __call__(self, luma: Planes, *, bit_depth: int | None = None, strength: float = 1.0) -> Planes:
         """Luma codes `[H, W]` or `[N, H, W]`, uint8 or uint16, to restored codes of the same shape and type.
 
-        `bit_depth` defaults to 8 for uint8 and must be given for uint16. Raises `CarfixError` for other arrays.
+        `bit_depth` defaults to 8 for uint8 and must be given for uint16. `strength` is the share of the network's
+        correction that is taken, from 0 to 2: planes do not tell the quantizer that `carfix restore` reads it from.
+        Raises `CarfixError` for other arrays, `UsageError` for other shares.
         """
+        check_strength(strength)
         if bit_depth is None and luma.dtype == np.uint8:
             bit_depth = 8
         if luma.dtype not in (np.uint8, np.uint16) or luma.ndim not in (2, 3) or 0 in luma.shape:
@@ -51,10 +55,9 @@ class Restorer:
             raise CarfixError(
                 f"bit_depth {bit_depth} does not fit {luma.dtype}: 8 for uint8, 9 to 16 for uint16"
             )
-        if luma.ndim == 2:
-            single: Planes = self._engine.restore(luma[None], bit_depth)[0]
-            return single
-        return self._engine.restore(luma, bit_depth)
+        planes: Planes = luma[None] if luma.ndim == 2 else luma
+        restored = self._engine.restore(planes, bit_depth, as_strengths([strength] * len(planes)))
+        return restored[0] if luma.ndim == 2 else restored
 
     def close(self) -> None:
         """Release the device's memory."""

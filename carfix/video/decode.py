@@ -14,6 +14,7 @@ from av.video.stream import VideoStream
 from carfix.errors import CarfixError
 from carfix.video.demux import demux
 from carfix.video.faults import MEDIA_ERRORS
+from carfix.video.quantizer import export_quantizers
 from carfix.video.source import SourceInfo, find_video, open_input
 from carfix.video.timeline import NO_TIME, Timeline
 
@@ -144,6 +145,7 @@ def _frames(
     # PyAV's default, threads within a frame, stays: with frames decoded ahead, an error in one of them would
     # take its finished neighbours along, and what is concealed would depend on who came first.
     context = stream.codec_context
+    export_quantizers(context)
     for index, packet in enumerate(packets, first):
         if index >= len(timeline.pts):
             break  # the file has grown since it was scanned

@@ -114,6 +114,7 @@ def test_restored_frames_differ_but_little(clip: Path, model: Path, tmp_path: Pa
         (["in.mp4", "out.mp4", "-x", "crv=3"], 2, "no option 'crv'"),
         (["in.mp4", "out.mp4", "-x", "crf"], 2, "-x takes KEY=VALUE"),
         (["in.mp4", "out.mp4", "--tile", "-8"], 2, "--tile must be positive"),
+        (["in.mp4", "out.mp4", "--strength", "3"], 2, "--strength is auto or a number from 0 to 2, not 3"),
         (["in.mp4", "out.mp4", "-ss", "soon"], 2, "-ss takes seconds"),
         (["in.mp4", "out.mp4", "--progress", "much"], 2, "--progress is"),
         (["in.mp4", "out.mp4", "-m", "absent"], 1, "no model called 'absent'"),

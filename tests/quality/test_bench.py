@@ -31,7 +31,7 @@ from carfix.quality.bench.results import BenchResult
 from carfix.quality.bench.rounds import Rate
 from carfix.quality.bench.run import bench
 from carfix.quality.bench.tables import bench_tables, notes
-from carfix.restore.engine import Planes
+from carfix.restore.engine import Planes, Strengths
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "bench.md"
 
@@ -105,7 +105,9 @@ class Overlapping(Adding):
         super().__init__(batch=3)
         self.under_way = self.most = 0
 
-    def submit(self, planes: Planes, bit_depth: int) -> "Overlapping.Batch":
+    def submit(
+        self, planes: Planes, bit_depth: int, strengths: Strengths | None = None
+    ) -> "Overlapping.Batch":
         self.under_way += 1
         self.most = max(self.most, self.under_way)
         return Overlapping.Batch(self, planes, bit_depth)

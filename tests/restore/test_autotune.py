@@ -175,7 +175,7 @@ class Variants(Builder):
         if variant == "broken":
             raise ValueError("no such instruction")
         if variant == "wrong":  # and by far the fastest
-            return Program(lambda codes: codes ^ 8, batch, CPU)
+            return Program(lambda codes, _: codes ^ 8, batch, CPU)
         if variant == "instant":
             return _Remembering(super().build(EAGER, batch), batch)
         return super().build(variant, batch)
@@ -289,4 +289,4 @@ def test_codes_stay_codes_at_both_ends() -> None:
             dtype=torch.float32,
             global_residual=True,
         )
-        assert int(restore(torch.full((1, 2, 2), end, dtype=torch.uint8))[0, 0, 0]) == end
+        assert int(restore(torch.full((1, 2, 2), end, dtype=torch.uint8), torch.ones(1))[0, 0, 0]) == end

@@ -76,7 +76,7 @@ def test_codes_are_those_of_the_torch_engine(config: Config, bits: int, size: tu
 def test_sixteen_bit_codes_survive_the_signed_type_that_they_travel_in() -> None:
     restore = codes_to_codes(torch.zeros_like, bit_depth=16, dtype=torch.float32, global_residual=True)
     codes = np.arange(65536, dtype=np.uint16).reshape(1, 256, 256)
-    restored = restore(torch.from_numpy(codes.view(np.int16))).numpy().view(np.uint16)
+    restored = restore(torch.from_numpy(codes.view(np.int16)), torch.ones(1)).numpy().view(np.uint16)
     assert np.abs(restored.astype(int) - codes).max() <= 1  # fp32 has 24 bits, and [-1, 1] takes its share
     assert restored[0, -1, -1] == 65535 and restored[0, 0, 0] == 0
 
@@ -374,7 +374,7 @@ def test_fp32_is_the_last_resort() -> None:
             program = super().build(variant, batch)
             if self.precision != "fp32":
                 program.output += 9
-                program._restore = lambda codes: codes + 9
+                program._restore = lambda codes, _: codes + 9
             return program
 
     net = awake_model(FAST).net

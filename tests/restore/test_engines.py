@@ -13,7 +13,7 @@ from networks import awake_model, save_awake
 from carfix.errors import CarfixError, MissingPartError, UsageError
 from carfix.net.arch import CarCnnConfig, Config, FastConfig, margin
 from carfix.net.checkpoint import Model
-from carfix.restore.engine import Planes, open_engine
+from carfix.restore.engine import Planes, Strengths, open_engine
 from carfix.restore.engine.allocator import FROM_HEAP, KEPT, keep_freed_memory
 from carfix.restore.engine.cpu_engine import FusedEngine, usual_tile
 from carfix.restore.engine.crew import Crew
@@ -315,10 +315,10 @@ class Cramped(WindowedEngine):
 
     description = "cramped"
 
-    def run(self, codes: Planes, found: list[Window], bit_depth: int) -> Planes:
+    def run(self, codes: Planes, found: list[Window], bit_depth: int, strengths: Strengths | None) -> Planes:
         if any(window.rows.stop - window.rows.start > 40 for window in found):
             raise OutOfMemory("too large")
-        return torch_engine(self.model, None).restore(codes, bit_depth)
+        return torch_engine(self.model, None).restore(codes, bit_depth, strengths)
 
 
 def test_out_of_memory_shrinks_the_window_and_repeats_the_frames() -> None:

@@ -125,6 +125,7 @@ def test_missing_folder(clip: Path, tmp_path: Path) -> None:
         ({"encoder": EncoderSettings(pix_fmt="yuv999")}, "unknown pixel format"),
         ({"encoder": EncoderSettings(pix_fmt="rgb24")}, "does not take rgb24"),
         ({"tile": -4}, "--tile must be positive"),
+        ({"strength": -0.5}, "--strength is auto or a number from 0 to 2, not -0.5"),
         ({"batch": 0}, "--batch must be positive"),
         ({"segment_seconds": 0}, "--segment takes a positive length"),
         ({"audio_codec": "mp33"}, "unknown audio encoder"),
@@ -277,6 +278,7 @@ def interrupted(clip: Path, output: Path, **options: object) -> None:
         ({"model": Adding(1)}, "model"),
         ({"encoder": dataclasses.replace(QUICK, crf=30)}, "encoder settings"),
         ({"segment_seconds": 0.5}, "segments"),
+        ({"strength": 0.5}, "strength"),
         ({"resume": False}, "--no-resume"),
     ],
 )

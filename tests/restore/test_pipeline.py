@@ -9,9 +9,11 @@ import pytest
 from engines import Adding, Failing, Overlapped
 
 from carfix.errors import CarfixError
+from carfix.quality.reader import read_frames
 from carfix.restore.channel import Channel, Closed
-from carfix.restore.engine import Engine
+from carfix.restore.engine import Engine, Planes, Strengths
 from carfix.restore.pipeline import Pipeline
+from carfix.restore.strength import Curve, Strength
 from carfix.video.encoder import EncoderSettings, resolve_encoding
 from carfix.video.segments import Segment, plan_segments
 from carfix.video.sink import SegmentFile
@@ -22,7 +24,14 @@ from carfix.video.timeline import scan
 class Run:
     """A pipeline over a clip, with what it reported."""
 
-    def __init__(self, source: Path, engine: Engine, folder: Path, seconds: float = 0.2) -> None:
+    def __init__(
+        self,
+        source: Path,
+        engine: Engine,
+        folder: Path,
+        seconds: float = 0.2,
+        strength: Strength = Strength(),  # noqa: B008 - frozen
+    ) -> None:
         self.info = probe(source)
         self.timeline = scan(self.info)
         self.segments = plan_segments(self.timeline, self.info.time_base, seconds=seconds)
@@ -34,6 +43,7 @@ class Run:
             timeline=self.timeline,
             encoding=resolve_encoding(self.info, EncoderSettings(preset="ultrafast")),
             engine=engine,
+            strength=strength,
             folder=folder,
             on_segment=self._segment,
             on_frame=self._frame,
@@ -111,6 +121,50 @@ def test_fields_are_restored_apart(tmp_path: Path) -> None:
     Run(source, engine, tmp_path / "state", seconds=10).run()
     assert set(engine.shapes) == {(2, media.HEIGHT // 2, media.WIDTH)}
     assert engine.planes == 8
+
+
+class Noting(Adding):
+    """Notes what share of the correction each plane was to take."""
+
+    def __init__(self) -> None:
+        super().__init__(batch=3)
+        self.strengths: list[float | None] = []
+
+    def restore(self, planes: Planes, bit_depth: int, strengths: Strengths | None = None) -> Planes:
+        self.strengths += [None] * len(planes) if strengths is None else map(float, strengths)
+        return super().restore(planes, bit_depth)
+
+
+@pytest.mark.parametrize("interlaced", [False, True])
+def test_every_frame_takes_the_share_that_its_quantizer_asks_for(interlaced: bool, tmp_path: Path) -> None:
+    options = {**media.X264, "crf": "30", **({"x264-params": "tff=1"} if interlaced else {})}
+    source = media.write_clip(tmp_path / "in.mp4", frames=7, interlaced=interlaced, options=options)
+    engine = Noting()
+    curve = Curve("", (0.0, 100.0), (0.0, 2.0))
+    Run(source, engine, tmp_path / "state", seconds=10, strength=Strength(curve=curve)).run()
+    told = [frame.quantizer for frame in read_frames(source, quantizers=True)]
+    assert len({round(quantizer, 2) for quantizer in told if quantizer}) > 1
+    wanted = sorted(quantizer / 50 for quantizer in told if quantizer)
+    assert sorted(share for share in engine.strengths if share)[:: 2 if interlaced else 1] == pytest.approx(
+        wanted
+    )
+
+
+def test_nothing_is_computed_for_frames_that_take_nothing(tmp_path: Path) -> None:
+    source = media.write_clip(tmp_path / "in.mp4", frames=9)
+    engine = Noting()
+    run = Run(source, engine, tmp_path / "state", strength=Strength(fixed=0.0))
+    run.run()
+    assert run.frames == 9 and engine.planes == 0
+
+
+def test_frames_that_tell_no_quantizer_take_all(tmp_path: Path) -> None:
+    curve = Strength(curve=Curve("", (0.0, 100.0), (0.0, 0.0)))
+    for codec in ("ffv1", "mpeg4"):  # MPEG-4 counts on another scale
+        source = media.write_clip(tmp_path / f"{codec}.mkv", codec=codec, frames=5)
+        engine = Noting()
+        Run(source, engine, tmp_path / "state", strength=curve).run()
+        assert engine.strengths == [None] * 5
 
 
 @pytest.mark.parametrize("error", [CarfixError("broke"), MemoryError("no room"), KeyboardInterrupt()])

@@ -5,7 +5,7 @@ import pytest
 from networks import awake_model, save_awake
 
 import carfix
-from carfix.errors import CarfixError
+from carfix.errors import CarfixError, UsageError
 from carfix.net.checkpoint import CheckpointError
 
 
@@ -23,6 +23,12 @@ def test_frames_alone_or_together_as_bytes_or_words(tmp_path: Path) -> None:
         assert words.dtype == np.uint16
         assert np.abs(words / 4 - together).max() < 2
         assert "cpu" in restore.description
+        for plane in (luma, luma[0]):
+            assert np.array_equal(restore(plane, strength=0.0), plane)
+            half = restore(plane, strength=0.5).astype(int)
+            assert np.abs(half - (restore(plane).astype(int) + plane) / 2).max() <= 1
+        with pytest.raises(UsageError, match=r"a number from 0 to 2, not 2\.5"):
+            restore(luma, strength=2.5)
 
 
 @pytest.mark.parametrize(

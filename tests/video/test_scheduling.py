@@ -8,7 +8,7 @@ import media
 import pytest
 from engines import Adding
 
-from carfix.restore.engine import Planes
+from carfix.restore.engine import Planes, Strengths
 from carfix.restore.job import restore_video
 from carfix.restore.models import EngineChoice
 from carfix.restore.pipe import restore_pipe
@@ -41,7 +41,7 @@ class Watching(Adding):
         super().__init__(0)
         self.seen: set[int] = set()
 
-    def restore(self, planes: Planes, bit_depth: int) -> Planes:
+    def restore(self, planes: Planes, bit_depth: int, strengths: Strengths | None = None) -> Planes:
         self.seen |= set(thread_policies().values())
         return super().restore(planes, bit_depth)
 

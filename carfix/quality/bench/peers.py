@@ -19,10 +19,11 @@ from carfix.quality.bench.ceilings import DTYPES
 from carfix.quality.bench.clip import Sample, batches
 from carfix.quality.bench.machine import available_cores
 from carfix.quality.bench.rounds import Done, Task
-from carfix.quality.ffmpeg import EXPORTED_QUANTIZERS, FFmpeg, input_arguments
+from carfix.quality.ffmpeg import FFmpeg, input_arguments
 from carfix.quality.spp import PostFilter, filtered_frames
 from carfix.restore.engine import Planes
 from carfix.restore.windows import windows
+from carfix.video.quantizer import EXPORTED_QUANTIZERS
 
 #: Side of the windows that eager PyTorch gets on a CPU, where it is faster so than with whole frames.
 EAGER_TILE = 256

@@ -10,6 +10,8 @@ if TYPE_CHECKING:  # what is wrong with a command or its files is said before to
 
 #: Luma codes: uint8 for 8-bit video, uint16 (low bits used) for 9 to 16 bit.
 Planes = NDArray[np.uint8] | NDArray[np.uint16]
+#: What share of the network's correction each plane takes, `[N]`; see `carfix.restore.strength`.
+Strengths = NDArray[np.float32]
 
 
 class Engine(Protocol):
@@ -21,9 +23,10 @@ class Engine(Protocol):
     #: Number of frames that the engine likes to get at once.
     batch: int
 
-    def restore(self, planes: Planes, bit_depth: int) -> Planes:
+    def restore(self, planes: Planes, bit_depth: int, strengths: Strengths | None = None) -> Planes:
         """`[N, H, W]` codes of `bit_depth` bits to restored codes of the same shape and type.
 
+        Where `strengths` are given, each plane is moved so far from its codes towards the network's; None is 1.
         Out of memory is handled inside (smaller windows, the same frames again); raises `CarfixError` below the
         smallest window.
         """

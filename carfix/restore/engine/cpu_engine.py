@@ -8,11 +8,11 @@ import torch
 
 from carfix.net.arch import Config, margin
 from carfix.net.checkpoint import Model
-from carfix.restore.engine import Planes
+from carfix.restore.engine import Planes, Strengths
 from carfix.restore.engine.allocator import keep_freed_memory
 from carfix.restore.engine.crew import Crew, available_threads
 from carfix.restore.engine.fused import FusedNet
-from carfix.restore.engine.planes import Floats, OutOfMemory, WindowedEngine, to_codes, to_unit
+from carfix.restore.engine.planes import Floats, OutOfMemory, WindowedEngine, moved, to_codes, to_unit
 from carfix.restore.windows import Window
 
 #: Bytes of one layer's feature map in a window. The maps of a window come and go in the caches of its core; far larger
@@ -50,10 +50,10 @@ class CpuEngine(WindowedEngine):
     def compute(self, unit: Floats) -> Floats:
         """A window `[H, W]` in [-1, 1] to the restored one; called from several threads at once.
 
-        Raises `OutOfMemory`. `unit` may be overwritten.
+        Raises `OutOfMemory`. `unit` stays as it is.
         """
 
-    def run(self, codes: Planes, found: list[Window], bit_depth: int) -> Planes:
+    def run(self, codes: Planes, found: list[Window], bit_depth: int, strengths: Strengths | None) -> Planes:
         """See `WindowedEngine.run`."""
         result = np.empty_like(codes)
         first = found[0]
@@ -62,10 +62,11 @@ class CpuEngine(WindowedEngine):
         def window(number: int) -> None:
             n, place = divmod(number, len(found))
             rows, columns = found[place].rows, found[place].columns
+            unit = to_unit(codes[n, rows.start : rows.stop, columns.start : columns.stop], bit_depth)
             try:
-                restored = self.compute(
-                    to_unit(codes[n, rows.start : rows.stop, columns.start : columns.stop], bit_depth)
-                )
+                restored = self.compute(unit)
+                if strengths is not None:
+                    restored = moved(unit, restored, float(strengths[n]))
             except MemoryError as error:
                 raise OutOfMemory(str(error)) from error
             except RuntimeError as error:

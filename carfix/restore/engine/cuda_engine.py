@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from carfix.net.checkpoint import Model
-from carfix.restore.engine import Planes
+from carfix.restore.engine import Planes, Strengths
 from carfix.restore.engine.autotune import Plan
 from carfix.restore.engine.cuda_program import COMPILED, EAGER, Batch, Builder, Program, is_out_of_memory
 from carfix.restore.engine.cuda_streams import COMPUTE, DOWNLOAD, UPLOAD, Mark, Queues
@@ -108,7 +108,7 @@ class CudaEngine(WindowedEngine):
     def _whole_cells(self, height: int, width: int) -> tuple[int, int]:
         return height + -height % self._cell, width + -width % self._cell
 
-    def submit(self, planes: Planes, bit_depth: int) -> Pending:
+    def submit(self, planes: Planes, bit_depth: int, strengths: Strengths | None = None) -> Pending:
         """Begin restoring `planes` (see `Engine.restore`) and return before it is done.
 
         Results are the same as `restore`'s and may be asked for in any order. At most `depth` batches are under
@@ -116,7 +116,7 @@ class CudaEngine(WindowedEngine):
         """
         plan = self.plan(*planes.shape[1:])
         self._plan, self._tile = plan, plan.tile
-        view = super().restore(planes, bit_depth)  # of host memory that is filled later
+        view = super().restore(planes, bit_depth, strengths)  # of host memory that is filled later
         if self._tile != plan.tile:  # memory ran out
             self._plans[self._whole_cells(*planes.shape[1:])] = dataclasses.replace(plan, tile=self._tile)
         assert self._under_way is not None
@@ -127,29 +127,29 @@ class CudaEngine(WindowedEngine):
         self._turn = (self._turn + 1) % DEPTH
         return pending
 
-    def restore(self, planes: Planes, bit_depth: int) -> Planes:
+    def restore(self, planes: Planes, bit_depth: int, strengths: Strengths | None = None) -> Planes:
         """See `Engine.restore`; more planes than `batch` go through in parts."""
         if not len(planes):
             return planes.copy()
         parts = [
-            self.submit(planes[first : first + self.batch], bit_depth)
-            for first in range(0, len(planes), self.batch)
+            self.submit(planes[part], bit_depth, None if strengths is None else strengths[part])
+            for part in (slice(first, first + self.batch) for first in range(0, len(planes), self.batch))
         ]
         results = [part.result() for part in parts]
         return results[0] if len(results) == 1 else np.concatenate(results)  # type: ignore[return-value] # numpy's stubs lose the type
 
     @torch.no_grad()
-    def run(self, codes: Planes, found: list[Window], bit_depth: int) -> Planes:
+    def run(self, codes: Planes, found: list[Window], bit_depth: int, strengths: Strengths | None) -> Planes:
         """Queue everything for `codes` and return the host memory that will hold the result."""
         try:
-            return self._run(codes, found, bit_depth)
+            return self._run(codes, found, bit_depth, strengths)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
             self._free()
             raise OutOfMemory(str(error)) from error
 
-    def _run(self, codes: Planes, found: list[Window], bit_depth: int) -> Planes:
+    def _run(self, codes: Planes, found: list[Window], bit_depth: int, strengths: Strengths | None) -> Planes:
         assert self._plan is not None
         rows, columns = found[0].rows, found[0].columns
         at_once = windows_at_once(self._plan, len(codes) * len(found))
@@ -162,7 +162,8 @@ class CudaEngine(WindowedEngine):
         with self._queues.on(UPLOAD):
             slot.source[:count].copy_(slot.upload[:count], non_blocking=True)
         with self._queues.on(COMPUTE, after=self._queues.mark(UPLOAD)):
-            _compute(program, slot.source, slot.result, [(n, w) for n in range(count) for w in found])
+            tasks = [(n, w) for n in range(count) for w in found]
+            _compute(program, slot.source, slot.result, tasks, strengths)
         with self._queues.on(DOWNLOAD, after=self._queues.mark(COMPUTE)):
             slot.download[:count].copy_(slot.result[:count], non_blocking=True)
         self._under_way = self._queues.mark(DOWNLOAD)
@@ -241,7 +242,13 @@ def windows_at_once(plan: Plan, count: int) -> int:
     return min(plan.windows, 1 << (count - 1).bit_length())
 
 
-def _compute(program: Program, source: Tensor, result: Tensor, tasks: list[tuple[int, Window]]) -> None:
+def _compute(
+    program: Program,
+    source: Tensor,
+    result: Tensor,
+    tasks: list[tuple[int, Window]],
+    strengths: Strengths | None,
+) -> None:
     """Windows of `source` through the program into `result`; the last batch is filled with what was there before."""
     size = len(program.input)
     for first in range(0, len(tasks), size):
@@ -249,6 +256,8 @@ def _compute(program: Program, source: Tensor, result: Tensor, tasks: list[tuple
         for place, (n, w) in enumerate(some):
             rows, columns = w.rows, w.columns
             program.input[place].copy_(source[n, rows.start : rows.stop, columns.start : columns.stop])
+            # A fill takes its value along: no buffer of the host that must outlive the call.
+            program.strengths[place].fill_(1.0 if strengths is None else float(strengths[n]))
         program()
         for place, (n, w) in enumerate(some):
             rows, columns = w.rows, w.columns

@@ -28,7 +28,10 @@ _SHAPES = 1 << 16
 #: Runs before a capture: lazy initialisation of libraries is not allowed inside.
 _WARM_UP = 2
 
-Restore = Callable[[Tensor], Tensor]
+#: Of a network: `[N, 1, H, W]` to the same shape.
+Predict = Callable[[Tensor], Tensor]
+#: Codes `[N, H, W]` and strengths `[N]` to restored codes.
+Restore = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,17 +50,21 @@ class Batch:
 
 
 class Program:
-    """Put codes into `input`, call, and find the restored ones in `output`: `[count, height, width]`."""
+    """Put codes into `input`, call, and find the restored ones in `output`: `[count, height, width]`.
+
+    `strengths`, `[count]`, are 1 unless something else is put there.
+    """
 
     def __init__(self, restore: Restore, batch: Batch, device: torch.device) -> None:
         self.input = torch.zeros(batch.count, batch.height, batch.width, dtype=batch.dtype, device=device)
         self.output = torch.empty_like(self.input)
+        self.strengths = torch.ones(batch.count, device=device)
         self.captured = False
         self._restore = restore
 
     def __call__(self) -> None:
         """Compute on the present stream."""
-        self.output.copy_(self._restore(self.input))
+        self.output.copy_(self._restore(self.input, self.strengths))
 
 
 class CapturedProgram(Program):
@@ -99,7 +106,7 @@ class Builder:
         self.queues = queues
         self._graphs = graphs and isinstance(queues, CudaStreams)
         self._net = net
-        self._networks: dict[str, Restore] = {}
+        self._networks: dict[str, Predict] = {}
         self._restores: dict[tuple[str, int], Restore] = {}
 
     def variants(self) -> tuple[str, ...]:
@@ -150,7 +157,7 @@ class Builder:
         self._restores[variant, bit_depth] = restore
         return restore
 
-    def _network(self, variant: str) -> Restore:
+    def _network(self, variant: str) -> Predict:
         dtype = DTYPES[self.precision]
         net = copy.deepcopy(self._net).to(self.device).eval().requires_grad_(False)
         if variant not in (EAGER, COMPILED):
@@ -164,17 +171,18 @@ class Builder:
         return net.predict_residual
 
 
-def codes_to_codes(predict: Restore, *, bit_depth: int, dtype: torch.dtype, global_residual: bool) -> Restore:
-    """`[N, H, W]` codes to restored codes of the same type, around `predict` (`[N, 1, H, W]`, in `dtype`)."""
+def codes_to_codes(predict: Predict, *, bit_depth: int, dtype: torch.dtype, global_residual: bool) -> Restore:
+    """Codes and strengths to restored codes of the same type, around `predict` (`[N, 1, H, W]`, in `dtype`)."""
     top = peak(bit_depth)
 
-    def restore(codes: Tensor) -> Tensor:
+    def restore(codes: Tensor, strengths: Tensor) -> Tensor:
         x = codes[:, None] if bit_depth == 8 else codes[:, None].int() & 0xFFFF
         x = (x.float() * (2.0 / top) - 1.0).contiguous(memory_format=torch.channels_last)
         y = predict(x.to(dtype)).float()
         if global_residual:
             y = x + y
-        y = (y.clamp(-1.0, 1.0) + 1.0) * (top / 2.0)
+        y = torch.lerp(x, y.clamp(-1.0, 1.0), strengths[:, None, None, None])
+        y = (y + 1.0) * (top / 2.0)
         y = y.round().clamp(0, top)[:, 0]
         return y.to(torch.uint8) if bit_depth == 8 else y.int().to(torch.int16)
 
@@ -226,9 +234,9 @@ def _compiled(restore: Restore) -> Restore:
     """Compiled on the first call with each shape."""
     compiled: Restore = torch.compile(restore, mode=COMPILE_MODE, dynamic=False, fullgraph=True)
 
-    def call(codes: Tensor) -> Tensor:
+    def call(codes: Tensor, strengths: Tensor) -> Tensor:
         with torch._dynamo.config.patch(recompile_limit=_SHAPES, accumulated_recompile_limit=_SHAPES):
-            return compiled(codes)
+            return compiled(codes, strengths)
 
     return call
 
@@ -236,9 +244,9 @@ def _compiled(restore: Restore) -> Restore:
 def _exact_fp32(restore: Restore) -> Restore:
     """Without TensorFloat-32, which has the mantissa of fp16: who asks for fp32 gets it."""
 
-    def exact(codes: Tensor) -> Tensor:
+    def exact(codes: Tensor, strengths: Tensor) -> Tensor:
         with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-            return restore(codes)
+            return restore(codes, strengths)
 
     return exact
 

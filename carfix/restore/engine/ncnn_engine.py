@@ -12,10 +12,10 @@ import numpy as np
 
 from carfix.errors import CarfixError, MissingPartError
 from carfix.net.checkpoint import Model
-from carfix.restore.engine import Planes
+from carfix.restore.engine import Planes, Strengths
 from carfix.restore.engine.cpu_engine import CpuEngine
 from carfix.restore.engine.ncnn_graph import INPUT, OUTPUT, write_graph
-from carfix.restore.engine.planes import Floats, OutOfMemory, WindowedEngine, to_codes, to_unit
+from carfix.restore.engine.planes import Floats, OutOfMemory, WindowedEngine, moved, to_codes, to_unit
 from carfix.restore.windows import Window
 
 #: Side of a window on a GPU, where drivers end a program that takes too long at a time.
@@ -55,19 +55,22 @@ class VulkanEngine(WindowedEngine):
         _on_gpu.add(self)
         self.description = f"ncnn on vulkan ({device}), {precision}"
 
-    def run(self, codes: Planes, found: list[Window], bit_depth: int) -> Planes:
+    def run(self, codes: Planes, found: list[Window], bit_depth: int, strengths: Strengths | None) -> Planes:
         """See `WindowedEngine.run`."""
         result = np.empty_like(codes)
         for n, plane in enumerate(codes):
             for window in found:
                 rows, columns = window.rows, window.columns
                 unit = to_unit(plane[rows.start : rows.stop, columns.start : columns.stop], bit_depth)
-                restored = _infer(self._net, unit)[
+                restored = _infer(self._net, unit)
+                if strengths is not None:
+                    restored = moved(unit, restored, float(strengths[n]))
+                kept = restored[
                     rows.keep_start - rows.start : rows.keep_stop - rows.start,
                     columns.keep_start - columns.start : columns.keep_stop - columns.start,
                 ]
                 result[n, rows.keep_start : rows.keep_stop, columns.keep_start : columns.keep_stop] = (
-                    to_codes(restored, bit_depth)
+                    to_codes(kept, bit_depth)
                 )
         return result
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
-from carfix.restore.engine import Engine, Planes
+from carfix.restore.engine import Engine, Planes, Strengths
 
 
 class Pending(Protocol):
@@ -21,7 +21,7 @@ class Overlapping(Protocol):
     #: Batches that may be under way at once.
     depth: int
 
-    def submit(self, planes: Planes, bit_depth: int) -> Pending:
+    def submit(self, planes: Planes, bit_depth: int, strengths: Strengths | None = None) -> Pending:
         """Begin `Engine.restore`, with the same result; `planes` may be overwritten at once."""
         ...
 
@@ -46,9 +46,11 @@ def depth_of(engine: Engine) -> int:
     return engine.depth if isinstance(engine, Overlapping) else 1
 
 
-def begin(engine: Engine, planes: Planes, bit_depth: int) -> Callable[[], Planes]:
+def begin(
+    engine: Engine, planes: Planes, bit_depth: int, strengths: Strengths | None = None
+) -> Callable[[], Planes]:
     """Begin restoring `planes`; the function returned waits for the result. Either may raise as `restore` does."""
     if isinstance(engine, Overlapping):
-        return engine.submit(planes, bit_depth).result
-    restored = engine.restore(planes, bit_depth)
+        return engine.submit(planes, bit_depth, strengths).result
+    restored = engine.restore(planes, bit_depth, strengths)
     return lambda: restored

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from carfix.errors import CarfixError, UsageError
 from carfix.net.arch import margin
 from carfix.net.checkpoint import Model
-from carfix.restore.engine import Planes
+from carfix.restore.engine import Planes, Strengths
 from carfix.restore.windows import Window, smallest_tile, windows
 
 Floats = NDArray[np.float32]
@@ -40,13 +40,13 @@ class WindowedEngine(abc.ABC):
         return self._tile
 
     @abc.abstractmethod
-    def run(self, codes: Planes, found: list[Window], bit_depth: int) -> Planes:
+    def run(self, codes: Planes, found: list[Window], bit_depth: int, strengths: Strengths | None) -> Planes:
         """Restore codes `[N, H, W]`, H and W multiples of the cell, window by window.
 
         Raises `OutOfMemory` if a window did not fit; `codes` are then as they were.
         """
 
-    def restore(self, planes: Planes, bit_depth: int) -> Planes:
+    def restore(self, planes: Planes, bit_depth: int, strengths: Strengths | None = None) -> Planes:
         """See `Engine.restore`."""
         _, height, width = planes.shape
         padded = _padded(planes, self._cell)
@@ -55,7 +55,7 @@ class WindowedEngine(abc.ABC):
                 padded.shape[1], padded.shape[2], self._tile, margin=self._margin, cell=self._cell
             )
             try:
-                restored = self.run(padded, found, bit_depth)
+                restored = self.run(padded, found, bit_depth, strengths)
                 break
             except OutOfMemory as error:
                 self._shrink(padded.shape[1:], error)
@@ -90,6 +90,13 @@ def to_unit(codes: Planes, bit_depth: int) -> Floats:
     unit *= 2.0 / peak(bit_depth)
     unit -= 1.0
     return unit
+
+
+def moved(unit: Floats, restored: Floats, strength: float) -> Floats:
+    """From `unit` towards `restored` by `strength`; beyond it if that is above 1. `to_codes` bounds the result."""
+    if strength == 1.0:
+        return restored
+    return unit + np.float32(strength) * (restored - unit)
 
 
 def to_codes(unit: Floats, bit_depth: int) -> Planes:

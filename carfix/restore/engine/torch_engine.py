@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from carfix.net.checkpoint import Model
-from carfix.restore.engine import Planes
+from carfix.restore.engine import Planes, Strengths
 from carfix.restore.engine.allocator import keep_freed_memory
 from carfix.restore.engine.planes import OutOfMemory, WindowedEngine, peak
 from carfix.restore.windows import Window
@@ -45,10 +45,10 @@ class TorchEngine(WindowedEngine):
         self.description = f"torch on {device}{threads}, {precision}"
 
     @torch.inference_mode()
-    def run(self, codes: Planes, found: list[Window], bit_depth: int) -> Planes:
+    def run(self, codes: Planes, found: list[Window], bit_depth: int, strengths: Strengths | None) -> Planes:
         """See `WindowedEngine.run`."""
         try:
-            return self._run(codes, found, bit_depth)
+            return self._run(codes, found, bit_depth, strengths)
         except torch.OutOfMemoryError as error:
             torch.cuda.empty_cache()
             raise OutOfMemory(str(error)) from error
@@ -58,7 +58,7 @@ class TorchEngine(WindowedEngine):
                 raise OutOfMemory(str(error)) from error
             raise
 
-    def _run(self, codes: Planes, found: list[Window], bit_depth: int) -> Planes:
+    def _run(self, codes: Planes, found: list[Window], bit_depth: int, strengths: Strengths | None) -> Planes:
         top = peak(bit_depth)
         # Deep codes travel as int32: torch has few operations on uint16.
         source = torch.from_numpy(codes if codes.dtype == np.uint8 else codes.astype(np.int32)).to(
@@ -71,7 +71,11 @@ class TorchEngine(WindowedEngine):
             x = torch.stack(
                 [source[n, w.rows.start : w.rows.stop, w.columns.start : w.columns.stop] for n, w in some]
             )
-            y = self._infer(x[:, None].float().mul_(2.0 / top).sub_(1.0))
+            unit = x[:, None].float().mul_(2.0 / top).sub_(1.0)
+            y = self._infer(unit)
+            if strengths is not None:
+                share = torch.from_numpy(strengths[[n for n, _ in some]]).to(self._device)
+                y = torch.lerp(unit, y, share[:, None, None, None])
             y = y[:, 0].add_(1.0).mul_(top / 2.0).round_().clamp_(0, top).to(result.dtype)
             for (n, w), part in zip(some, y, strict=True):
                 rows, columns = w.rows, w.columns

@@ -1,0 +1,118 @@
+"""How much of a network's correction a frame takes: read off the quantizer that the frame was encoded with.
+
+The networks are blind to the level of compression, as the paper has it, so each must hedge: small ones correct fine
+frames too much (and make them worse) and coarse frames too little. H.264 tells how coarse a frame is. The least squares
+share `E[correction * error] / E[correction^2]`, measured over training clips (`bench/fit_strength.py`), rises steadily
+with the frame's mean quantizer; restoring takes it from there. Frames that do not tell take the correction as it is.
+"""
+
+import dataclasses
+import functools
+import json
+import math
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from carfix.errors import UsageError
+from carfix.restore.engine import Strengths
+from carfix.video.quantizer import Scale, mean_quantizer
+
+if TYPE_CHECKING:
+    from av.video.frame import VideoFrame
+
+FILE_NAME = "strength.json"
+#: What `--strength` takes beside a number: the curve that comes with the network.
+AUTO = "auto"
+#: Largest share that can be asked for: twice a correction is no restoration any more.
+LARGEST = 2.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Curve:
+    """Strength over a frame's mean H.264 quantizer: linear between its points, constant outside."""
+
+    sha256: str  # of the network's tensors: another network needs another curve
+    quantizers: tuple[float, ...]  # ascending
+    strengths: tuple[float, ...]
+
+    def at(self, quantizer: float) -> float:
+        """The share to take."""
+        return float(np.interp(quantizer, self.quantizers, self.strengths))
+
+
+@dataclasses.dataclass(frozen=True)
+class Strength:
+    """A share for all frames, or a curve to read it from; with neither, corrections are taken as they are."""
+
+    fixed: float | None = None
+    curve: Curve | None = None
+
+    def of(self, frame: "VideoFrame") -> float:
+        """The share for a decoded frame."""
+        if self.fixed is not None:
+            return self.fixed
+        quantizer = None if self.curve is None else mean_quantizer(frame, Scale.H264)
+        return 1.0 if self.curve is None or quantizer is None else self.curve.at(quantizer)
+
+    def __str__(self) -> str:
+        """For people."""
+        return "by quantizer" if self.curve is not None and self.fixed is None else self.identity()
+
+    def identity(self) -> str:
+        """Changes whenever what `of` gives may change."""
+        if self.fixed is not None or self.curve is None:
+            return f"{1.0 if self.fixed is None else self.fixed:g}"
+        return f"by quantizer {self.curve.quantizers} {self.curve.strengths}"
+
+
+def strength_of(sha256: str, fixed: float | None = None) -> Strength:
+    """What `--strength` means for a network: `fixed`, or None for the curve that comes with it, if one does."""
+    return Strength(fixed=fixed, curve=None if fixed is not None else installed_curve(sha256))
+
+
+def parse_strength(text: str) -> float | None:
+    """`auto` (None) or a number. Raises `UsageError`."""
+    if text == AUTO:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    check_strength(value, text)
+    return value
+
+
+def check_strength(value: float | None, text: str = "") -> None:
+    """Raise `UsageError` for a share that is none; `text` is how it was written."""
+    if value is not None and not 0 <= value <= LARGEST:
+        raise UsageError(f"--strength is {AUTO} or a number from 0 to {LARGEST:g}, not {text or value}")
+
+
+def as_strengths(values: Sequence[float]) -> Strengths | None:
+    """For an engine; None where all corrections are taken as they are."""
+    return None if all(value == 1.0 for value in values) else np.array(values, dtype=np.float32)
+
+
+def curves_to_json(curves: Mapping[str, Curve]) -> str:
+    """The text of the file that comes with carfix, by network name."""
+    fields: dict[str, Any] = {name: dataclasses.asdict(curve) for name, curve in sorted(curves.items())}
+    return json.dumps(fields, indent=1) + "\n"
+
+
+def curves_from_json(text: str) -> dict[str, Curve]:
+    """What `curves_to_json` wrote."""
+    return {
+        name: Curve(fields["sha256"], tuple(fields["quantizers"]), tuple(fields["strengths"]))
+        for name, fields in json.loads(text).items()
+    }
+
+
+@functools.cache
+def installed_curve(sha256: str) -> Curve | None:
+    """The curve for exactly this network, None if it was never fitted."""
+    file = resources.files("carfix.restore").joinpath(FILE_NAME)
+    curves = curves_from_json(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return next((curve for curve in curves.values() if curve.sha256 == sha256), None)
