@@ -1,5 +1,6 @@
 """How variants are encoded: the paper's grid of 12, and wider draws that keep a network blind to the encoder."""
 
+import contextlib
 import dataclasses
 import random
 from collections.abc import Iterable, Sequence
@@ -14,6 +15,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from carfix.errors import CarfixError
+from carfix.video.scheduling import kept_scheduling
 
 #: Section 4.1 of the paper.
 PAPER_CRFS = (29, 35, 41, 47)
@@ -216,5 +218,7 @@ def _write(container: OutputContainer, stream: VideoStream, pictures: Iterable[L
     for index, picture in enumerate(pictures):
         frame = av.VideoFrame.from_ndarray(picture, format=stream.pix_fmt)
         frame.pts, frame.time_base = index, 1 / fps
-        container.mux(stream.encode(frame))
+        with contextlib.nullcontext() if index else kept_scheduling():  # the first one opens the encoder
+            packets = stream.encode(frame)
+        container.mux(packets)
     container.mux(stream.encode(None))
