@@ -23,6 +23,8 @@ from carfix.training.sources import read_video
 from carfix.video.manifest import Clip, read_manifest
 from carfix.video.quantizer import Scale, mean_quantizer
 
+#: Losses that are about structure more than about squared error.
+STRUCTURE = ("ssim", "both")
 SIDE = 256  # pixels of the part of a frame that is looked at
 #: 8-bit codes as 16-bit ones, exactly: an engine then returns parts of a code.
 FINE = 65535 // 255
@@ -87,7 +89,9 @@ def main() -> None:
     curves = curves_from_json(arguments.output.read_text()) if arguments.output.exists() else {}
     for model, found in zip(models, samples, strict=True):
         name = model.description.name
-        curves[name] = curve = fit_curve(found, model.description.sha256)
+        curves[name] = curve = fit_curve(
+            found, model.description.sha256, structure=model.description.loss in STRUCTURE
+        )
         print(f"{name}: {dict(zip(KNOTS, curve.strengths, strict=True))}")
         print_gains(found, curve)
     arguments.output.write_text(curves_to_json(curves))

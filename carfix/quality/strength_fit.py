@@ -38,8 +38,11 @@ class Sample:
     power: float  # mean square of the correction
 
 
-def fit_curve(samples: Sequence[Sample], sha256: str) -> Curve:
+def fit_curve(samples: Sequence[Sample], sha256: str, *, structure: bool = False) -> Curve:
     """The curve of the highest mean PSNR over `samples`, with two precautions: `MOST` and `FINE`.
+
+    A network that was trained for `structure` (SSIM) gives up PSNR for it: coarse frames take all of its correction
+    even where less of it would have the higher PSNR.
 
     Raises `CarfixError` if they are too few.
     """
@@ -60,6 +63,8 @@ def fit_curve(samples: Sequence[Sample], sha256: str) -> Curve:
         squares += np.eye(len(KNOTS)) * FAINT * np.trace(squares)
         products = basis.T @ (weight * gain) + FAINT * np.trace(squares)
         knots = np.linalg.solve(squares, products).clip(0.0, MOST)
+    if structure:
+        knots = np.where(np.array(KNOTS) >= COARSE, knots.clip(1.0), knots)
     knots *= np.interp(KNOTS, (FINE, COARSE), (0.0, 1.0))
     return Curve(sha256, KNOTS, tuple(round(float(share), 3) for share in knots))
 

@@ -41,6 +41,13 @@ def test_a_quantizer_without_frames_takes_corrections_as_they_are() -> None:
     assert curve.at(45) == pytest.approx(1.1, abs=0.02)
 
 
+def test_a_network_for_structure_is_not_held_back_on_coarse_frames() -> None:
+    found = [Sample(quantizer, error=50, gain=1, power=2) for quantizer in np.linspace(10, 45, 100)]
+    plain, structure = fit_curve(found, ""), fit_curve(found, "", structure=True)
+    assert plain.at(40) == pytest.approx(0.5, abs=0.01) and structure.at(40) == structure.at(COARSE) == 1
+    assert structure.at(20) == plain.at(20) < 0.5
+
+
 def test_no_frame_takes_so_much_that_it_flickers() -> None:
     assert max(fit_curve([Sample(44, error=50, gain=5, power=2)] * 60, "").strengths) == MOST
 
