@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -265,18 +265,19 @@ def restore(
         pix_fmt=pix_fmt,
         options=_key_values(encoder_option or []),
     )
+    chosen: dict[str, Any] = {
+        "model": model,
+        "device": device,
+        "precision": precision,
+        "tile": tile,
+        "batch": batch,
+        "strength": parse_strength(strength),
+    }
     if PIPE in paths:
         if len(paths) != 2 or log_json or dry_run or start or duration or end:
             raise UsageError("- takes one input and one output, and no --log-json, --dry-run, -ss, -t or -to")
         teller = Teller(stderr, mode=modes[progress], quiet=quiet, many=False, log=None)
-        choice = EngineChoice(
-            model=model,
-            device=device,
-            precision=precision,
-            tile=tile,
-            batch=batch,
-            strength=parse_strength(strength),
-        )
+        choice = EngineChoice(**chosen)
         restore_through_pipe(
             *paths,
             teller=teller,
@@ -309,12 +310,7 @@ def restore(
             fail_fast=fail_fast,
             strict=strict,
             encoder=encoder,
-            model=model,
-            device=device,
-            precision=precision,
-            tile=tile,
-            batch=batch,
-            strength=parse_strength(strength),
+            **chosen,
             audio_codec=audio,
             format=format,
             start=_seconds(start, "-ss"),

@@ -106,8 +106,6 @@ def _duration(container: InputContainer, fps: float | None, size: int) -> float 
 
 def _sampled(container: InputContainer, stream: VideoStream, duration: float | None) -> Iterator[VideoFrame]:
     """Frames from `PLACES` places of the file, or its first ones where it cannot be sought in."""
-    # With frame threads the export of quantizers races with the decoding.
-    stream.thread_type = "SLICE"
     export_quantizers(stream.codec_context)
     if not duration:
         yield from _first(container, stream, PLACES * FRAMES_A_PLACE)

@@ -91,7 +91,6 @@ def decode(
             stream = find_video(container, Path(name))
             stream.thread_type = "AUTO"
             if quantizers:
-                stream.thread_type = "SLICE"  # with frame threads the export races with the decoding
                 export_quantizers(stream.codec_context)
             yield from decoded(container, stream)
     except MEDIA_ERRORS as error:

@@ -1,6 +1,7 @@
 """Decode, infer and encode at the same time: three threads, bounded queues between them, frames in order."""
 
 import dataclasses
+import functools
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -10,7 +11,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 
 from carfix.restore.channel import Channel, Closed
-from carfix.restore.engine import Engine, Planes, Strengths
+from carfix.restore.engine import Engine, Planes
 from carfix.restore.engine.overlap import begin, depth_of
 from carfix.restore.fields import restore_fields
 from carfix.restore.hold import Hold
@@ -162,7 +163,10 @@ class FramePipeline:
         if strengths is not None and not strengths.any():
             return lambda: planes
         if items[0].interlaced:
-            restored = restore_fields(planes, lambda fields: self._restore_planes(fields, strengths))
+            restored = restore_fields(
+                planes,
+                functools.partial(self._engine.restore, bit_depth=self.luma.bit_depth, strengths=strengths),
+            )
             return lambda: restored
         return begin(self._engine, planes, self.luma.bit_depth, strengths)
 
@@ -176,9 +180,6 @@ class FramePipeline:
                 segment = item.segment
             item.luma = hold(item.decoded, item.luma)
             yield item
-
-    def _restore_planes(self, planes: Planes, strengths: Strengths | None) -> Planes:
-        return self._engine.restore(planes, self.luma.bit_depth, strengths)
 
 
 def _repeats(item: Item, before: Item) -> bool:

@@ -1,6 +1,5 @@
 """How variants are encoded: the paper's grid of 12, and wider draws that keep a network blind to the encoder."""
 
-import contextlib
 import dataclasses
 import random
 from collections.abc import Iterable, Sequence
@@ -215,10 +214,10 @@ def encode_photo(path: Path, luma: Luma, qscale: int) -> None:
 def _write(container: OutputContainer, stream: VideoStream, pictures: Iterable[Luma], fps: Fraction) -> None:
     """Encode all `pictures`, laid out as the stream's pixel format wants them, at a constant rate."""
     assert stream.pix_fmt is not None  # both callers have just set it
+    with kept_scheduling():
+        container.start_encoding()
     for index, picture in enumerate(pictures):
         frame = av.VideoFrame.from_ndarray(picture, format=stream.pix_fmt)
         frame.pts, frame.time_base = index, 1 / fps
-        with contextlib.nullcontext() if index else kept_scheduling():  # the first one opens the encoder
-            packets = stream.encode(frame)
-        container.mux(packets)
+        container.mux(stream.encode(frame))
     container.mux(stream.encode(None))

@@ -25,8 +25,9 @@ class Scale(Enum):
 def export_quantizers(context: CodecContext) -> None:
     """Let a decoder that is not open yet put quantizers beside its frames.
 
-    Its threads must work within a frame: with frames decoded ahead, the export races with the decoding.
+    Its threads then work within a frame: with frames decoded ahead, the export races with the decoding.
     """
+    context.thread_type = "SLICE"
     context.options = {**context.options, "export_side_data": EXPORTED_QUANTIZERS}
 
 

@@ -33,6 +33,7 @@ def can_be_realtime() -> bool:
     return True
 
 
+# Realtime priority is root's alone; elsewhere encoders cannot ask for it either, and there is nothing to undo.
 needs_privilege = pytest.mark.skipif(not can_be_realtime(), reason="this user may not have realtime threads")
 
 

@@ -12,7 +12,15 @@ from carfix.restore.engine import Planes, Strengths
 from carfix.restore.engine.allocator import keep_freed_memory
 from carfix.restore.engine.crew import Crew, available_threads
 from carfix.restore.engine.fused import FusedNet
-from carfix.restore.engine.planes import Floats, OutOfMemory, WindowedEngine, moved, to_codes, to_unit
+from carfix.restore.engine.planes import (
+    Floats,
+    OutOfMemory,
+    WindowedEngine,
+    moved,
+    share_of,
+    to_codes,
+    to_unit,
+)
 from carfix.restore.windows import Window
 
 #: Bytes of one layer's feature map in a window. The maps of a window come and go in the caches of its core; far larger
@@ -65,8 +73,7 @@ class CpuEngine(WindowedEngine):
             unit = to_unit(codes[n, rows.start : rows.stop, columns.start : columns.stop], bit_depth)
             try:
                 restored = self.compute(unit)
-                if strengths is not None:
-                    restored = moved(unit, restored, float(strengths[n]))
+                restored = moved(unit, restored, share_of(strengths, n))
             except MemoryError as error:
                 raise OutOfMemory(str(error)) from error
             except RuntimeError as error:

@@ -17,7 +17,7 @@ from carfix.restore.engine import Planes, Strengths
 from carfix.restore.engine.autotune import Plan
 from carfix.restore.engine.cuda_program import COMPILED, EAGER, Batch, Builder, Program, is_out_of_memory
 from carfix.restore.engine.cuda_streams import COMPUTE, DOWNLOAD, UPLOAD, Mark, Queues
-from carfix.restore.engine.planes import OutOfMemory, WindowedEngine
+from carfix.restore.engine.planes import OutOfMemory, WindowedEngine, share_of
 from carfix.restore.windows import Window
 
 #: Batches of frames under way: while one is computed, the next is uploaded and the last downloaded.
@@ -257,7 +257,7 @@ def _compute(
             rows, columns = w.rows, w.columns
             program.input[place].copy_(source[n, rows.start : rows.stop, columns.start : columns.stop])
             # A fill takes its value along: no buffer of the host that must outlive the call.
-            program.strengths[place].fill_(1.0 if strengths is None else float(strengths[n]))
+            program.strengths[place].fill_(share_of(strengths, n))
         program()
         for place, (n, w) in enumerate(some):
             rows, columns = w.rows, w.columns

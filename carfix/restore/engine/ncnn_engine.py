@@ -15,7 +15,15 @@ from carfix.net.checkpoint import Model
 from carfix.restore.engine import Planes, Strengths
 from carfix.restore.engine.cpu_engine import CpuEngine
 from carfix.restore.engine.ncnn_graph import INPUT, OUTPUT, write_graph
-from carfix.restore.engine.planes import Floats, OutOfMemory, WindowedEngine, moved, to_codes, to_unit
+from carfix.restore.engine.planes import (
+    Floats,
+    OutOfMemory,
+    WindowedEngine,
+    moved,
+    share_of,
+    to_codes,
+    to_unit,
+)
 from carfix.restore.windows import Window
 
 #: Side of a window on a GPU, where drivers end a program that takes too long at a time.
@@ -63,8 +71,7 @@ class VulkanEngine(WindowedEngine):
                 rows, columns = window.rows, window.columns
                 unit = to_unit(plane[rows.start : rows.stop, columns.start : columns.stop], bit_depth)
                 restored = _infer(self._net, unit)
-                if strengths is not None:
-                    restored = moved(unit, restored, float(strengths[n]))
+                restored = moved(unit, restored, share_of(strengths, n))
                 kept = restored[
                     rows.keep_start - rows.start : rows.keep_stop - rows.start,
                     columns.keep_start - columns.start : columns.keep_stop - columns.start,

@@ -92,6 +92,11 @@ def to_unit(codes: Planes, bit_depth: int) -> Floats:
     return unit
 
 
+def share_of(strengths: Strengths | None, plane: int) -> float:
+    """The share of the correction that a plane takes."""
+    return 1.0 if strengths is None else float(strengths[plane])
+
+
 def moved(unit: Floats, restored: Floats, strength: float) -> Floats:
     """From `unit` towards `restored` by `strength`; beyond it if that is above 1. `to_codes` bounds the result."""
     if strength == 1.0:
