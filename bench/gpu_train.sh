@@ -2,7 +2,7 @@
 # Trains the full networks on a rented GPU, some minutes at a time: bench/gpu_train.sh CORPUS DATA RUNS MINUTES [STEPS]
 # The first call encodes the packed CORPUS (bench/corpus.sh) into DATA on all cores; each call goes on where the one
 # before stopped, from checkpoints in RUNS (files of at most 10 MB), through three trainings:
-#   car-cnn-mse   log MSE from the shipped weights, a teacher's share falling from a half
+#   car-cnn-mse   log MSE, from the shipped weights
 #   car-cnn-ssim  and
 #   car-cnn       (0.79 SSIM + 0.21 MSE), both fine-tuned from it
 # STEPS (60000) is the length of the first; CARFIX_TRAIN adds options to all, e.g. "--device cpu --no-compile --batch 4".
@@ -30,7 +30,7 @@ train() { # name loss steps lr more...
 mkdir -p "$runs"
 start=()
 [ ! -f "$weights/car-cnn-mse.safetensors" ] || start=(--init "$weights/car-cnn-mse.safetensors")
-train car-cnn-mse psnr "$steps" 4e-4 --teacher medium --teacher-share 0.5 "${start[@]}"
+train car-cnn-mse psnr "$steps" 4e-4 "${start[@]}"
 from=(--init "$runs/car-cnn-mse/car-cnn-mse.safetensors")
 train car-cnn-ssim ssim $((steps / 6)) 1e-4 "${from[@]}"
 train car-cnn both $((steps / 6)) 1e-4 "${from[@]}"

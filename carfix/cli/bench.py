@@ -50,6 +50,18 @@ def bench(
             help=f"Size of the made-up clip, 1280x720 or one of {', '.join(SIZES)}; default: 720p.",
         ),
     ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            "--preset", "-preset", help="x264's, for encoding and for whole restores; default: medium."
+        ),
+    ] = None,
+    hwaccel: Annotated[
+        str,
+        typer.Option(
+            "--hwaccel", "-hwaccel", metavar="KIND[:DEVICE]", help="Decode on a GPU, as restore does."
+        ),
+    ] = "none",
     seconds: Annotated[float, typer.Option(help="Time for each stage, about.")] = 3.0,
     json_: Annotated[bool, typer.Option("--json", help="Write JSON to stdout.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show tracebacks.")] = False,
@@ -81,6 +93,8 @@ def bench(
             device=device,
             precision=precision,
             tile=tile,
+            preset=preset,
+            hwaccel=hwaccel,
             seconds=seconds,
             # A bench is short: in a log, only its result is of interest.
             progress=update if stderr.is_terminal else lambda done, total, detail: None,

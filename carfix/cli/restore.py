@@ -155,6 +155,16 @@ def restore(
             rich_help_panel=MODEL,
         ),
     ] = "auto",
+    hwaccel: Annotated[
+        str,
+        typer.Option(
+            "-hwaccel",
+            "--hwaccel",
+            metavar="KIND[:DEVICE]",
+            help="Decode on a GPU: none, auto, or a kind that this FFmpeg knows, such as cuda (NVDEC).",
+            rich_help_panel=WORK,
+        ),
+    ] = "none",
     overwrite: Annotated[
         bool,
         typer.Option(
@@ -276,6 +286,8 @@ def restore(
     if PIPE in paths:
         if len(paths) != 2 or log_json or dry_run or start or duration or end:
             raise UsageError("- takes one input and one output, and no --log-json, --dry-run, -ss, -t or -to")
+        if hwaccel != "none":
+            raise UsageError("what goes through a pipe is decoded on the CPU: leave --hwaccel out")
         teller = Teller(stderr, mode=modes[progress], quiet=quiet, many=False, log=None)
         choice = EngineChoice(**chosen)
         restore_through_pipe(
@@ -312,6 +324,7 @@ def restore(
             encoder=encoder,
             **chosen,
             audio_codec=audio,
+            hwaccel=hwaccel,
             format=format,
             start=_seconds(start, "-ss"),
             duration=_seconds(duration, "-t"),

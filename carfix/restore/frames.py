@@ -16,13 +16,12 @@ from carfix.restore.engine.overlap import begin, depth_of
 from carfix.restore.fields import restore_fields
 from carfix.restore.hold import Hold
 from carfix.restore.strength import Strength, as_strengths
+from carfix.video.convert import convert
 from carfix.video.luma import Luma, LumaFormat, luma_format, read_luma
 from carfix.video.segments import Segment
 
 #: Frames that may wait between two threads, in batches of the engine: one in work, one ready.
 _BATCHES_WAITING = 2
-#: AVCOL_RANGE_JPEG: full range.
-_FULL_RANGE = 2
 
 
 @dataclasses.dataclass
@@ -96,21 +95,12 @@ class FramePipeline:
     def _decode(self, frames: Iterable[tuple[Segment, VideoFrame]]) -> None:
         for segment, frame in frames:
             interlaced = frame.interlaced_frame
-            converted = self._converted(frame)
+            converted = convert(frame, self._pix_fmt, self._range)
             luma = read_luma(converted, self.luma)
             # Of the frame as decoded: converting one loses what stands beside it.
             strength = self._strength.of(frame)
             self._decoded.put(Item(segment, converted, luma, luma, interlaced, strength))
         self._decoded.finish()
-
-    def _converted(self, frame: VideoFrame) -> VideoFrame:
-        """The frame in the encoder's pixel format: itself, but for what `-pix_fmt` asks for."""
-        if frame.format.name == self._pix_fmt:
-            return frame
-        range = self._range or (_FULL_RANGE if frame.format.name.startswith("yuvj") else 0)
-        if range == 0:
-            return frame.reformat(format=self._pix_fmt)
-        return frame.reformat(format=self._pix_fmt, src_color_range=range, dst_color_range=range)
 
     def _infer(self) -> None:
         before: Item | None = None

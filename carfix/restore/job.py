@@ -26,11 +26,12 @@ from carfix.restore.strength import strength_of
 from carfix.restore.trim import Trim
 from carfix.video.encoder import EncoderSettings, Encoding, check_settings, resolve_encoding
 from carfix.video.faults import reason
+from carfix.video.hwaccel import NONE, check_hwaccel
 from carfix.video.mux import try_output, write_output
 from carfix.video.output import OutputPlan
 from carfix.video.segments import DEFAULT_SEGMENT_SECONDS, Segment, Window, plan_segments
 from carfix.video.sink import JoinedSegments, SegmentFile
-from carfix.video.source import SourceInfo, probe
+from carfix.video.source import SourceInfo, decoded_by, probe
 from carfix.video.streams import COPY, check_audio_codec, output_format, plan_copy
 from carfix.video.timeline import Timeline, scan
 from carfix.video.verify import verify_output
@@ -51,6 +52,7 @@ def restore_video(
     strength: float | None = None,
     encoder: EncoderSettings | None = None,
     audio_codec: str = COPY,
+    hwaccel: str = NONE,
     format: str | None = None,
     start: float | None = None,
     duration: float | None = None,
@@ -68,8 +70,9 @@ def restore_video(
     open (then `device`, `precision`, `tile` and `batch` are not used, and the engine stays open). `strength` is the
     share of the network's correction that every frame takes; None reads it off each frame's quantizer, where the
     codec tells it and a curve comes with the network (see `carfix.restore.strength`). `encoder` says
-    how the restored video is encoded; `audio_codec` is `copy`, `none` or an encoder's name; `format` names the
-    container where the output's name does not. `start`, `duration` and `end` are seconds from the input's
+    how the restored video is encoded; `audio_codec` is `copy`, `none` or an encoder's name; `hwaccel` names
+    a device that decodes (see `carfix.video.hwaccel`), or `auto` or `none`. `format` names the container where the
+    output's name does not. `start`, `duration` and `end` are seconds from the input's
     beginning. Work is kept in a folder beside the output, segment by segment of about `segment_seconds`, and an
     interrupted job goes on from there unless `resume` is False. `parents` creates the output's folder.
     `progress` is told how far it is, from any thread; `say` gets a line about the engine and one for everything
@@ -89,6 +92,7 @@ def restore_video(
         strength=strength,
         encoder=encoder,
         audio_codec=audio_codec,
+        hwaccel=hwaccel,
         format=format,
         start=start,
         duration=duration,
@@ -118,6 +122,7 @@ def job_of(
     strength: float | None = None,
     encoder: EncoderSettings | None = None,
     audio_codec: str = COPY,
+    hwaccel: str = NONE,
     format: str | None = None,
     start: float | None = None,
     duration: float | None = None,
@@ -135,6 +140,7 @@ def job_of(
         ),
         encoder=encoder or EncoderSettings(),
         audio_codec=audio_codec,
+        hwaccel=hwaccel,
         format=format,
         trim=Trim.of(start, duration, end),
         progress=progress or (lambda _: None),
@@ -152,6 +158,7 @@ class Job:
     choice: EngineChoice
     encoder: EncoderSettings
     audio_codec: str
+    hwaccel: str
     format: str | None
     trim: Trim
     progress: ProgressCallback
@@ -205,6 +212,7 @@ class Job:
         self.choice.check()
         check_settings(self.encoder)
         check_audio_codec(self.audio_codec)
+        check_hwaccel(self.hwaccel)
         format = output_format(self.output, self.format)
         if same_file(self.source, self.output):
             raise UsageError(f"input and output are the same file: {self.source}")
@@ -212,7 +220,7 @@ class Job:
 
     def examine(self, format: str) -> tuple[SourceInfo, Encoding, OutputPlan, Timeline]:
         """Everything that can go wrong with these files is found here, before anything is computed."""
-        info = probe(self.source)
+        info = decoded_by(probe(self.source), self.hwaccel, self.say)
         check_place(self.output, overwrite=self.overwrite, parents=self.parents)
         encoding = resolve_encoding(info, self.encoder)
         start, end = self.trim.on_clock_of(info)
@@ -242,6 +250,7 @@ class Job:
         return {
             "source": [str(info.path.resolve()), stat.st_size, stat.st_mtime_ns, digest.hexdigest()],
             "model": model,
+            "decoder": str(info.hwaccel or "cpu"),
             "strength": strength_of(model[0], self.choice.strength).identity(),
             "encoder settings": [encoding.codec, dict(encoding.options), encoding.pix_fmt],
             "segments": [[segment.start, segment.end] for segment in segments],

@@ -14,6 +14,7 @@ from av.video.stream import VideoStream
 from carfix.errors import CarfixError
 from carfix.video.demux import demux
 from carfix.video.faults import MEDIA_ERRORS
+from carfix.video.hwaccel import planar
 from carfix.video.quantizer import export_quantizers
 from carfix.video.source import SourceInfo, find_video, open_input
 from carfix.video.timeline import NO_TIME, Timeline
@@ -48,6 +49,8 @@ def decode_frames(
             return
         if start is not None and pts < start:
             continue
+        if info.hwaccel is not None:
+            frame = planar(frame, info.pix_fmt, info.colour.range)
         if (frame.width, frame.height, frame.format.name) != (info.width, info.height, info.pix_fmt):
             raise CarfixError(
                 f"{info.path}: the video changes from {info.width}x{info.height} {info.pix_fmt} to "
@@ -123,13 +126,13 @@ def _decoded(
 ) -> Iterator[VideoFrame]:
     first = restart_index(timeline, start)
     if first:
-        with open_input(info.path) as container:
+        with open_input(info.path, info.hwaccel) as container:
             stream = find_video(container, info.path)
             packets = _skip_to(container, stream, timeline, first)
             if packets is not None:
                 yield from _frames(stream, packets, first, timeline, damage, clock)
                 return
-    with open_input(info.path) as container:
+    with open_input(info.path, info.hwaccel) as container:
         stream = find_video(container, info.path)
         yield from _frames(stream, _readable(container, stream), 0, timeline, damage, clock)
 
@@ -145,7 +148,10 @@ def _frames(
     # PyAV's default, threads within a frame, stays: with frames decoded ahead, an error in one of them would
     # take its finished neighbours along, and what is concealed would depend on who came first.
     context = stream.codec_context
-    export_quantizers(context)
+    if (
+        not context.is_hwaccel
+    ):  # a device tells none, and what FFmpeg would export in their place means nothing
+        export_quantizers(context)
     for index, packet in enumerate(packets, first):
         if index >= len(timeline.pts):
             break  # the file has grown since it was scanned

@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import IO
@@ -25,6 +25,7 @@ from carfix.video.colour import (
 )
 from carfix.video.demux import demux
 from carfix.video.faults import MEDIA_ERRORS, reason
+from carfix.video.hwaccel import NONE, Hwaccel, candidates, comes_from_device
 from carfix.video.pyav import KEEP_ODD_TAGS
 
 #: A stream that states no rate, such as raw H.264 without VUI timing, plays at FFmpeg's default.
@@ -63,23 +64,30 @@ class SourceInfo:
     field_order: int  # AVFieldOrder
     interlaced: bool
     display_matrix: tuple[int, ...] | None
+    hwaccel: Hwaccel | None = None  # what decodes it; None: the CPU
 
 
 @contextlib.contextmanager
-def open_input(path: Path) -> Iterator[InputContainer]:
-    """Open `path` for reading. Raises `CarfixError` with one line that says why it cannot be."""
+def open_input(path: Path, hwaccel: Hwaccel | None = None) -> Iterator[InputContainer]:
+    """Open `path` for reading, its video to be decoded by `hwaccel`.
+
+    Raises `CarfixError` with one line that says why it cannot be.
+    """
     if path.is_dir():
         raise UsageError(f"{path} is a folder, not a video")
-    with open_container(path) as container:
+    with open_container(path, hwaccel) as container:
         yield container
 
 
 @contextlib.contextmanager
-def open_container(source: Path | IO[bytes]) -> Iterator[InputContainer]:
+def open_container(source: Path | IO[bytes], hwaccel: Hwaccel | None = None) -> Iterator[InputContainer]:
     """Open a file, or a stream of bytes that need not be seekable. Raises `CarfixError`."""
     name = source if isinstance(source, Path) else "standard input"
+    decoder = hwaccel.settings() if hwaccel else None
     try:
-        container = av.open(str(source) if isinstance(source, Path) else source, "r", **KEEP_ODD_TAGS)
+        container = av.open(
+            str(source) if isinstance(source, Path) else source, "r", hwaccel=decoder, **KEEP_ODD_TAGS
+        )
     except MEDIA_ERRORS as error:
         if isinstance(source, Path) and not source.exists():
             raise CarfixError(f"no such file: {source}") from None
@@ -116,6 +124,30 @@ def probe(path: Path) -> SourceInfo:
     with open_input(path) as container:
         stream = find_video(container, path)
         return describe(container, stream, _first_frame(container, stream, path), path)
+
+
+def decoded_by(info: SourceInfo, wanted: str, say: Callable[[str], None]) -> SourceInfo:
+    """`info`, to be decoded as `--hwaccel` asks; `say` is told by what, if it asks for anything.
+
+    A video that the device does not take, or hands out in a format that cannot be turned back code for code, is
+    decoded on the CPU, as FFmpeg does. Raises `UsageError` for a device that is not known.
+    """
+    if wanted == NONE:
+        return info
+    why = "no device was found"
+    for device in candidates(wanted):
+        try:
+            with open_input(info.path, device) as container:
+                frame = _first_frame(container, find_video(container, info.path), info.path)
+        except CarfixError as error:
+            why = f"{device}: {error}"
+            continue
+        if comes_from_device(frame, info.pix_fmt):
+            say(f"decoded on {device}, which tells no quantizers: --strength auto is 1")
+            return dataclasses.replace(info, hwaccel=device)
+        why = f"{device} does not take {info.codec} in {info.pix_fmt}"
+    say(f"decoded on the CPU: {why}")
+    return info
 
 
 def describe(container: InputContainer, stream: VideoStream, frame: VideoFrame, path: Path) -> SourceInfo:

@@ -5,6 +5,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -32,6 +33,8 @@ from carfix.quality.bench.rounds import Rate
 from carfix.quality.bench.run import bench
 from carfix.quality.bench.tables import bench_tables, notes
 from carfix.restore.engine import Planes, Strengths
+from carfix.restore.report import Report
+from carfix.video.encoder import EncoderSettings
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "bench.md"
 
@@ -85,7 +88,7 @@ def test_each_stage_does_what_it_is_asked_and_harms_nothing(made_up: Sample, tmp
     assert engine.planes == 1 + 50 + 72
     # More than the clip has: from the beginning again.
     assert tasks[0].run(made_up.total + 5).units == made_up.total + 5
-    restoring = stages.restoring("end to end", made_up, engine, starts)
+    restoring = stages.restoring("end to end", made_up, engine, None, starts)
     engine.planes = 0
     done = restoring.run(30)
     # The first frame belongs to what a restore starts with.
@@ -217,6 +220,29 @@ def test_a_bench_puts_its_numbers_in_relation(clip: Path, tmp_path: Path, small_
     assert names[0] == "eager PyTorch fp32, windows 256"
     assert {"FFmpeg spp, quality 3", "FFmpeg spp, quality 6"} <= set(names)
     assert all(math.isfinite(value) for value in _numbers(document))
+
+
+def test_a_preset_is_the_encoders_in_the_stage_and_in_the_restore(
+    clip: Path, tmp_path: Path, small_ceilings: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str | None] = []
+    restore = stages.restore_video
+
+    def watched(*, encoder: EncoderSettings, **options: Any) -> Report:  # noqa: ANN401
+        seen.append(encoder.preset)
+        return restore(encoder=encoder, **options)
+
+    monkeypatch.setattr(stages, "restore_video", watched)
+    weights = str(write_model(tmp_path / "tiny.safetensors"))
+    options: dict[str, Any] = {"clip": clip, "models": [weights], "device": "cpu", "seconds": 0.05}
+    result = bench(**options, preset="veryfast")
+    assert set(seen) == {"veryfast"}
+    assert result.to_json()["settings"]["preset"] == "veryfast"
+    assert result.to_json()["settings"]["hwaccel"] == "none"
+    with pytest.raises(CarfixError, match="nosuch"):
+        bench(**options, preset="nosuch")
+    with pytest.raises(UsageError, match="--hwaccel is none, auto"):
+        bench(**options, hwaccel="nosuch")
 
 
 def _numbers(document: object) -> list[float]:

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from carfix.restore.engine import Planes
 from carfix.video.decode import Damage, decode_frames
+from carfix.video.hwaccel import NONE, check_hwaccel
 from carfix.video.luma import Luma, LumaFormat, luma_format, read_luma
-from carfix.video.source import SourceInfo, probe
+from carfix.video.source import SourceInfo, decoded_by, probe
 from carfix.video.timeline import Timeline, scan
 
 #: Frames kept in memory, at most, and bytes that they may fill: an encoder's lookahead (x264: 40 frames) must fit in.
@@ -61,9 +62,10 @@ class Sample:
         return self.info.width * self.info.height / 1e6
 
 
-def open_sample(path: Path, *, generated: bool = False) -> Sample:
+def open_sample(path: Path, *, generated: bool = False, hwaccel: str = NONE) -> Sample:
     """Examine `path` and decode its first frames. Raises `CarfixError` as `restore_video` does."""
-    info = probe(path)
+    check_hwaccel(hwaccel)
+    info = decoded_by(probe(path), hwaccel, lambda _: None)
     luma = luma_format(info.pix_fmt)
     timeline = scan(info)
     frames: list[VideoFrame] = []

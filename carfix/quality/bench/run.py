@@ -16,6 +16,7 @@ from carfix.quality.bench.machine import describe_machine, torch_device
 from carfix.quality.bench.results import BenchResult, ClipFacts, EndToEnd, ModelResult, Peer
 from carfix.quality.bench.rounds import ROUNDS, Measured, Progress, Rate, Task, measure
 from carfix.restore.engine import Engine, open_engine, uses_accelerator
+from carfix.video.hwaccel import NONE
 
 #: Seconds that a stage is measured for, about: half a minute in all for a fast network on a CPU.
 SECONDS = 3.0
@@ -52,14 +53,16 @@ def bench(
     device: str = "auto",
     precision: str = "auto",
     tile: int | None = None,
+    preset: str | None = None,
+    hwaccel: str = NONE,
     seconds: float = SECONDS,
     progress: Progress = lambda done, total, detail: None,
 ) -> BenchResult:
     """Measure the stages of a restore, the whole of it, the machine's ceilings and rivals.
 
     `clip` is a video to measure on; without it one of `size` (width and height in pixels, even) is made up. `models`,
-    `device`, `precision` and `tile` are those of `restore_video`; `seconds` is what one stage gets, about. `progress`
-    is told the runs done, the runs in all and what runs now.
+    `device`, `precision`, `tile` and `hwaccel` are those of `restore_video`; `preset` is the encoder's, `seconds` what
+    one stage gets, about. `progress` is told the runs done, the runs in all and what runs now.
 
     Raises `CarfixError` for a clip that cannot be read or a model that does not exist, `UsageError` for values that
     cannot be right, `MissingPartError` for a device that is not there. What else is missing is left out, and the
@@ -81,11 +84,11 @@ def bench(
         machine = describe_machine(device)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="carfix-bench-")))
         path = generate_clip(folder / "clip.mp4", *size) if clip is None else clip
-        sample = open_sample(path, generated=clip is None)
-        alone = _stage_tasks(sample, folder)
+        sample = open_sample(path, generated=clip is None, hwaccel=hwaccel)
+        alone = _stage_tasks(sample, preset, folder)
         tasks = alone + _ceiling_tasks(subjects, torch_device(device))
         for subject in subjects:
-            tasks += _subject_tasks(subject, sample, torch_device(device))
+            tasks += _subject_tasks(subject, sample, preset, torch_device(device))
         spp = [peers.spp_peer(quality, sample) for quality in peers.SPP_QUALITIES]
         measured = measure(tasks + spp, seconds=seconds, progress=progress)
         for subject in subjects:
@@ -99,6 +102,8 @@ def bench(
                 "device": device,
                 "precision": precision,
                 "tile": tile,
+                "preset": preset,
+                "hwaccel": str(sample.info.hwaccel or NONE),
             },
             products={
                 kind: measured.rates[name]
@@ -112,12 +117,12 @@ def bench(
         )
 
 
-def _stage_tasks(sample: Sample, folder: Path) -> list[Task]:
+def _stage_tasks(sample: Sample, preset: str | None, folder: Path) -> list[Task]:
     return [
         stages.decoding(sample),
         stages.reading_luma(sample),
         stages.writing_luma(sample),
-        stages.encoding(stages.ENCODE, sample, None, folder),
+        stages.encoding(stages.ENCODE, sample, preset, folder),
         stages.encoding(stages.ENCODE_ULTRAFAST, sample, "ultrafast", folder),
     ]
 
@@ -130,11 +135,11 @@ def _ceiling_tasks(subjects: Sequence[_Subject], device: str | None) -> list[Tas
     return [*products, ceilings.copy_bandwidth(device)]
 
 
-def _subject_tasks(subject: _Subject, sample: Sample, device: str | None) -> list[Task]:
+def _subject_tasks(subject: _Subject, sample: Sample, preset: str | None, device: str | None) -> list[Task]:
     """Inference, the whole restore, and the rivals that run the same network."""
     tasks = [
         stages.inferring(subject.inference, sample, subject.engine),
-        stages.restoring(subject.end_to_end, sample, subject.engine, subject.starts),
+        stages.restoring(subject.end_to_end, sample, subject.engine, preset, subject.starts),
     ]
     place = device or "cpu"
     # A GPU is at its best with whole frames; a CPU with what its caches hold.

@@ -15,6 +15,8 @@ from carfix.restore.engine import Engine, Planes
 from carfix.restore.engine.overlap import begin, depth_of
 from carfix.restore.job import restore_video
 from carfix.restore.report import Progress
+from carfix.video import hwaccel
+from carfix.video.convert import convert
 from carfix.video.decode import Damage, decode_frames
 from carfix.video.encoder import EncoderSettings, resolve_encoding
 from carfix.video.luma import read_luma, write_luma
@@ -92,13 +94,8 @@ def encoding(name: str, sample: Sample, preset: str | None, folder: Path) -> Tas
     """Encodes the sample's decoded frames into a file, flushed and on the disk, as `restore` does a segment."""
     settled = resolve_encoding(sample.info, EncoderSettings(preset=preset))
     colour = sample.info.colour.range
-    frames = [
-        frame
-        if frame.format.name == settled.pix_fmt
-        else frame.reformat(format=settled.pix_fmt, src_color_range=colour, dst_color_range=colour)
-        for frame in sample.frames
-    ]
-    path = folder / f"{preset or 'default'}.seg"
+    frames = [convert(frame, settled.pix_fmt, colour) for frame in sample.frames]
+    path = folder / f"{name}.seg"
 
     def run(count: int) -> Done:
         with SegmentWriter(path, sample.info, settled) as writer:
@@ -110,7 +107,7 @@ def encoding(name: str, sample: Sample, preset: str | None, folder: Path) -> Tas
         return Done(written.frames)
 
     least = min(len(frames), LEAST_ENCODED)
-    share = 1.0 if preset is None else 2 * SHORT_SHARE
+    share = 1.0 if name == ENCODE else 2 * SHORT_SHARE
     return Task(name=name, run=run, least=least, most=len(frames), share=share)
 
 
@@ -119,8 +116,8 @@ def _set_time(frame: VideoFrame, ticks: int, sample: Sample) -> None:
     frame.pts, frame.dts, frame.time_base = ticks, None, sample.info.time_base
 
 
-def restoring(name: str, sample: Sample, engine: Engine, starts: list[float]) -> Task:
-    """`restore_video` from file to verified file, video alone.
+def restoring(name: str, sample: Sample, engine: Engine, preset: str | None, starts: list[float]) -> Task:
+    """`restore_video` from file to verified file, video alone, encoded with `preset`.
 
     Counted from the first frame that is encoded to the finished file; the seconds before it, which a long video pays
     once, go into `starts`.
@@ -144,7 +141,9 @@ def restoring(name: str, sample: Sample, engine: Engine, starts: list[float]) ->
                 source=path,
                 output=Path(folder) / "restored.mkv",
                 model=engine,
+                encoder=EncoderSettings(preset=preset),
                 audio_codec=NONE,
+                hwaccel=str(sample.info.hwaccel or hwaccel.NONE),
                 end=end,
                 resume=False,
                 progress=told,
