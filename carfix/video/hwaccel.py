@@ -5,7 +5,6 @@ lost is what a software decoder says beside the frames: quantizers, and which fr
 """
 
 import dataclasses
-from typing import Any
 
 from av.codec.codec import Codec
 from av.codec.hwaccel import HWAccel, hwdevices_available
@@ -60,9 +59,8 @@ class Hwaccel:
 
     def settings(self) -> HWAccel:
         """For `av.open`. A stream that the device does not take is decoded on the CPU."""
-        # The context that torch uses too, where it is CUDA's: another one would cost memory and switching.
-        options: dict[str, Any] = {"primary_ctx": "1"} if self.kind == "cuda" else {}
-        return HWAccel(self.kind, device=self.device, allow_software_fallback=True, options=options)
+        # With a context of its own where it is CUDA's: FFmpeg refuses torch's, which waits for the device by spinning.
+        return HWAccel(self.kind, device=self.device, allow_software_fallback=True)
 
     def open(self) -> None:
         """See whether there is such a device. Raises one of `MEDIA_ERRORS` where there is none."""
