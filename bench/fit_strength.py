@@ -21,7 +21,7 @@ from carfix.restore.strength import Curve, curves_from_json, curves_to_json
 from carfix.training.patches import chosen_frames
 from carfix.training.sources import read_video
 from carfix.video.manifest import Clip, read_manifest
-from carfix.video.quantizer import Scale, mean_quantizer
+from carfix.video.quantizer import h264_quantizer
 
 #: Losses that are about structure more than about squared error.
 STRUCTURE = ("ssim", "both")
@@ -45,7 +45,7 @@ def crops(
         for frame in read_frames(dataset / clip.variants[name].file, quantizers=True):
             if frame.index not in wanted or frame.picture is None:
                 continue
-            quantizer = mean_quantizer(frame.picture, Scale.H264)
+            quantizer = h264_quantizer(frame.picture)
             if quantizer is None:
                 continue
             top, left = (int(rng.integers(max(1, (size - SIDE) // 16 + 1))) * 16 for size in frame.luma.shape)

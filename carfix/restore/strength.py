@@ -1,9 +1,11 @@
 """How much of a network's correction a frame takes: read off the quantizer that the frame was encoded with.
 
 The networks are blind to the level of compression, as the paper has it, so each must hedge: small ones correct fine
-frames too much (and make them worse) and coarse frames too little. H.264 tells how coarse a frame is. The least squares
-share `E[correction * error] / E[correction^2]`, measured over training clips (`bench/fit_strength.py`), rises steadily
-with the frame's mean quantizer; restoring takes it from there. Frames that do not tell take the correction as it is.
+frames too much (and make them worse) and coarse frames too little. H.264, VP9 and the MPEG family up to MPEG-4 Part 2
+tell how coarse a frame is. The least squares share `E[correction * error] / E[correction^2]`, measured over training
+clips in H.264 (`bench/fit_strength.py`), rises steadily with the frame's mean quantizer; restoring takes it from there,
+for the other codecs by the H.264 quantizer that stands for theirs (`bench/fit_scales.py`). Frames that do not tell take
+the correction as it is.
 """
 
 import dataclasses
@@ -18,7 +20,7 @@ import numpy as np
 
 from carfix.errors import UsageError
 from carfix.restore.engine import Strengths
-from carfix.video.quantizer import Scale, mean_quantizer
+from carfix.video.quantizer import h264_quantizer
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
@@ -32,7 +34,7 @@ LARGEST = 2.0
 
 @dataclasses.dataclass(frozen=True)
 class Curve:
-    """Strength over a frame's mean H.264 quantizer: linear between its points, constant outside."""
+    """Strength over a frame's mean quantizer, on H.264's scale: linear between its points, constant outside."""
 
     sha256: str  # of the network's tensors: another network needs another curve
     quantizers: tuple[float, ...]  # ascending
@@ -54,7 +56,7 @@ class Strength:
         """The share for a decoded frame."""
         if self.fixed is not None:
             return self.fixed
-        quantizer = None if self.curve is None else mean_quantizer(frame, Scale.H264)
+        quantizer = None if self.curve is None else h264_quantizer(frame)
         return 1.0 if self.curve is None or quantizer is None else self.curve.at(quantizer)
 
     def __str__(self) -> str:
