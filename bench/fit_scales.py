@@ -2,9 +2,9 @@
 
     python bench/fit_scales.py data [-m tiny -m fast -m medium]
 
-`data` is a dataset with training clips (never the clips that carfix is measured on). Each is encoded as MPEG-4 Part 2,
-MPEG-2 and VP9 at several qualities. A codec's quantizer becomes the H.264 quantizer that the code has for it plus an
-offset, from which the network's curve (carfix/restore/strength.json) gives the share of its correction: the table has
+`data` is a dataset with training clips (never the clips that carfix is measured on). Each is encoded by other
+codecs at several qualities. A codec's quantizer becomes the H.264 quantizer that the code has for it plus an offset,
+from which the network's curve (carfix/restore/strength.json) gives the share of its correction: the table has
 the mean gains in PSNR for every offset, and of the networks alone. The best should be at 0.
 """
 
@@ -23,11 +23,14 @@ from carfix.restore.strength import strength_of
 from carfix.training.encoding import Encoding, encode
 from carfix.training.sources import read_video
 from carfix.video.manifest import read_manifest
-from carfix.video.quantizer import as_h264, exported_quantizer
+from carfix.video.quantizer import told_quantizer
 
 ENCODINGS = {
     "MPEG-4 Part 2": [Encoding(codec="mpeg4", qscale=q, preset=None, gop=25) for q in (2, 3, 5, 8, 16, 28)],
     "MPEG-2": [Encoding(codec="mpeg2video", qscale=q, preset=None, gop=15) for q in (2, 4, 8, 16, 28)],
+    "HEVC": [Encoding(codec="libx265", crf=q, preset="veryfast", gop=50) for q in (16, 22, 28, 34, 40, 46)],
+    "AV1": [Encoding(codec="libsvtav1", crf=q, preset="9", gop=50) for q in (14, 24, 34, 44, 54, 63)],
+    "JPEG": [Encoding(codec="mjpeg", qscale=q, preset=None) for q in (2, 3, 5, 8, 16, 28)],
     "VP9": [Encoding(codec="libvpx-vp9", crf=q, preset=None, gop=50) for q in (15, 24, 34, 44, 54, 63)],
 }
 OFFSETS = range(-8, 13, 2)
@@ -42,12 +45,12 @@ def parts(path: Path, pristine: np.ndarray) -> Iterator[tuple[float, np.ndarray,
     """The H.264 quantizer as the code has it, and parts of the decoded and of the pristine frames, in codes."""
     rng = np.random.default_rng(0)
     for frame in read_frames(path, quantizers=True):
-        found = None if frame.picture is None else exported_quantizer(frame.picture)
+        found = None if frame.picture is None else told_quantizer(frame.picture)
         if frame.index not in LOOKED_AT or found is None:
             continue
         top, left = (int(rng.integers(max(1, (size - SIDE) // 16 + 1))) * 16 for size in frame.luma.shape)
         part = np.s_[top : top + SIDE, left : left + SIDE]
-        yield as_h264(*found), frame.luma[part], pristine[frame.index][part]
+        yield found.h264, frame.luma[part], pristine[frame.index][part]
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import av
 import av.error
 import numpy as np
 from av.container import InputContainer
+from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -113,21 +114,24 @@ def _duration(container: InputContainer, fps: float | None, size: int) -> float 
 
 def _sampled(container: InputContainer, stream: VideoStream, duration: float | None) -> Iterator[VideoFrame]:
     """Frames from `PLACES` places of the file, or its first ones where it cannot be sought in."""
-    export_quantizers(stream.codec_context)
+    note = export_quantizers(stream.codec_context)
     if not duration:
-        yield from _first(container, stream, PLACES * FRAMES_A_PLACE)
+        yield from _first(container, stream, note, PLACES * FRAMES_A_PLACE)
         return
     start = container.start_time or 0
     for place in range(PLACES):
         if place:
             container.seek(start + int(place / PLACES * duration * av.time_base), backward=True)
-        yield from _first(container, stream, FRAMES_A_PLACE)
+        yield from _first(container, stream, note, FRAMES_A_PLACE)
 
 
-def _first(container: InputContainer, stream: VideoStream, count: int) -> Iterator[VideoFrame]:
+def _first(
+    container: InputContainer, stream: VideoStream, note: Callable[["Packet[VideoStream]"], None], count: int
+) -> Iterator[VideoFrame]:
     """Up to `count` frames from here on; packets that the decoder refuses are passed over, as players do."""
     number = 0
     for packet in demux(container, stream):
+        note(packet)
         frames: list[VideoFrame] = []
         with contextlib.suppress(av.error.InvalidDataError):
             frames = stream.codec_context.decode(packet if packet.size else None)

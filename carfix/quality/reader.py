@@ -91,8 +91,9 @@ def decode(
             stream = find_video(container, Path(name))
             stream.thread_type = "AUTO"
             if quantizers:
-                export_quantizers(stream.codec_context)
-            yield from decoded(container, stream)
+                yield from decoded(container, stream, export_quantizers(stream.codec_context))
+            else:
+                yield from decoded(container, stream)
     except MEDIA_ERRORS as error:
         raise CarfixError(f"{name} cannot be decoded: {reason(error)}") from error
 

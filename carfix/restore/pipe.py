@@ -145,12 +145,13 @@ class _Reader:
 
     def _decode(self) -> Iterator[VideoFrame]:
         context = self.video.codec_context
-        export_quantizers(context)
+        note = export_quantizers(context)
         with contextlib.suppress(*MEDIA_ERRORS):  # a pipe that breaks off ends there
             for packet in self._packets:
                 if packet.size and packet.stream_index != self.video.index:
                     self.others.append(packet)
                 elif packet.size:
+                    note(packet)
                     try:
                         yield from context.decode(packet)
                     except MEDIA_ERRORS:

@@ -1,13 +1,11 @@
 """Random access: whether decoding may start at a packet that FFmpeg flags as a keyframe."""
 
-import re
+from carfix.video.headers.nal import nal_units
 
 #: NAL unit types of H.264 (Table 7-1): a coded slice of an IDR picture.
 _H264_IDR = 5
 _H264_SLICE = 1
 _H264_TYPE_MASK = 0x1F
-
-_START_CODE = re.compile(b"\x00\x00\x01")
 
 
 def is_clean_keyframe(codec: str, packet: bytes, extradata: bytes | None) -> bool:
@@ -23,19 +21,11 @@ def is_clean_keyframe(codec: str, packet: bytes, extradata: bytes | None) -> boo
 
 
 def _h264_has_idr(packet: bytes, extradata: bytes | None) -> bool:
-    if extradata and extradata[0] == 1 and len(extradata) > 4:  # avcC: every NAL unit behind its length
-        length_size = (extradata[4] & 3) + 1
-        position = 0
-        while position + length_size < len(packet):
-            size = int.from_bytes(packet[position : position + length_size], "big")
-            kind = packet[position + length_size] & _H264_TYPE_MASK
-            if kind in (_H264_IDR, _H264_SLICE):
-                return kind == _H264_IDR
-            position += length_size + size
-        return False
-    for match in _START_CODE.finditer(packet):
-        if match.end() < len(packet):
-            kind = packet[match.end()] & _H264_TYPE_MASK
-            if kind in (_H264_IDR, _H264_SLICE):
-                return kind == _H264_IDR
+    is_record = (
+        extradata and extradata[0] == 1 and len(extradata) > 4
+    )  # avcC: every NAL unit behind its length
+    for unit in nal_units(packet, (extradata[4] & 3) + 1 if extradata and is_record else 0):
+        kind = unit[0] & _H264_TYPE_MASK if unit else None
+        if kind in (_H264_IDR, _H264_SLICE):
+            return kind == _H264_IDR
     return False

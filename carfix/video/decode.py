@@ -148,15 +148,13 @@ def _frames(
     # PyAV's default, threads within a frame, stays: with frames decoded ahead, an error in one of them would
     # take its finished neighbours along, and what is concealed would depend on who came first.
     context = stream.codec_context
-    if (
-        not context.is_hwaccel
-    ):  # a device tells none, and what FFmpeg would export in their place means nothing
-        export_quantizers(context)
+    note = export_quantizers(context)
     for index, packet in enumerate(packets, first):
         if index >= len(timeline.pts):
             break  # the file has grown since it was scanned
         # The decoder hands a packet's time on to its frame: the repaired one goes in.
         packet.pts = int(timeline.pts[index])
+        note(packet)
         clock.sent(index)
         try:
             yield from context.decode(packet)

@@ -1,6 +1,6 @@
 """Packets of an input in file order, whatever streams turn up on the way."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from av.container import InputContainer
@@ -27,7 +27,12 @@ def demux(container: InputContainer, *streams: S) -> Iterator["Packet[S]"]:
         yield packet
 
 
-def decoded(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
-    """The frames of `stream`."""
+def decoded(
+    container: InputContainer,
+    stream: VideoStream,
+    note: Callable[["Packet[VideoStream]"], None] = lambda packet: None,
+) -> Iterator[VideoFrame]:
+    """The frames of `stream`; `note` is given each packet before the decoder gets it."""
     for packet in demux(container, stream):
+        note(packet)
         yield from packet.decode()

@@ -1,12 +1,19 @@
-"""How coarsely a frame was quantized, as its decoder exports it."""
+"""How coarsely a frame was quantized, as its decoder exports it or its headers say."""
 
+import dataclasses
+import functools
 import math
+from collections.abc import Callable
 from enum import Enum
 
 import numpy as np
-from av.codec.context import CodecContext
+from av.codec.context import CodecContext, Flags
+from av.packet import Packet
 from av.sidedata.encparams import VideoEncParams, VideoEncParamsType
 from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from carfix.video.headers import Headers, headers_of
 
 #: What a decoder's option `export_side_data` must name, FFmpeg's `-export_side_data` too: the filters of libpostproc's
 #: family get no quantizers from H.264 without it.
@@ -17,12 +24,23 @@ _DELTA_QP = 16
 
 
 class Scale(Enum):
-    """What a quantizer's number means, as decoders export it."""
+    """What a quantizer's number means."""
 
-    H264 = VideoEncParamsType.H264  # 0 to 51; the step doubles every 6
-    MPEG2 = VideoEncParamsType.MPEG2  # 2 to 62 (112 in MPEG-2): the step; MPEG-1, -2 and -4 Part 2, H.263
-    VP9 = VideoEncParamsType.VP9  # 0 to 255: a place in a table of steps
+    H264 = "H.264"  # 0 to 51; the step doubles every 6
+    MPEG2 = "MPEG-2"  # 2 to 62 (112 in MPEG-2): the step; MPEG-1, -2 and -4 Part 2, H.263
+    VP9 = "VP9"  # 0 to 255: a place in a table of steps
+    HEVC = "HEVC"  # as H.264
+    AV1 = "AV1"  # as VP9
+    JPEG = "JPEG"  # the step
 
+
+#: Those that decoders export, by FFmpeg's name for it; the others are read off headers.
+_EXPORTED = {
+    VideoEncParamsType.H264: Scale.H264,
+    VideoEncParamsType.MPEG2: Scale.MPEG2,
+    VideoEncParamsType.VP9: Scale.VP9,
+}
+_READ = {"hevc": Scale.HEVC, "av1": Scale.AV1, "mjpeg": Scale.JPEG}
 
 #: Step of H.264's quantizer 0, in codes (ITU-T H.264, 8.5.9: LevelScale and the transform's norms); it doubles every 6.
 _FIRST_STEP = 0.625
@@ -31,58 +49,86 @@ _FIRST_STEP = 0.625
 _VP9_INDICES = (0, 1, 95, 120, 137, 150, 160, 169, 180, 190, 200, 210, 220, 230, 240, 250, 255)
 _VP9_STEPS = (4, 8, 102, 152, 203, 255, 305, 359, 440, 530, 639, 771, 933, 1129, 1369, 1660, 1828)
 #: What to add to the H.264 quantizer of the same step, so that networks' corrections count for as much as in H.264:
-#: MPEG-4 Part 2 and MPEG-2 filter nothing after a large transform, VP9 filters more. Measured on the training clips by
-#: `bench/fit_scales.py`: the gain is flat within two of each.
-_OFFSETS = {Scale.H264: 0.0, Scale.MPEG2: 6.0, Scale.VP9: -4.0}
+#: MPEG's and JPEG's large transforms are followed by no filter, VP9's by a strong one. Measured on the training clips
+#: by `bench/fit_scales.py`: gains are flat within two of each.
+_OFFSETS = {Scale.MPEG2: 6.0, Scale.VP9: -4.0, Scale.HEVC: 0.0, Scale.AV1: -4.0, Scale.JPEG: 0.0}
 #: What people call a quantizer where it is not what is exported: FFmpeg's `-q:v`, 1 to 31, is half a step.
 _UNITS = {Scale.MPEG2: 2.0}
 
 
-def export_quantizers(context: CodecContext) -> None:
+@dataclasses.dataclass(frozen=True)
+class Told:
+    """What is known of a frame."""
+
+    scale: Scale
+    value: float  # mean over the frame
+
+    @property
+    def h264(self) -> float:
+        """On H.264's scale: the quantizer of the same step, corrected for what else differs between the codecs."""
+        match self.scale:
+            case Scale.H264:
+                return self.value
+            case Scale.HEVC:
+                return self.value + _OFFSETS[Scale.HEVC]
+            case Scale.VP9 | Scale.AV1:
+                step = float(np.interp(self.value, _VP9_INDICES, _VP9_STEPS)) / 8
+            case Scale.MPEG2 | Scale.JPEG:
+                step = self.value
+        return 6 * math.log2(max(step, _FIRST_STEP) / _FIRST_STEP) + _OFFSETS[self.scale]
+
+
+def export_quantizers(context: CodecContext) -> Callable[["Packet[VideoStream]"], None]:
     """Let a decoder that is not open yet put quantizers beside its frames.
 
-    Its threads then work within a frame: with frames decoded ahead, the export races with the decoding.
+    The function returned must be given every packet before the decoder gets it. A decoder that exports quantizers then
+    works with threads within a frame: with frames decoded ahead, the export races with the decoding.
     """
-    context.thread_type = "SLICE"
-    context.options = {**context.options, "export_side_data": EXPORTED_QUANTIZERS}
+    codec = context.codec.canonical_name
+    headers = headers_of(codec, context.extradata or b"")
+    if headers is not None:
+        context.flags |= Flags.copy_opaque
+        return functools.partial(_note, headers, _READ[codec])
+    if not getattr(context, "is_hwaccel", False):  # a device tells none: what would be exported means nothing
+        context.thread_type = "SLICE"
+        context.options = {**context.options, "export_side_data": EXPORTED_QUANTIZERS}
+    return lambda packet: None
+
+
+def _note(headers: Headers, scale: Scale, packet: "Packet[VideoStream]") -> None:
+    """What a packet's headers tell, where the decoder hands it on to the frame."""
+    quantizer = headers.quantizer(bytes(packet)) if packet.size else None
+    packet.opaque = None if quantizer is None else Told(scale, quantizer)
 
 
 def mean_quantizer(frame: VideoFrame) -> float | None:
-    """Mean over the macroblocks of the quantizer that the decoder exported; None if it exported none.
+    """Mean over the macroblocks of the frame's quantizer; None if it is not told.
 
-    On the scale of the codec's own encoders: 0 to 51 in H.264, 1 to 31 (56 in MPEG-2) in the MPEG family, 0 to 255 in
-    VP9.
+    On the scale of the codec's own encoders: 0 to 51 in H.264 and HEVC, 1 to 31 (56 in MPEG-2) in the MPEG family, 0 to
+    255 in VP9 and AV1; of JPEG the step of low frequencies.
     """
-    found = exported_quantizer(frame)
-    return None if found is None else found[1] / _UNITS.get(found[0], 1.0)
+    told = told_quantizer(frame)
+    return None if told is None else told.value / _UNITS.get(told.scale, 1.0)
 
 
 def h264_quantizer(frame: VideoFrame) -> float | None:
-    """The mean quantizer of H.264 at which networks' corrections count for as much as in this frame; None if untold."""
-    found = exported_quantizer(frame)
-    return None if found is None else as_h264(*found)
+    """The quantizer of H.264 at which networks' corrections count for as much as in this frame; None if untold."""
+    told = told_quantizer(frame)
+    return None if told is None else told.h264
 
 
-def as_h264(scale: Scale, exported: float) -> float:
-    """An exported quantizer on H.264's scale: that of the same step, corrected for what else differs."""
-    if scale is Scale.H264:
-        return exported
-    step = exported if scale is Scale.MPEG2 else float(np.interp(exported, _VP9_INDICES, _VP9_STEPS)) / 8
-    return 6 * math.log2(max(step, _FIRST_STEP) / _FIRST_STEP) + _OFFSETS[scale]
-
-
-def exported_quantizer(frame: VideoFrame) -> tuple[Scale, float] | None:
-    """What the decoder put beside the frame: which scale, and the mean over the macroblocks."""
+def told_quantizer(frame: VideoFrame) -> Told | None:
+    """What the decoder or the headers told of the frame, if `export_quantizers` asked for it."""
     data = frame.side_data.get("VIDEO_ENC_PARAMS")
     if not isinstance(data, VideoEncParams):
-        return None
-    scale = next((scale for scale in Scale if scale.value == data.codec_type), None)
+        return frame.opaque if isinstance(frame.opaque, Told) else None
+    scale = _EXPORTED.get(data.codec_type)
     if scale is None:
         return None
     if not data.nb_blocks:
-        return scale, float(data.qp)
+        return Told(scale, float(data.qp))
     # Not through `qp_map`: it refuses interlaced frames, and works block by block.
     raw = np.frombuffer(memoryview(data), np.uint8)  # type: ignore[arg-type]
     blocks = raw[data.blocks_offset :][: data.nb_blocks * data.block_size].reshape(-1, data.block_size)
     deltas = blocks[:, _DELTA_QP : _DELTA_QP + 4].copy().view(np.int32)
-    return scale, float(data.qp + deltas.mean())
+    return Told(scale, float(data.qp + deltas.mean()))

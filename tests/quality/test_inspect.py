@@ -86,9 +86,9 @@ def test_a_file_is_described(clip: Path) -> None:
 
 
 def test_what_is_not_known_is_none(tmp_path: Path) -> None:
-    mjpeg = write_clip(tmp_path / "m.avi", moving_picture(3), codec="mjpeg", pix_fmt="yuvj420p")
+    lossless = write_clip(tmp_path / "m.avi", moving_picture(3), codec="ffv1")
     fit = GainFit("abc", ("quantizer",), (0.0, 0.01), 0.05, 5, 60, (1, 51))
-    found = inspect_file(mjpeg, fit=fit)
+    found = inspect_file(lossless, fit=fit)
     assert found.mean_quantizer is found.predicted_gain is found.gain_error is found.seconds is None
     raw = write_clip(tmp_path / "raw.h264", moving_picture(12), options={"crf": "33", "threads": "1"})
     found = inspect_file(raw, fit=fit)
