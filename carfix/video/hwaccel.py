@@ -1,7 +1,8 @@
 """Decoding on a GPU's video unit: NVDEC, VideoToolbox, D3D11VA, whatever this FFmpeg was built with.
 
 H.264, HEVC and VP9 define every decoded sample, so an undamaged stream gives the same frames as on the CPU. What is
-lost is what a software decoder says beside the frames: quantizers, and which frames it had to conceal.
+lost is what a software decoder says beside the frames: which of them it had to conceal, and quantizers, but for those
+that can be read off headers.
 """
 
 import dataclasses

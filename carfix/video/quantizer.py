@@ -40,7 +40,9 @@ _EXPORTED = {
     VideoEncParamsType.MPEG2: Scale.MPEG2,
     VideoEncParamsType.VP9: Scale.VP9,
 }
-_READ = {"hevc": Scale.HEVC, "av1": Scale.AV1, "mjpeg": Scale.JPEG}
+_READ = {"h264": Scale.H264, "hevc": Scale.HEVC, "av1": Scale.AV1, "mjpeg": Scale.JPEG}
+#: Decoders of these export what they know of every macroblock, on the CPU.
+_EXPORTING = {"h264", "mpeg1video", "mpeg2video", "mpeg4", "vp9"}
 
 #: Step of H.264's quantizer 0, in codes (ITU-T H.264, 8.5.9: LevelScale and the transform's norms); it doubles every 6.
 _FIRST_STEP = 0.625
@@ -81,18 +83,20 @@ class Told:
 def export_quantizers(context: CodecContext) -> Callable[["Packet[VideoStream]"], None]:
     """Let a decoder that is not open yet put quantizers beside its frames.
 
-    The function returned must be given every packet before the decoder gets it. A decoder that exports quantizers then
-    works with threads within a frame: with frames decoded ahead, the export races with the decoding.
+    The function returned must be given every packet before the decoder gets it. A decoder on the CPU then works with
+    threads within a frame: with frames decoded ahead, its export would race with the decoding.
     """
     codec = context.codec.canonical_name
-    headers = headers_of(codec, context.extradata or b"")
-    if headers is not None:
-        context.flags |= Flags.copy_opaque
-        return functools.partial(_note, headers, _READ[codec])
-    if not getattr(context, "is_hwaccel", False):  # a device tells none: what would be exported means nothing
+    if not context.is_hwaccel:  # a device tells none: what would be exported means nothing
         context.thread_type = "SLICE"
         context.options = {**context.options, "export_side_data": EXPORTED_QUANTIZERS}
-    return lambda packet: None
+        if codec in _EXPORTING:
+            return lambda packet: None
+    headers = headers_of(codec, context.extradata or b"")
+    if headers is None:
+        return lambda packet: None
+    context.flags |= Flags.copy_opaque
+    return functools.partial(_note, headers, _READ[codec])
 
 
 def _note(headers: Headers, scale: Scale, packet: "Packet[VideoStream]") -> None:

@@ -143,7 +143,7 @@ def decoded_by(info: SourceInfo, wanted: str, say: Callable[[str], None]) -> Sou
             why = f"{device}: {error}"
             continue
         if comes_from_device(frame, info.pix_fmt):
-            say(f"decoded on {device}, which tells no quantizers: --strength auto is 1")
+            say(f"decoded on {device}")
             return dataclasses.replace(info, hwaccel=device)
         why = f"{device} does not take {info.codec} in {info.pix_fmt}"
     say(f"decoded on the CPU: {why}")

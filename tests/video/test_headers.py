@@ -30,6 +30,18 @@ HEVC = {
     "fields": ("mkv", "interlace=tff"),
     "deblocking": ("mp4", "deblock=2,-1:cbqpoffs=3:crqpoffs=-2"),
 }
+#: x264 likewise.
+H264 = {
+    "usual": ("mp4", "bframes=3"),
+    "baseline": ("ts", "cabac=0:bframes=0:ref=1:8x8dct=0"),
+    "weights": ("mkv", "weightp=2:weightb=1:bframes=3"),
+    "open GOPs": ("mp4", "open-gop=1:keyint=8:b-pyramid=normal"),
+    "slices": ("h264", "slices=3:sliced-threads=1"),
+    "fields": ("mkv", "tff=1:bframes=2"),
+    "scaling lists": ("mp4", "cqm=jvt"),
+    "marking": ("ts", "ref=8:b-pyramid=strict:bframes=5:keyint=12"),
+    "refresh": ("mkv", "intra-refresh=1:keyint=8"),
+}
 AV1 = {
     "usual": ("mp4", "rc=0"),
     "tiles": ("mkv", "rc=0:tile-columns=1:tile-rows=1"),
@@ -70,6 +82,24 @@ def test_hevc(name: str, quantizer: int, tmp_path: Path) -> None:
     found, frames = read(clip)
     assert len(found) >= frames > 0
     assert set(found) == {float(quantizer)}
+
+
+@pytest.mark.parametrize("name", H264)
+@pytest.mark.parametrize("quantizer", [17, 38])
+def test_h264(name: str, quantizer: int, tmp_path: Path) -> None:
+    suffix, parameters = H264[name]
+    options = {"x264-params": f"qp={quantizer}:ipratio=1:pbratio=1:{parameters}", "threads": "1"}
+    clip = write_clip(tmp_path / f"clip.{suffix}", fading(16), options=options)
+    found, frames = read(clip)
+    assert len(found) >= frames > 0
+    assert set(found) == {float(quantizer)}
+
+
+@pytest.mark.parametrize("pix_fmt", ["yuv422p", "yuv444p", "gray"])
+def test_h264_chroma(pix_fmt: str, tmp_path: Path) -> None:
+    options = {"x264-params": "qp=29:ipratio=1:pbratio=1:weightp=2:chroma-qp-offset=3"}
+    clip = write_clip(tmp_path / "clip.mp4", fading(8), pix_fmt=pix_fmt, options=options)
+    assert set(read(clip)[0]) == {29.0}
 
 
 @pytest.mark.parametrize("pix_fmt", ["yuv422p", "yuv444p", "gray"])
@@ -125,7 +155,7 @@ def test_jpeg_tables_of_both_sizes() -> None:
     assert headers.quantizer(whole[:start] + whole[start + 69 :]) == pytest.approx(12)
 
 
-@pytest.mark.parametrize("codec", ["h264", "mpeg4", "vp9", "prores", "ffv1"])
+@pytest.mark.parametrize("codec", ["mpeg4", "vp9", "prores", "ffv1"])
 def test_other_codecs_are_not_read(codec: str) -> None:
     assert headers_of(codec, b"") is None
 
@@ -135,7 +165,7 @@ def streams(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[bytes, 
     """Extradata and packets by codec."""
     folder = tmp_path_factory.mktemp("streams")
     found = {}
-    encoders = {"hevc": "libx265", "av1": "libsvtav1", "mjpeg": "mjpeg"}
+    encoders = {"h264": "libx264", "hevc": "libx265", "av1": "libsvtav1", "mjpeg": "mjpeg"}
     for codec, encoder in encoders.items():
         if encoder not in codecs_available:
             continue
@@ -154,7 +184,7 @@ def streams(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[bytes, 
     return found
 
 
-@pytest.mark.parametrize("codec", ["hevc", "av1", "mjpeg"])
+@pytest.mark.parametrize("codec", ["h264", "hevc", "av1", "mjpeg"])
 def test_damage_is_no_error(codec: str, streams: dict[str, tuple[bytes, list[bytes]]]) -> None:
     """A number or None, whatever bits were changed, lost or made up."""
     if codec not in streams:

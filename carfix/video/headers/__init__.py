@@ -1,8 +1,9 @@
-"""Quantizers read from a stream's own headers, for codecs whose decoders export none."""
+"""Quantizers read from a stream's own headers, where its decoder exports none."""
 
 from typing import Protocol
 
 from carfix.video.headers.av1 import Av1Headers
+from carfix.video.headers.h264 import H264Headers
 from carfix.video.headers.hevc import HevcHeaders
 from carfix.video.headers.jpeg import JpegHeaders
 
@@ -17,6 +18,8 @@ class Headers(Protocol):
 def headers_of(codec: str, extradata: bytes) -> Headers | None:
     """What reads the headers of a stream; None for codecs (by FFmpeg's canonical name) that are not read."""
     match codec:
+        case "h264":
+            return H264Headers(extradata)
         case "hevc":
             return HevcHeaders(extradata)
         case "av1":

@@ -1,0 +1,243 @@
+"""The quantizer of H.264's slices (ITU-T H.264, 7.3): SliceQPY of a picture's first slice.
+
+For devices, which export none; a decoder on the CPU tells each macroblock's.
+"""
+
+import dataclasses
+
+from carfix.video.headers.bits import Bits, EndOfHeader
+from carfix.video.headers.nal import by_start_codes, has_start_codes, nal_units, payload
+
+# nal_unit_type, table 7-1.
+_SLICE, _IDR, _SPS, _PPS = 1, 5, 7, 8
+# slice_type modulo 5, table 7-6.
+_P, _B, _I, _SP, _SI = range(5)
+#: Profiles whose sequences say more (7.3.2.1.1).
+_HIGH = {100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135}
+#: Ends a list of modifications of a reference list, table 7-7.
+_NO_MORE = 3
+#: memory_management_control_operation, table 7-9: how many numbers follow each.
+_MARKING_NUMBERS = {1: 1, 2: 1, 3: 2, 4: 1, 5: 0, 6: 1}
+#: Bytes of a slice that are looked at; its header is shorter.
+_SLICE_HEADER = 512
+_MOST_REFERENCES = 32
+
+
+@dataclasses.dataclass(frozen=True)
+class _Sps:
+    chroma: bool  # ChromaArrayType is not 0
+    separate_planes: bool
+    frame_number_bits: int
+    order_bits: int | None  # of pic_order_cnt_lsb; None for the other two ways to count
+    order_deltas: bool  # slices tell differences of picture order counts
+    frames_only: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class _Pps:
+    sps: int
+    cabac: bool
+    order_in_frames: bool  # bottom_field_pic_order_in_frame_present_flag
+    references: tuple[int, int]
+    weighted_p: bool
+    weighted_b: bool
+    init_qp: int
+    redundant: bool
+
+
+class H264Headers:
+    """Follows the parameter sets of a stream and reads the slices' quantizers."""
+
+    def __init__(self, extradata: bytes) -> None:
+        """`extradata` is an avcC record (ISO/IEC 14496-15, 5.3.3.1), parameter sets with start codes, or empty."""
+        self._sps: dict[int, _Sps] = {}
+        self._pps: dict[int, _Pps] = {}
+        self._length_bytes = 0  # of the number in front of each NAL unit; 0: start codes
+        units: list[bytes] = []
+        if has_start_codes(extradata):
+            units = list(by_start_codes(extradata))
+        elif len(extradata) > 6 and extradata[0] == 1:
+            self._length_bytes = (extradata[4] & 3) + 1
+            units = _of_record(extradata)
+        for unit in units:
+            self._parameters(unit)
+
+    def quantizer(self, packet: bytes) -> float | None:
+        """SliceQPY of the first slice: at most 51, may be below 0 above 8 bits; None if it cannot be read."""
+        for unit in nal_units(packet, self._length_bytes):
+            kind = unit[0] & 31 if unit else 0
+            if kind in (_SPS, _PPS):
+                self._parameters(unit)
+            elif kind in (_SLICE, _IDR):
+                try:
+                    bits = Bits(payload(unit[1 : 1 + _SLICE_HEADER]))
+                    return float(self._slice_qp(bits, is_idr=kind == _IDR, is_reference=unit[0] & 0x60 != 0))
+                except (EndOfHeader, KeyError):
+                    return None
+        return None
+
+    def _parameters(self, unit: bytes) -> None:
+        kind = unit[0] & 31 if unit else 0
+        try:
+            if kind == _SPS:
+                number, sps = _read_sps(Bits(payload(unit[1:])))
+                self._sps[number] = sps
+            elif kind == _PPS:
+                number, pps = _read_pps(Bits(payload(unit[1:])))
+                self._pps[number] = pps
+        except EndOfHeader:
+            return  # the decoder says what it thinks of it; here quantizers stay unknown
+
+    def _slice_qp(self, bits: Bits, *, is_idr: bool, is_reference: bool) -> int:
+        """slice_header, 7.3.3, up to slice_qp_delta."""
+        bits.ue()
+        kind = bits.ue() % 5
+        pps = self._pps[bits.ue()]
+        sps = self._sps[pps.sps]
+        bits.skip(2 if sps.separate_planes else 0)
+        bits.skip(sps.frame_number_bits)
+        is_field = not sps.frames_only and bits.flag()
+        bits.skip(1 if is_field else 0)
+        if is_idr:
+            bits.ue()
+        both_fields = pps.order_in_frames and not is_field
+        if sps.order_bits is not None:
+            bits.skip(sps.order_bits)
+            if both_fields:
+                bits.se()
+        elif sps.order_deltas:
+            bits.se()
+            if both_fields:
+                bits.se()
+        if pps.redundant:
+            bits.ue()
+        if kind in (_P, _SP, _B):
+            _skip_prediction(bits, sps, pps, is_b=kind == _B)
+        if is_reference:
+            _skip_marking(bits, is_idr=is_idr)
+        if pps.cabac and kind not in (_I, _SI):
+            bits.ue()  # cabac_init_idc
+        return pps.init_qp + bits.se()
+
+
+def _skip_prediction(bits: Bits, sps: _Sps, pps: _Pps, *, is_b: bool) -> None:
+    """What P and B slices say of the pictures that they refer to."""
+    bits.skip(1 if is_b else 0)  # direct_spatial_mv_pred_flag
+    lists = list(pps.references) if is_b else [pps.references[0]]
+    if bits.flag():  # num_ref_idx_active_override_flag
+        lists = [bits.ue() + 1 for _ in lists]
+    if max(lists) > _MOST_REFERENCES:
+        raise EndOfHeader
+    for _ in lists:
+        if bits.flag():  # ref_pic_list_modification_flag
+            while bits.ue() != _NO_MORE:
+                bits.ue()
+    if not (pps.weighted_b if is_b else pps.weighted_p):
+        return
+    bits.ue()  # pred_weight_table, 7.3.3.2
+    if sps.chroma:
+        bits.ue()
+    for active in lists:
+        for _ in range(active):
+            for numbers in (2, 4) if sps.chroma else (2,):
+                if bits.flag():
+                    for _ in range(numbers):
+                        bits.se()
+
+
+def _skip_marking(bits: Bits, *, is_idr: bool) -> None:
+    """dec_ref_pic_marking, 7.3.3.3."""
+    if is_idr:
+        bits.skip(2)
+    elif bits.flag():
+        while operation := bits.ue():
+            for _ in range(_MARKING_NUMBERS.get(operation, 0)):
+                bits.ue()
+
+
+def _read_sps(bits: Bits) -> tuple[int, _Sps]:
+    """seq_parameter_set_data, 7.3.2.1.1, up to frame_mbs_only_flag."""
+    profile = bits.u(8)
+    bits.skip(16)
+    number = bits.ue()
+    chroma_format, separate_planes = 1, False
+    if profile in _HIGH:
+        chroma_format = bits.ue()
+        separate_planes = chroma_format == 3 and bits.flag()
+        bits.ue()
+        bits.ue()
+        bits.skip(1)
+        if bits.flag():  # seq_scaling_matrix_present_flag
+            for index in range(12 if chroma_format == 3 else 8):
+                if bits.flag():
+                    _skip_scaling_list(bits, 16 if index < 6 else 64)
+    frame_number_bits = bits.ue() + 4
+    way = bits.ue()  # pic_order_cnt_type
+    order_bits, order_deltas = None, False
+    if way == 0:
+        order_bits = bits.ue() + 4
+    elif way == 1:
+        order_deltas = not bits.flag()
+        bits.se()
+        bits.se()
+        for _ in range(bits.ue()):
+            bits.se()
+    bits.ue()
+    bits.skip(1)
+    bits.ue()
+    bits.ue()
+    return number, _Sps(
+        chroma=chroma_format != 0 and not separate_planes,
+        separate_planes=separate_planes,
+        frame_number_bits=frame_number_bits,
+        order_bits=order_bits,
+        order_deltas=order_deltas,
+        frames_only=bits.flag(),
+    )
+
+
+def _skip_scaling_list(bits: Bits, entries: int) -> None:
+    """scaling_list, 7.3.2.1.1.1: it may end early."""
+    last, following = 8, 8
+    for _ in range(entries):
+        if following:
+            following = (last + bits.se()) % 256
+        last = following or last
+
+
+def _read_pps(bits: Bits) -> tuple[int, _Pps]:
+    """pic_parameter_set_rbsp, 7.3.2.2, up to redundant_pic_cnt_present_flag."""
+    number, sps = bits.ue(), bits.ue()
+    cabac, order_in_frames = bits.flag(), bits.flag()
+    if bits.ue():  # slice groups, which only Baseline has and nobody writes
+        raise EndOfHeader
+    references = (bits.ue() + 1, bits.ue() + 1)
+    weighted_p, weighted_b = bits.flag(), bits.u(2) == 1
+    init_qp = 26 + bits.se()
+    bits.se()
+    bits.se()
+    bits.skip(2)
+    return number, _Pps(
+        sps=sps,
+        cabac=cabac,
+        order_in_frames=order_in_frames,
+        references=references,
+        weighted_p=weighted_p,
+        weighted_b=weighted_b,
+        init_qp=init_qp,
+        redundant=bits.flag(),
+    )
+
+
+def _of_record(record: bytes) -> list[bytes]:
+    """The parameter sets of an avcC record."""
+    units: list[bytes] = []
+    position = 5
+    for mask in (31, 255):  # how many sequences there are stands beside reserved bits
+        count = record[position] & mask if position < len(record) else 0
+        position += 1
+        for _ in range(count):
+            length = int.from_bytes(record[position : position + 2], "big")
+            units.append(record[position + 2 : position + 2 + length])
+            position += 2 + length
+    return units
