@@ -151,7 +151,7 @@ def restore(
         typer.Option(
             "--strength",
             help="Share of the network's correction that frames take: a number from 0 to 2, or auto, by the "
-            "quantizer that H.264 tells of each frame.",
+            "quantizer that the stream tells of each frame.",
             rich_help_panel=MODEL,
         ),
     ] = "auto",

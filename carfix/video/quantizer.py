@@ -41,8 +41,8 @@ _EXPORTED = {
     VideoEncParamsType.VP9: Scale.VP9,
 }
 _READ = {"h264": Scale.H264, "hevc": Scale.HEVC, "av1": Scale.AV1, "mjpeg": Scale.JPEG}
-#: Decoders of these export what they know of every macroblock, on the CPU.
-_EXPORTING = {"h264", "mpeg1video", "mpeg2video", "mpeg4", "vp9"}
+#: Its decoder exports every macroblock's on the CPU, and only a device needs the headers.
+_EXPORTED_OR_READ = "h264"
 
 #: Step of H.264's quantizer 0, in codes (ITU-T H.264, 8.5.9: LevelScale and the transform's norms); it doubles every 6.
 _FIRST_STEP = 0.625
@@ -51,9 +51,9 @@ _FIRST_STEP = 0.625
 _VP9_INDICES = (0, 1, 95, 120, 137, 150, 160, 169, 180, 190, 200, 210, 220, 230, 240, 250, 255)
 _VP9_STEPS = (4, 8, 102, 152, 203, 255, 305, 359, 440, 530, 639, 771, 933, 1129, 1369, 1660, 1828)
 #: What to add to the H.264 quantizer of the same step, so that networks' corrections count for as much as in H.264:
-#: MPEG's and JPEG's large transforms are followed by no filter, VP9's by a strong one. Measured on the training clips
-#: by `bench/fit_scales.py`: gains are flat within two of each.
-_OFFSETS = {Scale.MPEG2: 6.0, Scale.VP9: -4.0, Scale.HEVC: 0.0, Scale.AV1: -4.0, Scale.JPEG: 0.0}
+#: MPEG's and JPEG's large transforms are followed by no filter, those of HEVC, VP9 and AV1 by more than H.264's.
+#: Measured on the training clips by `bench/fit_scales.py`: gains are flat within two of each.
+_OFFSETS = {Scale.MPEG2: 6.0, Scale.VP9: -4.0, Scale.HEVC: -4.0, Scale.AV1: -4.0, Scale.JPEG: 4.0}
 #: What people call a quantizer where it is not what is exported: FFmpeg's `-q:v`, 1 to 31, is half a step.
 _UNITS = {Scale.MPEG2: 2.0}
 
@@ -90,7 +90,7 @@ def export_quantizers(context: CodecContext) -> Callable[["Packet[VideoStream]"]
     if not context.is_hwaccel:  # a device tells none: what would be exported means nothing
         context.thread_type = "SLICE"
         context.options = {**context.options, "export_side_data": EXPORTED_QUANTIZERS}
-        if codec in _EXPORTING:
+        if codec == _EXPORTED_OR_READ:
             return lambda packet: None
     headers = headers_of(codec, context.extradata or b"")
     if headers is None:

@@ -62,7 +62,6 @@ def test_hevc_tells_its_slices(quantizer: int, pix_fmt: str, tmp_path: Path) -> 
     clip = write_clip(tmp_path / "clip.mp4", planes, codec="libx265", pix_fmt=pix_fmt, options=options)
     told = [told_quantizer(frame) for frame in decode(clip, quantizers=True)]
     assert told == [Told(Scale.HEVC, quantizer)] * 12
-    assert {each.h264 for each in told if each} == {quantizer}
 
 
 def test_jpeg_tells_its_tables(tmp_path: Path) -> None:
@@ -94,7 +93,9 @@ def test_coarser_is_coarser_and_twice_the_step_is_six_more(scale: Scale) -> None
     ]
     values = [Told(scale, value).h264 for value in range(1, top + 1)]
     assert values == sorted(values)
-    assert values[0] < 12 < 40 < values[-1]
+    assert values[0] < 12 < 40 < values[-1]  # the range of the curves
+    if scale in (Scale.H264, Scale.HEVC):
+        assert Told(scale, 30).h264 - Told(scale, 24).h264 == 6
     if scale in (Scale.MPEG2, Scale.JPEG):
         assert Told(scale, 32).h264 - Told(scale, 16).h264 == pytest.approx(6)
     if scale in (Scale.VP9, Scale.AV1):  # 204 eighths of a code at 137.25, 102 at 95
