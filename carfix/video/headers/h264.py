@@ -6,7 +6,7 @@ For devices, which export none; a decoder on the CPU tells each macroblock's.
 import dataclasses
 
 from carfix.video.headers.bits import Bits, EndOfHeader
-from carfix.video.headers.nal import by_start_codes, has_start_codes, nal_units, payload
+from carfix.video.headers.nal import NalHeaders, parameters, slice_header, units_behind_lengths
 
 # nal_unit_type, table 7-1.
 _SLICE, _IDR, _SPS, _PPS = 1, 5, 7, 8
@@ -18,8 +18,6 @@ _HIGH = {100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135}
 _NO_MORE = 3
 #: memory_management_control_operation, table 7-9: how many numbers follow each.
 _MARKING_NUMBERS = {1: 1, 2: 1, 3: 2, 4: 1, 5: 0, 6: 1}
-#: Bytes of a slice that are looked at; its header is shorter.
-_SLICE_HEADER = 512
 _MOST_REFERENCES = 32
 
 
@@ -45,48 +43,26 @@ class _Pps:
     redundant: bool
 
 
-class H264Headers:
-    """Follows the parameter sets of a stream and reads the slices' quantizers."""
+class H264Headers(NalHeaders):
+    """Reads SliceQPY; `extradata` may be an avcC record."""
 
     def __init__(self, extradata: bytes) -> None:
-        """`extradata` is an avcC record (ISO/IEC 14496-15, 5.3.3.1), parameter sets with start codes, or empty."""
         self._sps: dict[int, _Sps] = {}
         self._pps: dict[int, _Pps] = {}
-        self._length_bytes = 0  # of the number in front of each NAL unit; 0: start codes
-        units: list[bytes] = []
-        if has_start_codes(extradata):
-            units = list(by_start_codes(extradata))
-        elif len(extradata) > 6 and extradata[0] == 1:
-            self._length_bytes = (extradata[4] & 3) + 1
-            units = _of_record(extradata)
-        for unit in units:
-            self._parameters(unit)
+        super().__init__(extradata, _units_of_avcc)
 
-    def quantizer(self, packet: bytes) -> float | None:
-        """SliceQPY of the first slice: at most 51, may be below 0 above 8 bits; None if it cannot be read."""
-        for unit in nal_units(packet, self._length_bytes):
-            kind = unit[0] & 31 if unit else 0
-            if kind in (_SPS, _PPS):
-                self._parameters(unit)
-            elif kind in (_SLICE, _IDR):
-                try:
-                    bits = Bits(payload(unit[1 : 1 + _SLICE_HEADER]))
-                    return float(self._slice_qp(bits, is_idr=kind == _IDR, is_reference=unit[0] & 0x60 != 0))
-                except (EndOfHeader, KeyError):
-                    return None
+    def _read(self, unit: bytes) -> int | None:
+        kind = unit[0] & 31 if unit else None
+        if kind == _SPS:
+            number, sps = _read_sps(parameters(unit, 1))
+            self._sps[number] = sps
+        elif kind == _PPS:
+            number, pps = _read_pps(parameters(unit, 1))
+            self._pps[number] = pps
+        elif kind in (_SLICE, _IDR):
+            bits = slice_header(unit, 1)
+            return self._slice_qp(bits, is_idr=kind == _IDR, is_reference=unit[0] & 0x60 != 0)
         return None
-
-    def _parameters(self, unit: bytes) -> None:
-        kind = unit[0] & 31 if unit else 0
-        try:
-            if kind == _SPS:
-                number, sps = _read_sps(Bits(payload(unit[1:])))
-                self._sps[number] = sps
-            elif kind == _PPS:
-                number, pps = _read_pps(Bits(payload(unit[1:])))
-                self._pps[number] = pps
-        except EndOfHeader:
-            return  # the decoder says what it thinks of it; here quantizers stay unknown
 
     def _slice_qp(self, bits: Bits, *, is_idr: bool, is_reference: bool) -> int:
         """slice_header, 7.3.3, up to slice_qp_delta."""
@@ -229,15 +205,8 @@ def _read_pps(bits: Bits) -> tuple[int, _Pps]:
     )
 
 
-def _of_record(record: bytes) -> list[bytes]:
-    """The parameter sets of an avcC record."""
-    units: list[bytes] = []
-    position = 5
-    for mask in (31, 255):  # how many sequences there are stands beside reserved bits
-        count = record[position] & mask if position < len(record) else 0
-        position += 1
-        for _ in range(count):
-            length = int.from_bytes(record[position : position + 2], "big")
-            units.append(record[position + 2 : position + 2 + length])
-            position += 2 + length
-    return units
+def _units_of_avcc(record: bytes) -> tuple[int, list[bytes]]:
+    """AVCDecoderConfigurationRecord (ISO/IEC 14496-15, 5.3.3.1): bytes of a length, parameter sets."""
+    sequences, position = units_behind_lengths(record, 6, record[5] & 31)
+    pictures, _ = units_behind_lengths(record, position + 1, record[position])
+    return (record[4] & 3) + 1, sequences + pictures

@@ -4,10 +4,9 @@ Blocks may differ from it by what adaptive quantization adds, which is near noth
 """
 
 import dataclasses
-from collections.abc import Iterator
 
 from carfix.video.headers.bits import Bits, EndOfHeader
-from carfix.video.headers.nal import by_start_codes, has_start_codes, nal_units, payload
+from carfix.video.headers.nal import NalHeaders, parameters, slice_header, units_behind_lengths
 
 # nal_unit_type, table 7-1.
 _FIRST_RESERVED_SLICE = 10
@@ -16,11 +15,14 @@ _SPS, _PPS = 33, 34
 # slice_type, table 7-7.
 _B, _P = 0, 1
 
-#: Bytes of a slice that are looked at: its header is shorter, but for entry points, which stand behind the quantizer.
-_SLICE_HEADER = 512
+#: Bytes of a unit's own header.
+_UNIT_HEAD = 2
 #: More than this no level allows; a damaged header may say anything.
 _MOST_PICTURES = 16
 _MOST_SETS = 64
+
+#: Pictures that one may refer to: difference in picture order, and whether this picture does (others are kept for later).
+_ReferenceSet = list[tuple[int, bool]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,9 +31,7 @@ class _Sps:
     separate_planes: bool
     poc_bits: int
     sao: bool
-    short_term: (
-        "list[list[tuple[int, bool]]]"  # of each set: difference in picture order, used by this picture
-    )
+    short_term: list[_ReferenceSet]
     long_term: list[bool] | None  # used by this picture; None: there are no long-term pictures
     temporal_mvp: bool
 
@@ -49,50 +49,27 @@ class _Pps:
     list_modification: bool
 
 
-class HevcHeaders:
-    """Follows the parameter sets of a stream and reads the slices' quantizers."""
+class HevcHeaders(NalHeaders):
+    """Reads SliceQpY; `extradata` may be an hvcC record."""
 
     def __init__(self, extradata: bytes) -> None:
-        """`extradata` is an hvcC record (ISO/IEC 14496-15, 8.3.3.1), parameter sets with start codes, or empty."""
         self._sps: dict[int, _Sps] = {}
         self._pps: dict[int, _Pps] = {}
-        self._length_bytes = 0  # of the number in front of each NAL unit; 0: start codes
-        if has_start_codes(extradata):
-            units = by_start_codes(extradata)
-        elif len(extradata) > 22:
-            self._length_bytes = (extradata[21] & 3) + 1
-            units = _of_record(extradata)
-        else:
-            units = iter(())
-        for unit in units:
-            self._parameters(unit)
+        super().__init__(extradata, _units_of_hvcc)
 
-    def quantizer(self, packet: bytes) -> float | None:
-        """SliceQpY of the first slice: at most 51, may be below 0 above 8 bits; None if it cannot be read."""
-        for unit in nal_units(packet, self._length_bytes):
-            if len(unit) < 3:
-                continue
-            kind = unit[0] >> 1 & 0x3F
-            if kind in (_SPS, _PPS):
-                self._parameters(unit)
-            elif (kind < _FIRST_RESERVED_SLICE or _BLA_W_LP <= kind <= _CRA) and not _layer(unit):
-                try:
-                    return float(self._slice_qp(kind, Bits(payload(unit[2 : 2 + _SLICE_HEADER]))))
-                except (EndOfHeader, KeyError, IndexError):
-                    return None
+    def _read(self, unit: bytes) -> int | None:
+        if len(unit) < _UNIT_HEAD or _layer(unit):
+            return None
+        kind = unit[0] >> 1 & 0x3F
+        if kind == _SPS:
+            number, sps = _read_sps(parameters(unit, _UNIT_HEAD))
+            self._sps[number] = sps
+        elif kind == _PPS:
+            number, pps = _read_pps(parameters(unit, _UNIT_HEAD))
+            self._pps[number] = pps
+        elif kind < _FIRST_RESERVED_SLICE or _BLA_W_LP <= kind <= _CRA:
+            return self._slice_qp(kind, slice_header(unit, _UNIT_HEAD))
         return None
-
-    def _parameters(self, unit: bytes) -> None:
-        kind = unit[0] >> 1 & 0x3F if len(unit) > 2 and not _layer(unit) else None
-        try:
-            if kind == _SPS:
-                number, sps = _read_sps(Bits(payload(unit[2:])))
-                self._sps[number] = sps
-            elif kind == _PPS:
-                number, pps = _read_pps(Bits(payload(unit[2:])))
-                self._pps[number] = pps
-        except (EndOfHeader, IndexError):
-            return  # the decoder says what it thinks of it; here quantizers stay unknown
 
     def _slice_qp(self, kind: int, bits: Bits) -> int:
         """slice_segment_header, 7.3.6.1, up to slice_qp_delta."""
@@ -210,7 +187,7 @@ def _read_sps(bits: Bits) -> tuple[int, _Sps]:
         bits.ue()
         bits.ue()
         bits.skip(1)
-    sets: list[list[tuple[int, bool]]] = []
+    sets: list[_ReferenceSet] = []
     for _ in range(_bounded(bits.ue(), _MOST_SETS)):
         sets.append(_short_term_set(bits, len(sets), sets, in_sps=True))
     long_term = None
@@ -253,8 +230,8 @@ def _skip_scaling_lists(bits: Bits) -> None:
 
 
 def _short_term_set(
-    bits: Bits, index: int, sets: list[list[tuple[int, bool]]], *, in_sps: bool = False
-) -> list[tuple[int, bool]]:
+    bits: Bits, index: int, sets: list[_ReferenceSet], *, in_sps: bool = False
+) -> _ReferenceSet:
     """st_ref_pic_set, 7.3.7, and what 7.4.8 derives from it: differences in picture order that are not 0."""
     if index and bits.flag():  # inter_ref_pic_set_prediction_flag
         reference = sets[index - 1 - (0 if in_sps else _bounded(bits.ue(), index - 1))]
@@ -334,13 +311,12 @@ def _layer(unit: bytes) -> int:
     return (unit[0] & 1) << 5 | unit[1] >> 3
 
 
-def _of_record(record: bytes) -> Iterator[bytes]:
-    """The parameter sets of an hvcC record."""
+def _units_of_hvcc(record: bytes) -> tuple[int, list[bytes]]:
+    """HEVCDecoderConfigurationRecord (ISO/IEC 14496-15, 8.3.3.1): bytes of a length, parameter sets."""
+    units: list[bytes] = []
     position = 23
     for _ in range(record[22]):
         count = int.from_bytes(record[position + 1 : position + 3], "big")
-        position += 3
-        for _ in range(count):
-            length = int.from_bytes(record[position : position + 2], "big")
-            yield record[position + 2 : position + 2 + length]
-            position += 2 + length
+        found, position = units_behind_lengths(record, position + 3, min(count, len(record)))
+        units += found
+    return (record[21] & 3) + 1, units

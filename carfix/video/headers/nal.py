@@ -1,8 +1,72 @@
-"""NAL units, the packets of H.264 and HEVC: behind start codes, or behind their lengths."""
+"""NAL units, what packets of H.264 and HEVC are made of: behind start codes, or behind their lengths."""
 
-from collections.abc import Iterator
+import abc
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+
+from carfix.video.headers.bits import Bits, EndOfHeader
 
 _START = b"\0\0\1"
+#: Bytes of a slice that are looked at: what stands in front of the quantizer is much shorter.
+_SLICE_HEADER = 512
+#: What reading a damaged unit raises: it ends early, or names parameters that were never sent.
+_UNREADABLE = (EndOfHeader, KeyError, IndexError)
+
+
+class NalHeaders(abc.ABC):
+    """Follows the parameter sets of a stream and reads the quantizers of slices."""
+
+    def __init__(self, extradata: bytes, record: Callable[[bytes], tuple[int, Iterable[bytes]]]) -> None:
+        """`extradata` has start codes, or is a container's record, or empty.
+
+        `record` takes a record apart: the bytes of the length before each unit of the stream, and the record's units.
+        """
+        self._length_bytes = 0  # start codes
+        units: Iterable[bytes] = ()
+        if has_start_codes(extradata):
+            units = by_start_codes(extradata)
+        elif extradata:
+            with contextlib.suppress(*_UNREADABLE):
+                self._length_bytes, units = record(extradata)
+        for unit in units:
+            with contextlib.suppress(*_UNREADABLE):
+                self._read(unit)
+
+    def quantizer(self, packet: bytes) -> float | None:
+        """The luma quantizer of the picture's first slice: at most 51, may be below 0 above 8 bits.
+
+        None if it cannot be read.
+        """
+        with contextlib.suppress(*_UNREADABLE):
+            for unit in nal_units(packet, self._length_bytes):
+                found = self._read(unit)
+                if found is not None:
+                    return float(found)
+        return None
+
+    @abc.abstractmethod
+    def _read(self, unit: bytes) -> int | None:
+        """Keep what a parameter set says; a slice's quantizer, None for all other units."""
+
+
+def parameters(unit: bytes, head: int) -> Bits:
+    """The bits of a parameter set behind the `head` bytes of its unit."""
+    return Bits(payload(unit[head:]))
+
+
+def slice_header(unit: bytes, head: int) -> Bits:
+    """The first bits of a slice behind the `head` bytes of its unit."""
+    return Bits(payload(unit[head : head + _SLICE_HEADER]))
+
+
+def units_behind_lengths(record: bytes, position: int, count: int) -> tuple[list[bytes], int]:
+    """`count` units from `position` of a record, each behind two bytes of length; and where they end."""
+    units = []
+    for _ in range(count):
+        length = int.from_bytes(record[position : position + 2], "big")
+        units.append(record[position + 2 : position + 2 + length])
+        position += 2 + length
+    return units, position
 
 
 def nal_units(data: bytes, length_bytes: int) -> Iterator[bytes]:
