@@ -21,7 +21,7 @@ _UNIT_HEAD = 2
 _MOST_PICTURES = 16
 _MOST_SETS = 64
 
-#: Pictures that one may refer to: difference in picture order, and whether this picture does (others are kept for later).
+#: Pictures that one may refer to: difference in picture order, and whether this one does (or a later one).
 _ReferenceSet = list[tuple[int, bool]]
 
 
