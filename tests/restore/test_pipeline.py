@@ -6,15 +6,18 @@ from pathlib import Path
 import media
 import numpy as np
 import pytest
+from av.codec.codec import codecs_available
 from engines import Adding, Failing, Overlapped
 
 from carfix.errors import CarfixError
-from carfix.quality.reader import read_frames
+from carfix.quality.reader import decode, read_frames
 from carfix.restore.channel import Channel, Closed
 from carfix.restore.engine import Engine, Planes, Strengths
 from carfix.restore.pipeline import Pipeline
 from carfix.restore.strength import Curve, Strength
 from carfix.video.encoder import EncoderSettings, resolve_encoding
+from carfix.video.quantizer import h264_quantizer
+from carfix.video.scheduling import kept_scheduling
 from carfix.video.segments import Segment, plan_segments
 from carfix.video.sink import SegmentFile
 from carfix.video.source import probe
@@ -160,11 +163,29 @@ def test_nothing_is_computed_for_frames_that_take_nothing(tmp_path: Path) -> Non
 
 def test_frames_that_tell_no_quantizer_take_all(tmp_path: Path) -> None:
     curve = Strength(curve=Curve("", (0.0, 100.0), (0.0, 0.0)))
-    for codec in ("ffv1", "mpeg4"):  # MPEG-4 counts on another scale
-        source = media.write_clip(tmp_path / f"{codec}.mkv", codec=codec, frames=5)
-        engine = Noting()
-        Run(source, engine, tmp_path / "state", strength=curve).run()
-        assert engine.strengths == [None] * 5
+    source = media.write_clip(tmp_path / "in.mkv", codec="ffv1", frames=5)
+    engine = Noting()
+    Run(source, engine, tmp_path / "state", strength=curve).run()
+    assert engine.strengths == [None] * 5
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libx265", "libsvtav1", "libvpx-vp9", "mpeg4", "mjpeg"])
+def test_every_codec_that_tells_takes_its_share(codec: str, tmp_path: Path) -> None:
+    """Frames in the order of presentation, each with what its own packet told."""
+    if codec not in codecs_available:
+        pytest.skip(f"this FFmpeg has no {codec}")
+    pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+    with kept_scheduling():
+        source = media.write_clip(tmp_path / "in.mkv", codec=codec, frames=12, pix_fmt=pix_fmt)
+    wanted = [h264_quantizer(frame) for frame in decode(source, quantizers=True)]
+    assert None not in wanted
+    engine = Noting()
+    # A hundredth of the quantizer is the share.
+    curve = Strength(curve=Curve("", (0.0, 100.0), (0.0, 1.0)))
+    Run(source, engine, tmp_path / "state", strength=curve).run()
+    assert engine.strengths == pytest.approx(
+        [quantizer / 100 for quantizer in wanted if quantizer is not None]
+    )
 
 
 @pytest.mark.parametrize("error", [CarfixError("broke"), MemoryError("no room"), KeyboardInterrupt()])
