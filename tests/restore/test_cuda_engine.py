@@ -1,61 +1,26 @@
 """The GPU engine, run on the CPU: the same code without streams, graphs and 16 bit gives the torch engine's codes."""
 
-import contextlib
 import time
-import weakref
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from backends import CAR_CNN, CPU, FAST, Late, cuda_engine, expected_of, picture, torch_engine
 from networks import awake_model
 
-from carfix.errors import CarfixError, UsageError
+from carfix.errors import UsageError
 from carfix.net.arch import CarCnnConfig, Config, FastConfig, convolution_layers
 from carfix.net.checkpoint import Model
-from carfix.restore.engine import Planes, open_engine, select
+from carfix.restore.engine import open_engine, select
 from carfix.restore.engine.autotune import Plan
 from carfix.restore.engine.cuda_check import safe_precision
-from carfix.restore.engine.cuda_engine import CudaEngine, windows_at_once
+from carfix.restore.engine.cuda_engine import CudaEngine
 from carfix.restore.engine.cuda_open import open_accelerator
 from carfix.restore.engine.cuda_program import COMPILED, EAGER, Batch, Builder, Program, align, codes_to_codes
-from carfix.restore.engine.cuda_streams import DOWNLOAD, CudaStreams, InOrder, Mark, Queues, seconds_of
+from carfix.restore.engine.cuda_streams import InOrder, seconds_of
 from carfix.restore.engine.overlap import begin, depth_of, prepare
-from carfix.restore.engine.torch_engine import TorchEngine
 from carfix.restore.engine.tune_cache import TuneCache
-
-CPU = torch.device("cpu")
-CAR_CNN = CarCnnConfig(features=8, blocks=2)
-FAST = FastConfig(scale=4, features=8, blocks=1)
-
-
-def picture(height: int, width: int, bits: int = 8, count: int = 1) -> Planes:
-    rng = np.random.default_rng(height * width + count)
-    codes = rng.integers(0, 2**bits, (count, height, width))
-    return codes.astype(np.uint8 if bits == 8 else np.uint16)
-
-
-def engine_of(
-    model: Model,
-    *,
-    tile: int = 4096,
-    windows: int = 3,
-    precision: str = "fp32",
-    queues: Queues | None = None,
-    builder: type[Builder] = Builder,
-) -> CudaEngine:
-    return CudaEngine(
-        model,
-        builder=builder(model.net, device=CPU, precision=precision, queues=queues or InOrder(CPU)),
-        planner=lambda height, width: Plan(tile, windows, EAGER),
-        batch=2,
-        tile=None,
-        description="tested",
-    )
-
-
-def expected_of(model: Model, codes: Planes, bits: int = 8, tile: int = 4096) -> Planes:
-    return TorchEngine(model, device=CPU, precision="fp32", tile=tile, batch=None).restore(codes, bits)
 
 
 @pytest.mark.parametrize("config", [CAR_CNN, FAST, FastConfig(scale=2, features=8, blocks=1)], ids=str)
@@ -64,7 +29,7 @@ def expected_of(model: Model, codes: Planes, bits: int = 8, tile: int = 4096) ->
 def test_codes_are_those_of_the_torch_engine(config: Config, bits: int, size: tuple[int, int]) -> None:
     model = awake_model(config)
     for tile in (48, 64, 4096):
-        engine = engine_of(model, tile=tile)
+        engine = cuda_engine(model, tile=tile)
         for count in (1, 2, 3):
             codes = picture(*size, bits, count)
             restored = engine.restore(codes, bits)
@@ -87,47 +52,13 @@ def test_half_precision_stays_within_one_code(precision: str, bits: int) -> None
     model = awake_model(FAST)
     codes = picture(60, 76, bits)
     most = 1 if bits == 8 or precision == "fp16" else 2  # bf16's eight bits are quarters of an 8-bit code
-    restored = engine_of(model, precision=precision).restore(codes, bits)
+    restored = cuda_engine(model, precision=precision).restore(codes, bits)
     assert np.abs(restored.astype(int) - expected_of(model, codes, bits)).max() <= most
-
-
-class Late(InOrder):
-    """Copies arrive only when they are waited for: until then, host memory holds rubbish."""
-
-    def __init__(self) -> None:
-        super().__init__(CPU)
-        self.buffers: list[torch.Tensor] = []
-        self.on_the_way: set[int] = set()
-        self.waits = 0
-
-    def host_buffer(self, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
-        self.buffers.append(super().host_buffer(shape, dtype))
-        return self.buffers[-1]
-
-    def mark(self, queue: str) -> Mark:
-        if queue != DOWNLOAD:
-            return super().mark(queue)
-        filled = {n: b.clone() for n, b in enumerate(self.buffers) if n not in self.on_the_way}
-        for n in filled:
-            self.buffers[n].fill_(77)
-        self.on_the_way |= filled.keys()
-        return Arriving(self, filled)
-
-
-class Arriving:
-    def __init__(self, queues: Late, filled: dict[int, torch.Tensor]) -> None:
-        self._queues, self._filled = queues, filled
-
-    def synchronize(self) -> None:
-        self._queues.waits += 1
-        for n, contents in self._filled.items():
-            self._queues.buffers[n].copy_(contents)
-            self._queues.on_the_way.discard(n)
 
 
 def test_batches_under_way_keep_their_results_apart() -> None:
     model = awake_model(FAST)
-    engine = engine_of(model, queues=Late())
+    engine = cuda_engine(model, queues=Late())
     batches = [picture(40, 56, count=count) for count in (2, 1, 2, 2, 1)]
     pending = []
     for codes in batches:  # more than may be under way
@@ -143,13 +74,13 @@ def test_batches_under_way_keep_their_results_apart() -> None:
 def test_results_are_not_there_before_they_are_waited_for() -> None:
     """The test above would miss an engine that never waits if `Late` did not hide anything."""
     queues = Late()
-    engine_of(awake_model(FAST), queues=queues).submit(picture(40, 56), 8)
+    cuda_engine(awake_model(FAST), queues=queues).submit(picture(40, 56), 8)
     assert all((buffer == 77).all() for buffer in queues.buffers)
 
 
 def test_a_third_batch_waits_for_the_first_and_no_other() -> None:
     queues = Late()
-    engine = engine_of(awake_model(FAST), queues=queues)
+    engine = cuda_engine(awake_model(FAST), queues=queues)
     waits = []
     for _ in range(5):
         engine.submit(picture(40, 56), 8)
@@ -177,15 +108,15 @@ def test_a_plan_can_be_found_ahead_of_time() -> None:
     assert sizes == [(72, 92)]  # in whole cells
     engine.restore(picture(70, 90), 8)
     assert sizes == [(72, 92)]
-    prepare(TorchEngine(model, device=CPU, precision="fp32", tile=None, batch=None), 70, 90)
+    prepare(torch_engine(model, None), 70, 90)
 
 
 def test_any_engine_can_be_asked_to_begin() -> None:
     codes = picture(40, 56)
     model = awake_model(FAST)
     expected = expected_of(model, codes)
-    plain = TorchEngine(model, device=CPU, precision="fp32", tile=None, batch=None)
-    late = engine_of(model, queues=Late())
+    plain = torch_engine(model, None)
+    late = cuda_engine(model, queues=Late())
     assert (depth_of(plain), depth_of(late)) == (1, 2)
     for engine in (plain, late):
         mine = codes.copy()
@@ -196,140 +127,11 @@ def test_any_engine_can_be_asked_to_begin() -> None:
 
 def test_sizes_and_depths_may_change_between_batches() -> None:
     model = awake_model(FAST)
-    engine = engine_of(model)
+    engine = cuda_engine(model)
     for bits, size in ((8, (40, 56)), (10, (40, 56)), (8, (20, 56)), (8, (40, 56)), (8, (41, 55))):
         codes = picture(*size, bits, count=2)
         assert np.array_equal(engine.restore(codes, bits), expected_of(model, codes, bits))
     engine.close()
-
-
-class Cramped(Builder):
-    """A device that holds windows of at most 48 pixels."""
-
-    def build(self, variant: str, batch: Batch) -> Program:
-        if batch.height > 48:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return super().build(variant, batch)
-
-
-def test_out_of_memory_repeats_the_frames_in_smaller_windows_and_remembers() -> None:
-    model = awake_model(FAST)
-    engine = engine_of(model, builder=Cramped, queues=Late())
-    small = engine.submit(picture(40, 40), 8)
-    large = engine.submit(picture(150, 96), 8)
-    assert np.array_equal(large.result(), expected_of(model, picture(150, 96)))
-    assert np.array_equal(small.result(), expected_of(model, picture(40, 40)))
-    assert engine.plan(150, 96).tile <= 48
-    assert engine.plan(40, 40).tile == 4096  # whole frames of that size fit
-    assert np.array_equal(engine.restore(picture(150, 96), 8), expected_of(model, picture(150, 96)))
-
-
-class Full(Builder):
-    def build(self, variant: str, batch: Batch) -> Program:
-        raise RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED")
-
-
-def test_out_of_memory_below_the_smallest_window_is_an_error() -> None:
-    with pytest.raises(CarfixError, match="smallest window"):
-        engine_of(awake_model(FAST), builder=Full).restore(picture(64, 64), 8)
-
-
-def test_a_variant_that_cannot_be_built_any_more_is_replaced() -> None:
-    class NoCompiler(Builder):
-        def build(self, variant: str, batch: Batch) -> Program:
-            if variant == COMPILED:
-                raise FileNotFoundError("gcc")
-            return super().build(variant, batch)
-
-    model = awake_model(FAST)
-    engine = CudaEngine(
-        model,
-        builder=NoCompiler(model.net, device=CPU, precision="fp32", queues=InOrder(CPU)),
-        planner=lambda height, width: Plan(64, 2, COMPILED),
-        batch=2,
-        tile=None,
-        description="tested",
-    )
-    codes = picture(100, 70)
-    assert np.array_equal(engine.restore(codes, 8), expected_of(model, codes, tile=64))
-
-
-class Streams(CudaStreams):
-    """Streams as a builder of graphs sees them, on a machine that has none."""
-
-    def __init__(self) -> None:
-        pass
-
-    def on(self, queue: str, after: Mark | None = None) -> contextlib.AbstractContextManager[None]:
-        return contextlib.nullcontext()
-
-    def synchronize(self) -> None:
-        pass
-
-
-@pytest.mark.parametrize("error", [RuntimeError("operation not permitted when stream is capturing"), None])
-def test_a_capture_that_fails_leaves_the_program_as_it_is(
-    monkeypatch: pytest.MonkeyPatch, error: RuntimeError | None
-) -> None:
-    class Captured(Program):
-        def __init__(self, restore: object, batch: Batch, device: torch.device) -> None:
-            raise error or torch.OutOfMemoryError("CUDA out of memory")
-
-    monkeypatch.setattr("carfix.restore.engine.cuda_program.CapturedProgram", Captured)
-    builder = Builder(awake_model(FAST).net, device=CPU, precision="fp32", queues=Streams())
-    if error is None:
-        with pytest.raises(torch.OutOfMemoryError):
-            builder.build(EAGER, Batch(1, 32, 32, 8))
-        return
-    program = builder.build(EAGER, Batch(1, 32, 32, 8))
-    codes = picture(32, 32)
-    program.input.copy_(torch.from_numpy(codes))
-    program()
-    assert np.array_equal(program.output.numpy(), expected_of(awake_model(FAST), codes))
-    assert not program.captured
-
-
-def test_programs_for_other_batches_make_room_before_windows_shrink() -> None:
-    alive: weakref.WeakSet[Program] = weakref.WeakSet()
-
-    class RoomForOne(Builder):
-        def build(self, variant: str, batch: Batch) -> Program:
-            if alive:
-                raise torch.OutOfMemoryError("CUDA out of memory")
-            program = super().build(variant, batch)
-            alive.add(program)
-            return program
-
-    model = awake_model(FAST)
-    engine = engine_of(model, windows=2, builder=RoomForOne)
-    for count in (2, 1, 2):
-        codes = picture(60, 44, count=count)
-        assert np.array_equal(engine.restore(codes, 8), expected_of(model, codes))
-    assert engine.plan(60, 44) == Plan(4096, 2, EAGER)
-
-
-def test_few_windows_do_not_pay_for_a_full_batch() -> None:
-    plan = Plan(1920, 6, EAGER)
-    assert [windows_at_once(plan, count) for count in (1, 2, 3, 4, 5, 6, 60)] == [1, 2, 4, 4, 6, 6, 6]
-    assert windows_at_once(Plan(1920, 6, COMPILED), 1) == 6
-
-
-def test_many_planes_go_through_in_parts() -> None:
-    model = awake_model(FAST)
-    engine = engine_of(model, queues=Late())  # two frames a batch
-    codes = picture(40, 40, count=7)
-    assert np.array_equal(engine.restore(codes, 8), expected_of(model, codes))
-    assert max(len(slot.source) for slot in engine._slots if slot is not None) == 2
-    assert engine.restore(codes[:0], 8).shape == (0, 40, 40)
-
-
-def test_other_errors_of_the_device_are_not_taken_for_a_lack_of_memory() -> None:
-    class Broken(Builder):
-        def build(self, variant: str, batch: Batch) -> Program:
-            raise RuntimeError("an illegal memory access was encountered")
-
-    with pytest.raises(RuntimeError, match="illegal"):
-        engine_of(awake_model(FAST), builder=Broken).restore(picture(64, 64), 8)
 
 
 @pytest.mark.parametrize("config", [CAR_CNN, FAST, FastConfig(scale=2, features=8, blocks=1)], ids=str)

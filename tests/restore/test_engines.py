@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from backends import CAR_CNN, FAST, fused_engine, ncnn_engine, torch_engine, vulkan_engine
 from networks import awake_model, save_awake
 
 from carfix.errors import CarfixError, MissingPartError, UsageError
@@ -18,37 +19,10 @@ from carfix.restore.engine.allocator import FROM_HEAP, KEPT, keep_freed_memory
 from carfix.restore.engine.cpu_engine import FusedEngine, usual_tile
 from carfix.restore.engine.crew import Crew
 from carfix.restore.engine.fused import is_fusable
-from carfix.restore.engine.ncnn_engine import NcnnEngine
 from carfix.restore.engine.planes import OutOfMemory, WindowedEngine
-from carfix.restore.engine.torch_engine import TorchEngine
 from carfix.restore.windows import Window, smallest_tile
 
-CAR_CNN = CarCnnConfig(features=8, blocks=2)
-FAST = FastConfig(scale=4, features=8, blocks=1)
 SIZES = [(97, 141), (64, 200), (33, 35)]
-
-
-def torch_engine(model: Model, tile: int | None) -> WindowedEngine:
-    return TorchEngine(model, device=torch.device("cpu"), precision="fp32", tile=tile, batch=None)
-
-
-def ncnn_engine(model: Model, tile: int | None) -> WindowedEngine:
-    return NcnnEngine(model, tile=tile, threads=1)
-
-
-def fused_engine(model: Model, tile: int | None) -> WindowedEngine:
-    if not is_fusable():
-        pytest.skip("this torch has no oneDNN")
-    return FusedEngine(model, precision="fp32", tile=tile, threads=3)
-
-
-def vulkan_engine(model: Model, tile: int | None) -> WindowedEngine:
-    try:
-        engine = open_engine(model, device="vulkan", precision="fp32", tile=tile)
-    except MissingPartError as error:
-        pytest.skip(str(error))
-    assert isinstance(engine, WindowedEngine)
-    return engine
 
 
 ENGINES: list[Callable[[Model, int | None], WindowedEngine]] = [

@@ -6,23 +6,24 @@ from pathlib import Path
 import media
 import numpy as np
 import pytest
-import torch
+from backends import (
+    CAR_CNN,
+    FAST,
+    cuda_engine,
+    fused_engine,
+    ncnn_engine,
+    picture,
+    torch_engine,
+    vulkan_engine,
+)
 from networks import awake_model, save_awake
 
-from carfix.errors import MissingPartError, UsageError
-from carfix.net.arch import CarCnnConfig, Config, FastConfig
+from carfix.errors import UsageError
+from carfix.net.arch import Config
 from carfix.net.catalog import installed, load_model
 from carfix.net.checkpoint import Model, read_description
 from carfix.quality.methods import Restored
-from carfix.restore.engine import Engine, Planes, open_engine
-from carfix.restore.engine.autotune import Plan
-from carfix.restore.engine.cpu_engine import FusedEngine
-from carfix.restore.engine.cuda_engine import CudaEngine
-from carfix.restore.engine.cuda_program import EAGER, Builder
-from carfix.restore.engine.cuda_streams import InOrder
-from carfix.restore.engine.fused import is_fusable
-from carfix.restore.engine.ncnn_engine import NcnnEngine
-from carfix.restore.engine.torch_engine import TorchEngine
+from carfix.restore.engine import Engine
 from carfix.restore.job import restore_video
 from carfix.restore.models import EngineChoice
 from carfix.restore.pipe import restore_pipe
@@ -39,49 +40,16 @@ from carfix.restore.strength import (
 from carfix.video.encoder import EncoderSettings
 
 FFV1 = EncoderSettings(codec="ffv1")
-CAR_CNN = CarCnnConfig(features=8, blocks=2)
-FAST = FastConfig(scale=4, features=8, blocks=1)
-CPU = torch.device("cpu")
 TILE = 64  # several windows a frame
 
 
-def fused_engine(model: Model) -> Engine:
-    if not is_fusable():
-        pytest.skip("this torch has no oneDNN")
-    return FusedEngine(model, precision="fp32", tile=TILE, threads=2)
-
-
-def vulkan_engine(model: Model) -> Engine:
-    try:
-        return open_engine(model, device="vulkan", precision="fp32", tile=TILE)
-    except MissingPartError as error:
-        pytest.skip(str(error))
-
-
-def cuda_engine(model: Model) -> Engine:
-    """The GPU's, on a CPU."""
-    return CudaEngine(
-        model,
-        builder=Builder(model.net, device=CPU, precision="fp32", queues=InOrder(CPU)),
-        planner=lambda height, width: Plan(TILE, 3, EAGER),
-        batch=2,
-        tile=None,
-        description="tested",
-    )
-
-
-ENGINES: dict[str, Callable[[Model], Engine]] = {
-    "torch": lambda model: TorchEngine(model, device=CPU, precision="fp32", tile=TILE, batch=None),
+ENGINES: dict[str, Callable[[Model, int | None], Engine]] = {
+    "torch": torch_engine,
     "fused": fused_engine,
-    "ncnn": lambda model: NcnnEngine(model, tile=TILE, threads=1),
+    "ncnn": ncnn_engine,
     "vulkan": vulkan_engine,
     "cuda": cuda_engine,
 }
-
-
-def picture(height: int, width: int, bits: int, count: int) -> Planes:
-    codes = np.random.default_rng(7).integers(0, 2**bits, (count, height, width))
-    return codes.astype(np.uint8 if bits == 8 else np.uint16)
 
 
 def test_a_curve_is_linear_between_its_points_and_constant_outside() -> None:
@@ -123,7 +91,7 @@ def test_whole_corrections_need_no_numbers() -> None:
 def test_engines_move_each_plane_as_far_as_it_is_told(name: str, config: Config, bits: int) -> None:
     model = awake_model(config)
     codes = picture(97, 141, bits, count=5)
-    engine = ENGINES[name](model)
+    engine = ENGINES[name](model, TILE)
     shares = np.array([0.0, 0.5, 1.0, 1.5, 0.25], dtype=np.float32)
     moved = engine.restore(codes, bits, shares)
     assert moved.dtype == codes.dtype and moved.shape == codes.shape

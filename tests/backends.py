@@ -1,0 +1,112 @@
+"""The real engines over a model, each as small tests want it, and noise to restore."""
+
+import numpy as np
+import pytest
+import torch
+
+from carfix.errors import MissingPartError
+from carfix.net.arch import CarCnnConfig, FastConfig
+from carfix.net.checkpoint import Model
+from carfix.restore.engine import Planes, open_engine
+from carfix.restore.engine.autotune import Plan
+from carfix.restore.engine.cpu_engine import FusedEngine
+from carfix.restore.engine.cuda_engine import CudaEngine
+from carfix.restore.engine.cuda_program import EAGER, Builder
+from carfix.restore.engine.cuda_streams import DOWNLOAD, InOrder, Mark, Queues
+from carfix.restore.engine.fused import is_fusable
+from carfix.restore.engine.ncnn_engine import NcnnEngine
+from carfix.restore.engine.planes import WindowedEngine
+from carfix.restore.engine.torch_engine import TorchEngine
+
+CPU = torch.device("cpu")
+CAR_CNN = CarCnnConfig(features=8, blocks=2)
+FAST = FastConfig(scale=4, features=8, blocks=1)
+
+
+def picture(height: int, width: int, bits: int = 8, count: int = 1) -> Planes:
+    """Noise, `[N, H, W]`."""
+    rng = np.random.default_rng(height * width + count)
+    codes = rng.integers(0, 2**bits, (count, height, width))
+    return codes.astype(np.uint8 if bits == 8 else np.uint16)
+
+
+def torch_engine(model: Model, tile: int | None) -> WindowedEngine:
+    return TorchEngine(model, device=CPU, precision="fp32", tile=tile, batch=None)
+
+
+def ncnn_engine(model: Model, tile: int | None) -> WindowedEngine:
+    return NcnnEngine(model, tile=tile, threads=1)
+
+
+def fused_engine(model: Model, tile: int | None) -> WindowedEngine:
+    if not is_fusable():
+        pytest.skip("this torch has no oneDNN")
+    return FusedEngine(model, precision="fp32", tile=tile, threads=3)
+
+
+def vulkan_engine(model: Model, tile: int | None) -> WindowedEngine:
+    try:
+        engine = open_engine(model, device="vulkan", precision="fp32", tile=tile)
+    except MissingPartError as error:
+        pytest.skip(str(error))
+    assert isinstance(engine, WindowedEngine)
+    return engine
+
+
+def cuda_engine(
+    model: Model,
+    tile: int | None = None,
+    *,
+    windows: int = 3,
+    precision: str = "fp32",
+    queues: Queues | None = None,
+    builder: type[Builder] = Builder,
+    variant: str = EAGER,
+) -> CudaEngine:
+    """The GPU's, on a CPU: no streams, no graphs. `tile` None: whole frames."""
+    return CudaEngine(
+        model,
+        builder=builder(model.net, device=CPU, precision=precision, queues=queues or InOrder(CPU)),
+        planner=lambda height, width: Plan(tile or 4096, windows, variant),
+        batch=2,
+        tile=None,
+        description="tested",
+    )
+
+
+def expected_of(model: Model, codes: Planes, bits: int = 8, tile: int = 4096) -> Planes:
+    return torch_engine(model, tile).restore(codes, bits)
+
+
+class Late(InOrder):
+    """Copies arrive only when they are waited for: until then, host memory holds rubbish."""
+
+    def __init__(self) -> None:
+        super().__init__(CPU)
+        self.buffers: list[torch.Tensor] = []
+        self.on_the_way: set[int] = set()
+        self.waits = 0
+
+    def host_buffer(self, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+        self.buffers.append(super().host_buffer(shape, dtype))
+        return self.buffers[-1]
+
+    def mark(self, queue: str) -> Mark:
+        if queue != DOWNLOAD:
+            return super().mark(queue)
+        filled = {n: b.clone() for n, b in enumerate(self.buffers) if n not in self.on_the_way}
+        for n in filled:
+            self.buffers[n].fill_(77)
+        self.on_the_way |= filled.keys()
+        return Arriving(self, filled)
+
+
+class Arriving:
+    def __init__(self, queues: Late, filled: dict[int, torch.Tensor]) -> None:
+        self._queues, self._filled = queues, filled
+
+    def synchronize(self) -> None:
+        self._queues.waits += 1
+        for n, contents in self._filled.items():
+            self._queues.buffers[n].copy_(contents)
+            self._queues.on_the_way.discard(n)
