@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from carfix.quality.gain import GainFit
 from carfix.quality.methods import Restored
 from carfix.video.demux import demux
 from carfix.video.faults import MEDIA_ERRORS, reason
-from carfix.video.quantizer import export_quantizers, h264_quantizer, mean_quantizer
+from carfix.video.quantizer import Scale, export_quantizers, told_quantizer
 from carfix.video.source import MAX_RATE, find_video, open_input
 
 #: Places of a file whose quantizers are looked at, and frames there: an archive must be inspected in minutes.
@@ -73,18 +73,18 @@ def inspect_file(
             # A container's rate includes the sound; only where the stream states none of its own.
             rate = stream.bit_rate or (8 * size / duration if duration else None)
             codec, width, height = context.name, stream.width, stream.height
-            found = [
-                (mean_quantizer(frame), h264_quantizer(frame))
-                for frame in _sampled(container, stream, duration)
-            ]
+            found = [told_quantizer(frame) for frame in _sampled(container, stream, duration)]
     except MEDIA_ERRORS as error:
         raise CarfixError(f"{path} cannot be decoded: {reason(error)}") from error
     if not found:
         raise CarfixError(f"{path} has no frame that can be decoded")
-    quantizer, like_h264 = (_mean(values) for values in zip(*found, strict=True))
+    known = [told for told in found if told is not None]
+    quantizer = float(np.mean([told.own for told in known])) if known else None
+    # The fit is of H.264: at the same step other codecs take other numbers of bits (measured: off by 0.3 to 1.3 dB).
+    is_h264 = any(told.scale is Scale.H264 for told in known)
     pixels = width * height
     bits = rate / (fps * pixels) if rate and fps else None
-    predictable = fit is not None and like_h264 is not None and bits is not None and bits > 0
+    predictable = fit is not None and is_h264 and bits is not None and bits > 0
     return Inspection(
         path=path,
         codec=codec,
@@ -95,15 +95,10 @@ def inspect_file(
         duration=duration,
         bits_per_pixel=bits,
         mean_quantizer=quantizer,
-        predicted_gain=fit.predict(like_h264, bits) if predictable and fit and like_h264 and bits else None,
+        predicted_gain=fit.predict(quantizer, bits) if predictable and fit and quantizer and bits else None,
         gain_error=fit.error if predictable and fit else None,
         seconds=seconds_per_pixel * pixels * frames if seconds_per_pixel and frames else None,
     )
-
-
-def _mean(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else None
 
 
 def _duration(container: InputContainer, fps: float | None, size: int) -> float | None:

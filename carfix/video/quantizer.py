@@ -66,6 +66,12 @@ class Told:
     value: float  # mean over the frame
 
     @property
+    def own(self) -> float:
+        """As the codec's own encoders count: 0 to 51 in H.264 and HEVC, 1 to 31 (56 in MPEG-2) in the MPEG family, 0 to
+        255 in VP9 and AV1; of JPEG the step of low frequencies."""
+        return self.value / _UNITS.get(self.scale, 1.0)
+
+    @property
     def h264(self) -> float:
         """On H.264's scale: the quantizer of the same step, corrected for what else differs between the codecs."""
         match self.scale:
@@ -106,13 +112,9 @@ def _note(headers: Headers, scale: Scale, packet: "Packet[VideoStream]") -> None
 
 
 def mean_quantizer(frame: VideoFrame) -> float | None:
-    """Mean over the macroblocks of the frame's quantizer; None if it is not told.
-
-    On the scale of the codec's own encoders: 0 to 51 in H.264 and HEVC, 1 to 31 (56 in MPEG-2) in the MPEG family, 0 to
-    255 in VP9 and AV1; of JPEG the step of low frequencies.
-    """
+    """The frame's mean quantizer as the codec's own encoders count (`Told.own`); None if it is not told."""
     told = told_quantizer(frame)
-    return None if told is None else told.value / _UNITS.get(told.scale, 1.0)
+    return None if told is None else told.own
 
 
 def h264_quantizer(frame: VideoFrame) -> float | None:

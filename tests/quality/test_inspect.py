@@ -90,6 +90,12 @@ def test_what_is_not_known_is_none(tmp_path: Path) -> None:
     fit = GainFit("abc", ("quantizer",), (0.0, 0.01), 0.05, 5, 60, (1, 51))
     found = inspect_file(lossless, fit=fit)
     assert found.mean_quantizer is found.predicted_gain is found.gain_error is found.seconds is None
+    hevc = write_clip(
+        tmp_path / "h.mp4", moving_picture(8), codec="libx265", options={"x265-params": "log-level=none"}
+    )
+    found = inspect_file(hevc, fit=fit)
+    assert found.mean_quantizer is not None and found.bits_per_pixel is not None
+    assert found.predicted_gain is None  # the fit is of H.264
     raw = write_clip(tmp_path / "raw.h264", moving_picture(12), options={"crf": "33", "threads": "1"})
     found = inspect_file(raw, fit=fit)
     assert found.mean_quantizer is not None and found.duration is None and found.bits_per_pixel is None
