@@ -9,6 +9,7 @@ the mean gains in PSNR for every offset, and of the networks alone. The best sho
 """
 
 import argparse
+import dataclasses
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,13 +18,13 @@ import numpy as np
 
 from carfix.net.catalog import load_model
 from carfix.quality.reader import read_frames
-from carfix.quality.strength_fit import ROUNDING
+from carfix.quality.strength_fit import Sample, mean_gain, random_part, sample_of
 from carfix.restore.engine import open_engine
 from carfix.restore.strength import strength_of
 from carfix.training.encoding import Encoding, encode
 from carfix.training.sources import read_video
 from carfix.video.manifest import read_manifest
-from carfix.video.quantizer import told_quantizer
+from carfix.video.quantizer import h264_quantizer
 
 ENCODINGS = {
     "MPEG-4 Part 2": [Encoding(codec="mpeg4", qscale=q, preset=None, gop=25) for q in (2, 3, 5, 8, 16, 28)],
@@ -36,21 +37,17 @@ ENCODINGS = {
 OFFSETS = range(-8, 13, 2)
 FRAMES = 9  # encoded of each clip
 LOOKED_AT = (2, 6)
-SIDE = 256  # pixels of the part of a frame that is looked at
-#: 8-bit codes as 16-bit ones, exactly: an engine then returns parts of a code.
-FINE = 65535 // 255
 
 
 def parts(path: Path, pristine: np.ndarray) -> Iterator[tuple[float, np.ndarray, np.ndarray]]:
     """The H.264 quantizer as the code has it, and parts of the decoded and of the pristine frames, in codes."""
     rng = np.random.default_rng(0)
     for frame in read_frames(path, quantizers=True):
-        found = None if frame.picture is None else told_quantizer(frame.picture)
-        if frame.index not in LOOKED_AT or found is None:
+        quantizer = None if frame.picture is None else h264_quantizer(frame.picture)
+        if frame.index not in LOOKED_AT or quantizer is None:
             continue
-        top, left = (int(rng.integers(max(1, (size - SIDE) // 16 + 1))) * 16 for size in frame.luma.shape)
-        part = np.s_[top : top + SIDE, left : left + SIDE]
-        yield found.h264, frame.luma[part], pristine[frame.index][part]
+        part = random_part(frame.luma.shape, rng)
+        yield quantizer, frame.luma[part], pristine[frame.index][part]
 
 
 def main() -> None:
@@ -65,8 +62,10 @@ def main() -> None:
     models = [load_model(name) for name in arguments.model or ("tiny", "fast", "medium")]
     engines = [open_engine(model, device="cpu") for model in models]
     curves = [strength_of(model.description.sha256).curve for model in models]
-    # By codec: rows of (offset from what the code has now, or None for the network alone), columns of networks.
-    gains: dict[str, list[np.ndarray]] = {codec: [] for codec in ENCODINGS}
+    if None in curves:
+        parser.error("a network without a curve; see bench/fit_strength.py")
+    # By codec, of each network.
+    samples: dict[str, list[list[Sample]]] = {codec: [[] for _ in models] for codec in ENCODINGS}
     with tempfile.TemporaryDirectory(prefix="carfix-") as folder:
         path = Path(folder) / "stream.mp4"
         for number, clip in enumerate(clips, 1):
@@ -77,25 +76,28 @@ def main() -> None:
                 for encoding in encodings:
                     encode(path, pristine, fps, encoding)
                     for quantizer, decoded, wanted in parts(path, pristine):
-                        missing = wanted.astype(np.float64) - decoded
-                        error = float((missing**2).mean())
-                        fine = decoded.astype(np.uint16) * FINE
-                        table = np.zeros((1 + len(OFFSETS), len(models)))
-                        for column, (engine, curve) in enumerate(zip(engines, curves, strict=True)):
-                            assert curve is not None, "a network without a curve; see bench/fit_strength.py"
-                            correction = (engine.restore(fine[None], 16)[0].astype(np.float64) - fine) / FINE
-                            shares = [1.0, *(curve.at(quantizer + offset) for offset in OFFSETS)]
-                            for row, share in enumerate(shares):
-                                left = float(((missing - share * correction) ** 2).mean())
-                                table[row, column] = 10 * np.log10((error + ROUNDING) / (left + ROUNDING))
-                        gains[codec].append(table)
+                        for engine, found in zip(engines, samples[codec], strict=True):
+                            found.append(sample_of(engine, quantizer, decoded, wanted))
             print(f"{number}/{len(clips)} {clip.name}", flush=True)
     print("| codec | offset | " + " | ".join(model.description.name for model in models) + " |")
     print("| --- | ---: |" + " ---: |" * len(models))
-    for codec, tables in gains.items():
-        mean = np.mean(tables, axis=0)
-        for label, row in zip(["alone", *(f"{offset:+d}" for offset in OFFSETS)], mean, strict=True):
-            print(f"| {codec} | {label} | " + " | ".join(f"{value:+.3f}" for value in row) + " |")
+    for codec, of_models in samples.items():
+        print_row(codec, "alone", [mean_gain(found, None) for found in of_models])
+        for offset in OFFSETS:
+            gains = [
+                mean_gain(moved(found, offset), curve) for found, curve in zip(of_models, curves, strict=True)
+            ]
+            print_row(codec, f"{offset:+d}", gains)
+
+
+def moved(samples: list[Sample], offset: float) -> list[Sample]:
+    """The same with other quantizers."""
+    return [dataclasses.replace(sample, quantizer=sample.quantizer + offset) for sample in samples]
+
+
+def print_row(codec: str, label: str, gains: list[float]) -> None:
+    """A row of the table."""
+    print(f"| {codec} | {label} | " + " | ".join(f"{gain:+.3f}" for gain in gains) + " |")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import numpy as np
 
 from carfix.net.catalog import load_model
 from carfix.quality.reader import read_frames
-from carfix.quality.strength_fit import KNOTS, Sample, fit_curve, mean_gain
+from carfix.quality.strength_fit import KNOTS, Sample, fit_curve, mean_gain, random_part, sample_of
 from carfix.restore.engine import open_engine
 from carfix.restore.strength import Curve, curves_from_json, curves_to_json
 from carfix.training.patches import chosen_frames
@@ -25,9 +25,6 @@ from carfix.video.quantizer import h264_quantizer
 
 #: Losses that are about structure more than about squared error.
 STRUCTURE = ("ssim", "both")
-SIDE = 256  # pixels of the part of a frame that is looked at
-#: 8-bit codes as 16-bit ones, exactly: an engine then returns parts of a code.
-FINE = 65535 // 255
 #: A frame whose error is less than rounding leaves cannot tell anything.
 LEAST_ERROR = 0.02
 
@@ -48,8 +45,7 @@ def crops(
             quantizer = h264_quantizer(frame.picture)
             if quantizer is None:
                 continue
-            top, left = (int(rng.integers(max(1, (size - SIDE) // 16 + 1))) * 16 for size in frame.luma.shape)
-            part = np.s_[top : top + SIDE, left : left + SIDE]
+            part = random_part(frame.luma.shape, rng)
             yield quantizer, frame.luma[part], pristine[frame.index][part]
 
 
@@ -76,15 +72,10 @@ def main() -> None:
     samples: list[list[Sample]] = [[] for _ in engines]
     for number, clip in enumerate(clips, 1):
         for quantizer, decoded, pristine in crops(dataset, clip, arguments.frames, arguments.variants):
-            missing = pristine.astype(np.float64) - decoded
-            error = float((missing**2).mean())
-            if error < LEAST_ERROR:
+            if float(((pristine.astype(np.float64) - decoded) ** 2).mean()) < LEAST_ERROR:
                 continue
-            fine = decoded.astype(np.uint16) * FINE
             for engine, found in zip(engines, samples, strict=True):
-                correction = (engine.restore(fine[None], 16)[0].astype(np.float64) - fine) / FINE
-                gain, power = float((correction * missing).mean()), float((correction**2).mean())
-                found.append(Sample(quantizer, error, gain, power))
+                found.append(sample_of(engine, quantizer, decoded, pristine))
         print(f"{number}/{len(clips)} {clip.name}: {len(samples[0])} frames", flush=True)
     curves = curves_from_json(arguments.output.read_text()) if arguments.output.exists() else {}
     for model, found in zip(models, samples, strict=True):

@@ -257,6 +257,7 @@ def restore(
     from carfix.restore.tasks import plan_tasks
     from carfix.restore.telling import Teller
     from carfix.video.encoder import EncoderSettings
+    from carfix.video.hwaccel import NONE
 
     if len(paths) < 2:
         raise UsageError("restore takes an input and an output")
@@ -286,7 +287,7 @@ def restore(
     if PIPE in paths:
         if len(paths) != 2 or log_json or dry_run or start or duration or end:
             raise UsageError("- takes one input and one output, and no --log-json, --dry-run, -ss, -t or -to")
-        if hwaccel != "none":
+        if hwaccel != NONE:
             raise UsageError("what goes through a pipe is decoded on the CPU: leave --hwaccel out")
         teller = Teller(stderr, mode=modes[progress], quiet=quiet, many=False, log=None)
         choice = EngineChoice(**chosen)

@@ -4,8 +4,10 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from carfix.errors import CarfixError
+from carfix.restore.engine import Engine
 from carfix.restore.strength import Curve
 
 #: Quantizers at which a curve has its points: six double the step.
@@ -17,6 +19,10 @@ MOST = 1.25
 #: Between these quantizers a curve rises from nothing to what was fitted. Fine frames of video that was compressed
 #: before it became the source lose by the fitted share (0.2 dB at CRF 15), and nobody asks to have them restored.
 FINE, COARSE = 12.0, 28.0
+#: Side of the part of a frame that is looked at, in pixels.
+SIDE = 256
+#: 8-bit codes as 16-bit ones, exactly: an engine then returns parts of a code.
+_FINE = 65535 // 255
 #: Rounds of the fit; ten change nothing any more.
 ITERATIONS = 30
 #: Weight of staying at 1, as a share of all the frames' weight.
@@ -36,6 +42,27 @@ class Sample:
     error: float  # mean squared, as decoded
     gain: float  # mean product of the correction and of what is missing
     power: float  # mean square of the correction
+
+
+def sample_of(
+    engine: Engine, quantizer: float, decoded: NDArray[np.uint8], pristine: NDArray[np.uint8]
+) -> Sample:
+    """What shares of the correction of `engine` do to a part of a frame, `[H, W]` in 8-bit codes."""
+    missing = pristine.astype(np.float64) - decoded
+    fine = decoded.astype(np.uint16) * _FINE
+    correction = (engine.restore(fine[None], 16)[0].astype(np.float64) - fine) / _FINE
+    return Sample(
+        quantizer,
+        error=float((missing**2).mean()),
+        gain=float((correction * missing).mean()),
+        power=float((correction**2).mean()),
+    )
+
+
+def random_part(shape: tuple[int, ...], rng: np.random.Generator) -> tuple[slice, slice]:
+    """Rows and columns of a part of a picture of `shape`, aligned to macroblocks."""
+    top, left = (int(rng.integers(max(1, (size - SIDE) // 16 + 1))) * 16 for size in shape)
+    return np.s_[top : top + SIDE, left : left + SIDE]
 
 
 def fit_curve(samples: Sequence[Sample], sha256: str, *, structure: bool = False) -> Curve:

@@ -1,11 +1,11 @@
 """How much of a network's correction a frame takes: read off the quantizer that the frame was encoded with.
 
 The networks are blind to the level of compression, as the paper has it, so each must hedge: small ones correct fine
-frames too much (and make them worse) and coarse frames too little. H.264, VP9 and the MPEG family up to MPEG-4 Part 2
-tell how coarse a frame is. The least squares share `E[correction * error] / E[correction^2]`, measured over training
-clips in H.264 (`bench/fit_strength.py`), rises steadily with the frame's mean quantizer; restoring takes it from there,
-for the other codecs by the H.264 quantizer that stands for theirs (`bench/fit_scales.py`). Frames that do not tell take
-the correction as it is.
+frames too much (and make them worse) and coarse frames too little. Most streams tell how coarse a frame is. The least
+squares share `E[correction * error] / E[correction^2]`, measured over training clips in H.264
+(`bench/fit_strength.py`), rises steadily with the frame's mean quantizer; restoring takes it from there, for the other
+codecs by the H.264 quantizer that stands for theirs (`bench/fit_scales.py`). Frames that do not tell take the
+correction as it is.
 """
 
 import dataclasses

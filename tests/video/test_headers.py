@@ -109,6 +109,7 @@ def test_hevc_chroma(pix_fmt: str, tmp_path: Path) -> None:
     assert set(read(clip)[0]) == {29.0}
 
 
+# PyAV's wheels have SVT-AV1; one that was built against a distribution's FFmpeg may not, and cannot make the streams.
 @pytest.mark.skipif("libsvtav1" not in codecs_available, reason="this FFmpeg has no libsvtav1")
 @pytest.mark.parametrize("name", AV1)
 def test_av1(name: str, tmp_path: Path) -> None:
