@@ -1,0 +1,21 @@
+"""Jobs as tests want them: quick, in several segments, with an engine whose results are known."""
+
+from pathlib import Path
+
+from engines import Adding
+
+from carfix.restore.job import restore_video
+from carfix.restore.report import Report
+from carfix.video.encoder import EncoderSettings
+
+QUICK = EncoderSettings(preset="ultrafast", options={"bf": "2", "b_strategy": "0"})
+LOSSLESS = EncoderSettings(codec="ffv1")
+
+
+def restore(source: Path, output: Path, **options: object) -> Report:
+    options = {"model": Adding(0), "encoder": QUICK, "segment_seconds": 0.2, **options}
+    return restore_video(source=source, output=output, **options)  # type: ignore[arg-type]
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}

@@ -1,0 +1,128 @@
+"""What a job refuses before it computes, in one line, with nothing left behind."""
+
+import os
+import stat
+from pathlib import Path
+
+import av
+import media
+import pytest
+from jobs import names, restore
+from media import Sound
+
+from carfix.errors import CarfixError, UsageError
+from carfix.video.encoder import EncoderSettings
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(CarfixError, match=r"no such file: .*absent\.mp4") as failure:
+        restore(tmp_path / "absent.mp4", tmp_path / "out.mp4")
+    assert failure.value.exit_code == 1
+    assert names(tmp_path) == set()
+
+
+def test_text_named_mp4(tmp_path: Path) -> None:
+    (tmp_path / "in.mp4").write_text("not a video\n" * 100)
+    with pytest.raises(CarfixError, match=r"cannot read .*in\.mp4") as failure:
+        restore(tmp_path / "in.mp4", tmp_path / "out.mp4")
+    assert failure.value.exit_code == 1
+    assert names(tmp_path) == {"in.mp4"}
+
+
+def test_sound_only(tmp_path: Path) -> None:
+    source = tmp_path / "in.mka"
+    whole = media.write_clip(tmp_path / "whole.mkv", sounds=[Sound()])
+    with av.open(str(whole)) as container, av.open(str(source), "w", format="matroska") as output:
+        copy = output.add_stream_from_template(container.streams.audio[0])
+        for packet in container.demux(audio=0):
+            if packet.size:
+                packet.stream = copy
+                output.mux(packet)
+    with pytest.raises(CarfixError, match="no video stream to restore, only audio"):
+        restore(source, tmp_path / "out.mkv")
+
+
+def test_folder_as_input(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is a folder"):
+        restore(tmp_path, tmp_path / "out.mp4")
+
+
+@pytest.mark.parametrize("link", ["same", "symbolic", "hard"])
+def test_output_that_is_the_input(clip: Path, link: str, tmp_path: Path) -> None:
+    output = clip if link == "same" else tmp_path / "other.mp4"
+    if link == "symbolic":
+        output.symlink_to(clip)
+    elif link == "hard":
+        os.link(clip, output)
+    before = clip.read_bytes()
+    with pytest.raises(UsageError, match="same file"):
+        restore(clip, output, overwrite=True)
+    assert clip.read_bytes() == before
+
+
+def test_existing_output_needs_permission(clip: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out.mp4"
+    output.write_bytes(b"precious")
+    with pytest.raises(CarfixError, match="exists already; -y overwrites it"):
+        restore(clip, output)
+    assert output.read_bytes() == b"precious"
+    restore(clip, output, overwrite=True)
+    assert len(media.frame_times(output)) == 30
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may write everywhere")
+def test_unwritable_folder(clip: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "sealed"
+    folder.mkdir()
+    folder.chmod(stat.S_IRUSR | stat.S_IXUSR)
+    with pytest.raises(CarfixError, match="not writable"):
+        restore(clip, folder / "out.mp4")
+
+
+def test_missing_folder(clip: Path, tmp_path: Path) -> None:
+    with pytest.raises(CarfixError, match="there is no folder"):
+        restore(clip, tmp_path / "absent" / "out.mp4")
+    assert names(tmp_path) == {"in.mp4"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"encoder": EncoderSettings(codec="libx26")}, "unknown encoder 'libx26'; did you mean"),
+        ({"encoder": EncoderSettings(codec="aac")}, "not a video encoder"),
+        ({"encoder": EncoderSettings(options={"crv": "5"})}, "no option 'crv'; did you mean"),
+        ({"encoder": EncoderSettings(codec="ffv1", crf=5)}, "no option 'crf'"),
+        ({"encoder": EncoderSettings(crf=-1)}, "-crf must not be negative"),
+        ({"encoder": EncoderSettings(preset="quick")}, "no preset 'quick'"),
+        ({"encoder": EncoderSettings(bitrate="many")}, "refuses these options"),
+        ({"encoder": EncoderSettings(options={"x264-params": "foo=1"})}, "foo"),
+        ({"encoder": EncoderSettings(pix_fmt="yuv999")}, "unknown pixel format"),
+        ({"encoder": EncoderSettings(pix_fmt="rgb24")}, "does not take rgb24"),
+        ({"tile": -4}, "--tile must be positive"),
+        ({"strength": -0.5}, "--strength is auto or a number from 0 to 2, not -0.5"),
+        ({"batch": 0}, "--batch must be positive"),
+        ({"segment_seconds": 0}, "--segment takes a positive length"),
+        ({"audio_codec": "mp33"}, "unknown audio encoder"),
+        ({"audio_codec": "libx264"}, "not an audio encoder"),
+        ({"format": "mp44"}, "no container is called 'mp44'"),
+        ({"start": -1.0}, "-ss must not be negative"),
+        ({"start": 2.0, "end": 1.0}, "range is empty"),
+        ({"duration": 1.0, "end": 1.0}, "not both"),
+    ],
+)
+def test_settings_that_no_file_could_go_with(
+    clip: Path, tmp_path: Path, options: dict[str, object], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message) as failure:
+        restore(clip, tmp_path / "out.mp4", **options)
+    assert failure.value.exit_code == 2
+    assert "\n" not in str(failure.value)
+    assert names(tmp_path) == {"in.mp4"}
+
+
+def test_name_without_a_container(clip: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="does not say which container"):
+        restore(clip, tmp_path / "out.xyz")
+    restore(clip, tmp_path / "out.xyz", format="matroska")
+    with av.open(str(tmp_path / "out.xyz")) as container:
+        assert "matroska" in container.format.name
