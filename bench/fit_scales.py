@@ -20,11 +20,10 @@ from carfix.net.catalog import load_model
 from carfix.quality.reader import read_frames
 from carfix.quality.strength_fit import Sample, mean_gain, random_part, sample_of
 from carfix.restore.engine import open_engine
-from carfix.restore.strength import strength_of
+from carfix.restore.strength import Level, strength_of
 from carfix.training.encoding import Encoding, encode
 from carfix.training.sources import read_video
 from carfix.video.manifest import read_manifest
-from carfix.video.quantizer import h264_quantizer
 
 ENCODINGS = {
     "MPEG-4 Part 2": [Encoding(codec="mpeg4", qscale=q, preset=None, gop=25) for q in (2, 3, 5, 8, 16, 28)],
@@ -42,8 +41,9 @@ LOOKED_AT = (2, 6)
 def parts(path: Path, pristine: np.ndarray) -> Iterator[tuple[float, np.ndarray, np.ndarray]]:
     """The H.264 quantizer as the code has it, and parts of the decoded and of the pristine frames, in codes."""
     rng = np.random.default_rng(0)
+    level = Level()
     for frame in read_frames(path, quantizers=True):
-        quantizer = None if frame.picture is None else h264_quantizer(frame.picture)
+        quantizer = None if frame.picture is None else level(frame.picture)
         if frame.index not in LOOKED_AT or quantizer is None:
             continue
         part = random_part(frame.luma.shape, rng)

@@ -111,9 +111,9 @@ class Restored:
     def frames(self, path: Path, wanted: Wanted = None) -> Iterator[LumaFrame]:
         """See `Method`; only the wanted frames are restored. Neighbours hold what stands still, as in a restore."""
         hold, number = Hold(), -1
-        frames = select(read_frames(path, quantizers=self._strength.curve is not None), wanted)
+        frames = select(self._told(read_frames(path, quantizers=self._strength.curve is not None)), wanted)
         for batch in in_alike_batches(frames, self._opened().batch, _alike):
-            strengths = as_strengths([self._strength_of(frame) for frame in batch])
+            strengths = as_strengths([frame.strength for frame in batch])
             restore = functools.partial(
                 self._opened().restore, bit_depth=batch[0].bit_depth, strengths=strengths
             )
@@ -125,8 +125,12 @@ class Restored:
                 number = frame.index
                 yield dataclasses.replace(frame, luma=hold(frame.luma, luma))
 
-    def _strength_of(self, frame: LumaFrame) -> float:
-        return 1.0 if frame.picture is None else self._strength.of(frame.picture)
+    def _told(self, frames: Iterator[LumaFrame]) -> Iterator[LumaFrame]:
+        """Every frame with its strength, the frames that nobody wants too: it depends on those before it."""
+        shares = self._strength.follow()
+        for frame in frames:
+            picture = frame.picture
+            yield frame if picture is None else dataclasses.replace(frame, strength=shares(picture))
 
     def restore(self, planes: Planes, bit_depth: int) -> Planes:
         """See `Engine.restore`."""

@@ -111,6 +111,11 @@ def _note(headers: Headers, scale: Scale, packet: "Packet[VideoStream]") -> None
     packet.opaque = None if quantizer is None else Told(scale, quantizer)
 
 
+def scales_identity() -> str:
+    """Changes whenever the H.264 quantizer that stands for another codec's may change."""
+    return ", ".join(f"{scale.value} {offset:+g}" for scale, offset in _OFFSETS.items())
+
+
 def mean_quantizer(frame: VideoFrame) -> float | None:
     """The frame's mean quantizer as the codec's own encoders count (`Told.own`); None if it is not told."""
     told = told_quantizer(frame)

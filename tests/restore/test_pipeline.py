@@ -1,6 +1,8 @@
 """Threads that end: order, batches, repeats, fields, and errors from every corner."""
 
+import itertools
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import media
@@ -10,7 +12,7 @@ from av.codec.codec import codecs_available
 from engines import Adding, Failing, Overlapped
 
 from carfix.errors import CarfixError
-from carfix.quality.reader import decode, read_frames
+from carfix.quality.reader import decode
 from carfix.restore.channel import Channel, Closed
 from carfix.restore.engine import Engine, Planes, Strengths
 from carfix.restore.pipeline import Pipeline
@@ -138,19 +140,51 @@ class Noting(Adding):
         return super().restore(planes, bit_depth)
 
 
+#: A hundredth of the quantizer is the share.
+HUNDREDTH = Strength(curve=Curve("", (0.0, 100.0), (0.0, 1.0)))
+
+
+def running_shares(source: Path, segments: Sequence[Segment]) -> list[float]:
+    """The hundredth of each frame's quantizer, averaged with what was before it in its segment: a fifth is its own."""
+    shares: list[float] = []
+    frames = iter(decode(source, quantizers=True))
+    for segment in segments:
+        mean = None
+        for frame in itertools.islice(frames, segment.frames):
+            told = h264_quantizer(frame)
+            assert told is not None
+            mean = told if mean is None else 0.8 * mean + 0.2 * told
+            shares.append(mean / 100)
+    return shares
+
+
 @pytest.mark.parametrize("interlaced", [False, True])
-def test_every_frame_takes_the_share_that_its_quantizer_asks_for(interlaced: bool, tmp_path: Path) -> None:
+def test_frames_take_the_share_that_their_quantizers_ask_for(interlaced: bool, tmp_path: Path) -> None:
     options = {**media.X264, "crf": "30", **({"x264-params": "tff=1"} if interlaced else {})}
     source = media.write_clip(tmp_path / "in.mp4", frames=7, interlaced=interlaced, options=options)
     engine = Noting()
-    curve = Curve("", (0.0, 100.0), (0.0, 2.0))
-    Run(source, engine, tmp_path / "state", seconds=10, strength=Strength(curve=curve)).run()
-    told = [frame.quantizer for frame in read_frames(source, quantizers=True)]
-    assert len({round(quantizer, 2) for quantizer in told if quantizer}) > 1
-    wanted = sorted(quantizer / 50 for quantizer in told if quantizer)
+    run = Run(source, engine, tmp_path / "state", seconds=10, strength=HUNDREDTH)
+    run.run()
+    wanted = running_shares(source, run.segments)
+    assert len(wanted) == 7 and len({round(share, 4) for share in wanted}) > 1
+    # Both fields of a frame take its share.
     assert sorted(share for share in engine.strengths if share)[:: 2 if interlaced else 1] == pytest.approx(
-        wanted
+        sorted(wanted)
     )
+
+
+def test_every_segment_begins_anew(tmp_path: Path) -> None:
+    """So a run that was resumed there writes the same file as one that came from before it."""
+    source = media.write_clip(tmp_path / "in.mp4", frames=40)
+    whole, resumed = Noting(), Noting()
+    run = Run(source, whole, tmp_path / "whole", strength=HUNDREDTH)
+    run.run()
+    assert len(run.segments) > 2
+    assert whole.strengths == pytest.approx(running_shares(source, run.segments))
+    later = Run(source, resumed, tmp_path / "resumed", strength=HUNDREDTH)
+    later.segments = later.segments[2:]
+    later.run()
+    assert resumed.strengths == whole.strengths[-len(resumed.strengths) :]
 
 
 def test_nothing_is_computed_for_frames_that_take_nothing(tmp_path: Path) -> None:
@@ -177,15 +211,10 @@ def test_every_codec_that_tells_takes_its_share(codec: str, tmp_path: Path) -> N
     pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
     with kept_scheduling():
         source = media.write_clip(tmp_path / "in.mkv", codec=codec, frames=12, pix_fmt=pix_fmt)
-    wanted = [h264_quantizer(frame) for frame in decode(source, quantizers=True)]
-    assert None not in wanted
     engine = Noting()
-    # A hundredth of the quantizer is the share.
-    curve = Strength(curve=Curve("", (0.0, 100.0), (0.0, 1.0)))
-    Run(source, engine, tmp_path / "state", strength=curve).run()
-    assert engine.strengths == pytest.approx(
-        [quantizer / 100 for quantizer in wanted if quantizer is not None]
-    )
+    run = Run(source, engine, tmp_path / "state", strength=HUNDREDTH)
+    run.run()
+    assert engine.strengths == pytest.approx(running_shares(source, run.segments))
 
 
 @pytest.mark.parametrize("error", [CarfixError("broke"), MemoryError("no room"), KeyboardInterrupt()])

@@ -23,12 +23,14 @@ from carfix.net.arch import Config
 from carfix.net.catalog import installed, load_model
 from carfix.net.checkpoint import Model, read_description
 from carfix.quality.methods import Restored
+from carfix.quality.reader import decode
 from carfix.restore.engine import Engine
 from carfix.restore.job import restore_video
 from carfix.restore.models import EngineChoice
 from carfix.restore.pipe import restore_pipe
 from carfix.restore.strength import (
     Curve,
+    Level,
     Strength,
     as_strengths,
     curves_from_json,
@@ -38,6 +40,7 @@ from carfix.restore.strength import (
     strength_of,
 )
 from carfix.video.encoder import EncoderSettings
+from carfix.video.quantizer import h264_quantizer
 
 FFV1 = EncoderSettings(codec="ffv1")
 TILE = 64  # several windows a frame
@@ -155,3 +158,31 @@ def test_what_is_measured_is_what_is_restored(tmp_path: Path) -> None:
         assert np.array_equal(measured, np.stack(media.planes(tmp_path / file)))
     assert not np.array_equal(restored, np.stack(media.planes(tmp_path / "all.mkv")))
     assert Restored(load_model("tiny")).identity != Restored(load_model("tiny"), strength=1.0).identity
+
+
+def test_the_quantizer_is_a_running_mean_that_outlives_frames_which_tell_nothing(tmp_path: Path) -> None:
+    source = media.write_clip(tmp_path / "in.mp4", frames=12, options={**media.X264, "crf": "24"})
+    told = [frame for frame in decode(source, quantizers=True)]
+    silent = next(decode(source))
+    quantizers = [h264_quantizer(frame) for frame in told]
+    level = Level()
+    assert level(silent) is None
+    found = [level(frame) for frame in told]
+    assert found[0] == quantizers[0]
+    for before, after, own in zip(found, found[1:], quantizers[1:], strict=False):
+        assert before is not None and after is not None and own is not None
+        assert after - before == pytest.approx((own - before) / 5)
+    assert level(silent) == found[-1]
+    level.reset()
+    assert level(told[-1]) == quantizers[-1]
+
+
+def test_frames_that_nobody_asked_for_count_all_the_same(tmp_path: Path) -> None:
+    source = media.write_clip(tmp_path / "in.mp4", frames=12, width=96, options={**media.X264, "crf": "20"})
+    method = Restored(load_model("tiny"), device="cpu")
+    whole = {frame.index: frame for frame in method.frames(source)}
+    some = list(method.frames(source, wanted=(7, 9)))
+    method.close()
+    assert [frame.index for frame in some] == [7, 9]
+    for frame in some:
+        assert frame.strength == whole[frame.index].strength < 1
