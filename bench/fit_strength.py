@@ -22,7 +22,7 @@ from carfix.training.patches import chosen_frames
 from carfix.training.sources import read_video
 from carfix.video.manifest import Clip, read_manifest
 
-#: Losses that are about structure more than about squared error.
+#: Losses that are about structure more than about squared error: their networks' curves are for SSIM.
 STRUCTURE = ("ssim", "both")
 #: A frame whose error is less than rounding leaves cannot tell anything.
 LEAST_ERROR = 0.02
@@ -73,14 +73,13 @@ def main() -> None:
             if float(((pristine.astype(np.float64) - decoded) ** 2).mean()) < LEAST_ERROR:
                 continue
             for engine, found in zip(engines, samples, strict=True):
-                found.append(sample_of(engine, quantizer, decoded, pristine))
+                structure = engine.model.description.loss in STRUCTURE
+                found.append(sample_of(engine, quantizer, decoded, pristine, structure=structure))
         print(f"{number}/{len(clips)} {clip.name}: {len(samples[0])} frames", flush=True)
     curves = curves_from_json(arguments.output.read_text()) if arguments.output.exists() else {}
     for model, found in zip(models, samples, strict=True):
         name = model.description.name
-        curves[name] = curve = fit_curve(
-            found, model.description.sha256, structure=model.description.loss in STRUCTURE
-        )
+        curves[name] = curve = fit_curve(found, model.description.sha256)
         print(f"{name}: {dict(zip(KNOTS, curve.strengths, strict=True))}")
         print_gains(found, curve)
     arguments.output.write_text(curves_to_json(curves))

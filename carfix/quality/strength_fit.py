@@ -4,9 +4,11 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from carfix.errors import CarfixError
+from carfix.net.ssim import ssim
 from carfix.restore.engine import Engine
 from carfix.restore.strength import Curve
 
@@ -27,6 +29,11 @@ _FINE = 65535 // 255
 ITERATIONS = 30
 #: Weight of staying at 1, as a share of all the frames' weight.
 FAINT = 1e-6
+#: Shares for which SSIM is measured, and the grid between them on which a curve for SSIM has its points.
+SHARES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25)
+STEP = 0.025
+#: Less of a rise in mean SSIM than this is none.
+TIE = 1e-9
 #: Frames that are needed before a curve means anything.
 FEWEST_FRAMES = 50
 
@@ -42,10 +49,16 @@ class Sample:
     error: float  # mean squared, as decoded
     gain: float  # mean product of the correction and of what is missing
     power: float  # mean square of the correction
+    structure: tuple[float, ...] = ()  # SSIM with each of `SHARES`, where it was asked for
 
 
 def sample_of(
-    engine: Engine, quantizer: float, decoded: NDArray[np.uint8], pristine: NDArray[np.uint8]
+    engine: Engine,
+    quantizer: float,
+    decoded: NDArray[np.uint8],
+    pristine: NDArray[np.uint8],
+    *,
+    structure: bool = False,
 ) -> Sample:
     """What shares of the correction of `engine` do to a part of a frame, `[H, W]` in 8-bit codes."""
     missing = pristine.astype(np.float64) - decoded
@@ -56,7 +69,17 @@ def sample_of(
         error=float((missing**2).mean()),
         gain=float((correction * missing).mean()),
         power=float((correction**2).mean()),
+        structure=_structures(decoded, correction, pristine) if structure else (),
     )
+
+
+def _structures(
+    decoded: NDArray[np.uint8], correction: NDArray[np.float64], pristine: NDArray[np.uint8]
+) -> tuple[float, ...]:
+    shown = (decoded + np.multiply.outer(SHARES, correction)).clip(0, 255)[:, None]
+    wanted = np.broadcast_to(pristine.astype(np.float64), shown.shape)
+    found = ssim(torch.from_numpy(shown), torch.from_numpy(wanted.copy()), 255.0)
+    return tuple(found.flatten().tolist())
 
 
 def random_part(shape: tuple[int, ...], rng: np.random.Generator) -> tuple[slice, slice]:
@@ -65,22 +88,30 @@ def random_part(shape: tuple[int, ...], rng: np.random.Generator) -> tuple[slice
     return np.s_[top : top + SIDE, left : left + SIDE]
 
 
-def fit_curve(samples: Sequence[Sample], sha256: str, *, structure: bool = False) -> Curve:
+def fit_curve(samples: Sequence[Sample], sha256: str) -> Curve:
     """The curve of the highest mean PSNR over `samples`, with two precautions: `MOST` and `FINE`.
 
-    A network that was trained for `structure` (SSIM) gives up PSNR for it: coarse frames take all of its correction
-    even where less of it would have the higher PSNR.
+    Where the samples say what shares do to SSIM, it is the curve of the highest mean SSIM: for networks that were
+    trained for it, which give up PSNR.
 
     Raises `CarfixError` if they are too few.
     """
     if len(samples) < FEWEST_FRAMES:
         raise CarfixError(f"a curve of strengths needs at least {FEWEST_FRAMES} frames, not {len(samples)}")
-    quantizers, error, gain, power = (
-        np.array([getattr(sample, field.name) for sample in samples]) for field in dataclasses.fields(Sample)
-    )
-    # Shares are linear in those at the knots, and errors are quadratic in the shares. The logarithm lies below each of
-    # its tangents: least squares with weights from the last solution never make its mean larger.
+    quantizers = np.array([sample.quantizer for sample in samples])
+    # Shares are linear in those at the knots.
     basis = np.stack([np.interp(quantizers, KNOTS, row) for row in np.eye(len(KNOTS))], axis=1)
+    knots = _best_structure(samples, basis) if samples[0].structure else _best_psnr(samples, basis)
+    knots *= np.interp(KNOTS, (FINE, COARSE), (0.0, 1.0))
+    return Curve(sha256, KNOTS, tuple(round(float(share), 3) for share in knots))
+
+
+def _best_psnr(samples: Sequence[Sample], basis: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Errors are quadratic in the shares, and the logarithm lies below each of its tangents.
+
+    So least squares with weights from the last solution never make its mean larger.
+    """
+    error, gain, power = np.array([(sample.error, sample.gain, sample.power) for sample in samples]).T
     knots = np.ones(len(KNOTS))
     for _ in range(ITERATIONS):
         share = basis @ knots
@@ -90,10 +121,28 @@ def fit_curve(samples: Sequence[Sample], sha256: str, *, structure: bool = False
         squares += np.eye(len(KNOTS)) * FAINT * np.trace(squares)
         products = basis.T @ (weight * gain) + FAINT * np.trace(squares)
         knots = np.linalg.solve(squares, products).clip(0.0, MOST)
-    if structure:
-        knots = np.where(np.array(KNOTS) >= COARSE, knots.clip(1.0), knots)
-    knots *= np.interp(KNOTS, (FINE, COARSE), (0.0, 1.0))
-    return Curve(sha256, KNOTS, tuple(round(float(share), 3) for share in knots))
+    return knots
+
+
+def _best_structure(samples: Sequence[Sample], basis: NDArray[np.float64]) -> NDArray[np.float64]:
+    """One knot after another, over and over, until none has a better place on a fine grid."""
+    # SSIM over the share, smooth enough for a cubic.
+    cubics = np.polyfit(SHARES, np.array([sample.structure for sample in samples]).T, 3)
+    grid = np.arange(0, MOST + STEP / 2, STEP)
+    knots = np.ones(len(KNOTS))  # where one that no frame is near stays
+    best = np.polyval(cubics, basis @ knots).mean()
+    for _ in range(ITERATIONS):
+        before = knots.copy()
+        for index in range(len(KNOTS)):
+            for share in grid:
+                tried = knots.copy()
+                tried[index] = share
+                value = np.polyval(cubics, basis @ tried).mean()
+                if value > best + TIE:
+                    best, knots = value, tried
+        if np.array_equal(knots, before):
+            break
+    return knots
 
 
 def mean_gain(samples: Sequence[Sample], curve: Curve | None) -> float:

@@ -1,8 +1,20 @@
 import numpy as np
 import pytest
+from engines import Adding
+from skimage.metrics import structural_similarity
 
 from carfix.errors import CarfixError
-from carfix.quality.strength_fit import COARSE, FINE, KNOTS, MOST, Sample, fit_curve, mean_gain
+from carfix.quality.strength_fit import (
+    COARSE,
+    FINE,
+    KNOTS,
+    MOST,
+    SHARES,
+    Sample,
+    fit_curve,
+    mean_gain,
+    sample_of,
+)
 
 
 def samples(count: int = 400) -> list[Sample]:
@@ -41,11 +53,43 @@ def test_a_quantizer_without_frames_takes_corrections_as_they_are() -> None:
     assert curve.at(45) == pytest.approx(1.1, abs=0.02)
 
 
-def test_a_network_for_structure_is_not_held_back_on_coarse_frames() -> None:
-    found = [Sample(quantizer, error=50, gain=1, power=2) for quantizer in np.linspace(10, 45, 100)]
-    plain, structure = fit_curve(found, ""), fit_curve(found, "", structure=True)
-    assert plain.at(40) == pytest.approx(0.5, abs=0.01) and structure.at(40) == structure.at(COARSE) == 1
-    assert structure.at(20) == plain.at(20) < 0.5
+def test_a_network_for_structure_has_the_curve_of_the_highest_ssim() -> None:
+    """Its best share is known: 0.8 below quantizer 34, 1.1 above. By squared errors it would be half of all."""
+    found = [
+        Sample(
+            quantizer,
+            error=50,
+            gain=1,
+            power=2,
+            structure=tuple(0.9 - 0.01 * (share - (0.8 if quantizer < 34 else 1.1)) ** 2 for share in SHARES),
+        )
+        for quantizer in np.linspace(10, 33, 80).tolist() + np.linspace(38, 50, 40).tolist()
+    ]
+    curve = fit_curve(found, "")
+    assert curve.at(COARSE) == pytest.approx(0.8, abs=0.03) and curve.at(44) == pytest.approx(1.1, abs=0.03)
+    assert curve.at(20) == pytest.approx(0.4, abs=0.03)  # half of the way from FINE to COARSE
+
+
+def test_samples_measure_ssim_with_each_share() -> None:
+    rng = np.random.default_rng(5)
+    pristine = rng.integers(40, 200, (32, 48)).astype(np.uint8)
+    decoded = (pristine + rng.integers(-12, 12, pristine.shape)).astype(np.uint8)
+    engine = Adding(20 * 257)  # of 16 bits: 20 codes
+    sample = sample_of(engine, 30, decoded, pristine, structure=True)
+    wanted = [
+        structural_similarity(
+            decoded + 20 * share,
+            pristine.astype(float),
+            data_range=255,
+            gaussian_weights=True,
+            sigma=1.5,
+            use_sample_covariance=False,
+        )
+        for share in SHARES
+    ]
+    assert wanted[0] > wanted[-1] + 0.01
+    assert sample.structure == pytest.approx(wanted, abs=1e-6)
+    assert sample_of(engine, 30, decoded, pristine).structure == ()
 
 
 def test_no_frame_takes_so_much_that_it_flickers() -> None:
