@@ -24,6 +24,7 @@ from carfix.quality.reader import (
 )
 from carfix.quality.results import Candidate, Result
 from carfix.quality.vmaf import VmafMeter
+from carfix.video.convert import SCALER_THREADS
 from carfix.video.source import open_input
 
 #: Frames that are measured at once: enough to keep every core busy, few enough for 4K.
@@ -126,7 +127,9 @@ def scaled(frame: LumaFrame, width: int, height: int) -> Planes:
     format = "gray" if frame.bit_depth == 8 else "gray16le"
     # gray to gray: swscale would convert the range on the way from another format.
     picture = VideoFrame.from_ndarray(frame.luma, format=format)
-    resized = picture.reformat(width=width, height=height, interpolation="BICUBIC").to_ndarray()
+    resized = picture.reformat(
+        width=width, height=height, interpolation="BICUBIC", threads=SCALER_THREADS
+    ).to_ndarray()
     peak = (1 << frame.bit_depth) - 1
     luma: Planes = np.minimum(resized, peak).astype(frame.luma.dtype)  # type: ignore[assignment]
     return luma

@@ -15,6 +15,7 @@ from av.video.frame import PictureType, VideoFrame
 
 from carfix.errors import CarfixError
 from carfix.quality.metrics import Planes
+from carfix.video.convert import SCALER_THREADS
 from carfix.video.demux import decoded
 from carfix.video.faults import MEDIA_ERRORS, reason
 from carfix.video.luma import luma_format, read_luma
@@ -57,7 +58,7 @@ def luma_of(frame: VideoFrame) -> tuple[Planes, int]:
         layout = luma_format(frame.format.name)
     except CarfixError:
         deep = max(component.bits for component in frame.format.components) > 8
-        frame = frame.reformat(format="yuv444p16le" if deep else "yuv444p")
+        frame = frame.reformat(format="yuv444p16le" if deep else "yuv444p", threads=SCALER_THREADS)
         layout = luma_format(frame.format.name)
     return read_luma(frame, layout), layout.bit_depth
 

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from carfix.errors import CarfixError
 from carfix.training.encoding import Luma
+from carfix.video.convert import SCALER_THREADS
 from carfix.video.demux import decoded
 from carfix.video.luma import luma_format, read_luma
 
@@ -56,7 +57,7 @@ def luma_plane(frame: VideoFrame) -> Luma:
         or component.bits != 8
         or (not frame.format.is_planar and frame.format.name != "gray")
     ):
-        frame = frame.reformat(format="yuv420p")
+        frame = frame.reformat(format="yuv420p", threads=SCALER_THREADS)
     luma: Luma = read_luma(frame, luma_format(frame.format.name))  # type: ignore[assignment] # 8 bits by now
     return luma
 
@@ -64,7 +65,9 @@ def luma_plane(frame: VideoFrame) -> Luma:
 def _resized(luma: Luma, size: Size) -> Luma:
     # gray to gray: swscale would convert the range between yuv420p and gray.
     frame = av.VideoFrame.from_ndarray(luma, format="gray")
-    return luma_plane(frame.reformat(width=size[0], height=size[1], interpolation="AREA"))
+    return luma_plane(
+        frame.reformat(width=size[0], height=size[1], interpolation="AREA", threads=SCALER_THREADS)
+    )
 
 
 def _prepared(luma: Luma, size: Size | None) -> Luma:
@@ -127,7 +130,7 @@ def _full_range(path: Path) -> NDArray[np.float32]:
     try:
         with av.open(path) as container:
             frame = next(container.decode(video=0))
-            rgb = frame.reformat(format="rgb24").to_ndarray().astype(np.float32)
+            rgb = frame.reformat(format="rgb24", threads=SCALER_THREADS).to_ndarray().astype(np.float32)
     except (av.FFmpegError, OSError, StopIteration, IndexError) as error:
         raise CarfixError(f"{path} cannot be decoded: {error}") from error
     luma: NDArray[np.float32] = rgb @ np.array([0.299, 0.587, 0.114], np.float32)
