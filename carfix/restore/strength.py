@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 FILE_NAME = "strength.json"
 #: What `--strength` takes beside a number: the curve that comes with the network.
 AUTO = "auto"
-#: Share of the running mean that a frame leaves as it was: a fifth is its own quantizer. Measured on 17 training clips
-#: with `fast`, in gain and in flicker of static regions over the decoded video's: at CRF 19 +0.125 dB and 1.54 times
-#: with 0, +0.162 and 1.07 with 0.8, +0.169 and 0.99 with the whole clip's mean, which nobody knows at its beginning.
+#: Share of the running mean that a frame leaves as it was: a fifth is its own quantizer. By `bench/fit_level.py` with
+#: `fast`, in gain and in flicker of static regions over the decoded video's: at CRF 17 to 21 +0.115 dB and 1.60 times
+#: with 0, +0.157 and 1.08 with 0.8, +0.160 and 0.99 with the whole clip's mean, which nobody knows at its beginning.
 KEPT = 0.8
 #: Largest share that can be asked for: twice a correction is no restoration any more.
 LARGEST = 2.0
