@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from carfix.net.catalog import load_model
 from carfix.quality.reader import read_frames
-from carfix.quality.strength_fit import ROUNDING
+from carfix.quality.strength_fit import ROUNDING, correction_of
 from carfix.restore.engine import Engine, open_engine
-from carfix.restore.strength import strength_of
+from carfix.restore.strength import Level, strength_of
 from carfix.training.sources import read_video
 from carfix.video.manifest import Clip, read_manifest
 from carfix.video.quantizer import h264_quantizer
@@ -39,8 +39,6 @@ FRAMES = 30
 MOST_PIXELS = 300_000
 #: The pristine picture stands still where it changes by no more codes than this.
 STILL = 1
-#: 8-bit codes as 16-bit ones, exactly: an engine then returns parts of a code.
-_FINE = 65535 // 255
 
 Quantizers = NDArray[np.float64]
 
@@ -49,10 +47,8 @@ def running(kept: float) -> Callable[[Quantizers], Quantizers]:
     """Running means of which each frame leaves `kept`."""
 
     def means(quantizers: Quantizers) -> Quantizers:
-        found = quantizers.copy()
-        for index in range(1, len(found)):
-            found[index] = kept * found[index - 1] + (1 - kept) * quantizers[index]
-        return found
+        level = Level(kept)
+        return np.array([level.after(quantizer) for quantizer in quantizers], dtype=np.float64)
 
     return means
 
@@ -95,12 +91,11 @@ def restored(engine: Engine, path: Path, pristine: NDArray[np.uint8]) -> Restore
     quantizers = [None if frame.picture is None else h264_quantizer(frame.picture) for frame in frames]
     if None in quantizers:
         return None
-    fine = np.stack([frame.luma for frame in frames]).astype(np.uint16) * _FINE
-    correction = [(engine.restore(plane[None], 16)[0].astype(np.float64) - plane) / _FINE for plane in fine]
+    decoded = [frame.luma.astype(np.uint8, copy=False) for frame in frames]
     return Restored(
         pristine=pristine[: len(frames)],
-        decoded=fine / _FINE,
-        correction=np.stack(correction),
+        decoded=np.stack(decoded).astype(np.float64),
+        correction=np.stack([correction_of(engine, plane) for plane in decoded]),
         quantizers=np.array(quantizers, dtype=np.float64),
     )
 
@@ -153,8 +148,15 @@ def main() -> None:
     print("| | " + " | ".join(f"{column}, dB | flicker" for column in COLUMNS) + " |")
     print("| --- |" + " ---: | ---: |" * len(COLUMNS))
     for way in WAYS:
-        means_of = [np.mean(found[column, way], axis=0) for column in COLUMNS]
-        print(f"| {way} | " + " | ".join(f"{gain:+.3f} | {flicker:.2f}" for gain, flicker in means_of) + " |")
+        print(f"| {way} | " + " | ".join(cells(found[column, way]) for column in COLUMNS) + " |")
+
+
+def cells(found: list[tuple[float, float]]) -> str:
+    """The mean gain and flicker; dashes where the dataset has no such encodings."""
+    if not found:
+        return "- | -"
+    gain, flicker = np.mean(found, axis=0)
+    return f"{gain:+.3f} | {flicker:.2f}"
 
 
 if __name__ == "__main__":

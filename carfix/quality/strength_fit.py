@@ -62,8 +62,7 @@ def sample_of(
 ) -> Sample:
     """What shares of the correction of `engine` do to a part of a frame, `[H, W]` in 8-bit codes."""
     missing = pristine.astype(np.float64) - decoded
-    fine = decoded.astype(np.uint16) * _FINE
-    correction = (engine.restore(fine[None], 16)[0].astype(np.float64) - fine) / _FINE
+    correction = correction_of(engine, decoded)
     return Sample(
         quantizer,
         error=float((missing**2).mean()),
@@ -71,6 +70,13 @@ def sample_of(
         power=float((correction**2).mean()),
         structure=_structures(decoded, correction, pristine) if structure else (),
     )
+
+
+def correction_of(engine: Engine, decoded: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """All of what the network of `engine` adds to a plane `[H, W]`, in 8-bit codes and parts of them."""
+    fine = decoded.astype(np.uint16) * _FINE
+    restored: NDArray[np.float64] = engine.restore(fine[None], 16)[0].astype(np.float64)
+    return (restored - fine) / _FINE
 
 
 def _structures(

@@ -41,7 +41,7 @@ class FramePipeline:
 
     def __init__(self, engine: Engine, pix_fmt: str, colour_range: int, strength: Strength) -> None:
         self.repeated = 0
-        self._shares = strength.follow()
+        self._strength = strength
         self.luma: LumaFormat = luma_format(pix_fmt)
         self._engine = engine
         self._pix_fmt = pix_fmt
@@ -94,15 +94,16 @@ class FramePipeline:
 
     def _decode(self, frames: Iterable[tuple[Segment, VideoFrame]]) -> None:
         before: Segment | None = None
+        shares = self._strength.follow()
         for segment, frame in frames:
             if segment is not before:
-                self._shares.reset()  # a resumed run begins at one
+                shares = self._strength.follow()  # anew: a resumed run begins at one
                 before = segment
             interlaced = frame.interlaced_frame
             converted = convert(frame, self._pix_fmt, self._range)
             luma = read_luma(converted, self.luma)
             # Of the frame as decoded: converting one loses what stands beside it.
-            strength = self._shares(frame)
+            strength = shares(frame)
             self._decoded.put(Item(segment, converted, luma, luma, interlaced, strength))
         self._decoded.finish()
 

@@ -61,7 +61,7 @@ class Strength:
     curve: Curve | None = None
 
     def follow(self) -> "Shares":
-        """The shares of one video's frames, which must come in order of presentation."""
+        """The shares of the frames of a video, or of a segment of it, which must come in order of presentation."""
         return Shares(self)
 
     def __str__(self) -> str:
@@ -77,33 +77,29 @@ class Strength:
 
 
 class Level:
-    """The running mean of a video's quantizers on H.264's scale; None as long as no frame has told one."""
+    """The running mean of the quantizers, on H.264's scale, of one video or of a part that is restored for itself."""
 
-    def __init__(self) -> None:
-        self.value: float | None = None
-
-    def reset(self) -> None:
-        """The next frame has none before it: a new video begins, or a part that is restored for itself."""
-        self.value = None
+    def __init__(self, kept: float = KEPT) -> None:
+        self._kept = kept
+        self._value: float | None = None
 
     def __call__(self, frame: "VideoFrame") -> float | None:
-        """The mean with the next frame's quantizer; frames that tell none leave it as it is."""
-        told = h264_quantizer(frame)
+        """The mean with the next frame's quantizer; None as long as no frame has told one."""
+        return self.after(h264_quantizer(frame))
+
+    def after(self, told: float | None) -> float | None:
+        """The mean with the next quantizer; a frame that tells none leaves it as it is."""
         if told is not None:
-            self.value = told if self.value is None else KEPT * self.value + (1 - KEPT) * told
-        return self.value
+            self._value = told if self._value is None else self._kept * self._value + (1 - self._kept) * told
+        return self._value
 
 
 class Shares:
-    """What share of the correction each frame of a video takes; `reset` where a new one, or a new segment, begins."""
+    """What share of the correction each frame of a video, or of a segment of it, takes."""
 
     def __init__(self, strength: Strength) -> None:
         self._strength = strength
         self._level = Level()
-
-    def reset(self) -> None:
-        """See `Level.reset`."""
-        self._level.reset()
 
     def __call__(self, frame: "VideoFrame") -> float:
         """The share for the next frame as it was decoded."""

@@ -173,8 +173,7 @@ def test_the_quantizer_is_a_running_mean_that_outlives_frames_which_tell_nothing
         assert before is not None and after is not None and own is not None
         assert after - before == pytest.approx((own - before) / 5)
     assert level(silent) == found[-1]
-    level.reset()
-    assert level(told[-1]) == quantizers[-1]
+    assert Level()(told[-1]) == quantizers[-1]
 
 
 def test_frames_that_nobody_asked_for_count_all_the_same(tmp_path: Path) -> None:
