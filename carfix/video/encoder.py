@@ -9,7 +9,7 @@ from fractions import Fraction
 import av
 from av.codec import Codec
 from av.codec.codec import UnknownCodecError, find_best_pix_fmt_of_list
-from av.codec.context import CodecContext, Flags
+from av.codec.context import CodecContext, Flags, ThreadType
 from av.video.codeccontext import VideoCodecContext
 from av.video.format import VideoFormat
 
@@ -263,7 +263,7 @@ def _try_to_open(info: SourceInfo, encoding: Encoding) -> str | None:
 
 
 def configure(context: VideoCodecContext, info: SourceInfo, encoding: Encoding) -> None:
-    """Set everything but the options: size, clock, colour, shape of pixels, fields."""
+    """Set everything but the options: size, clock, colour, shape of pixels, fields, threads."""
     context.width, context.height = info.width, info.height
     context.pix_fmt = encoding.pix_fmt
     context.framerate = info.rate
@@ -274,6 +274,9 @@ def configure(context: VideoCodecContext, info: SourceInfo, encoding: Encoding) 
         flags |= Flags.interlaced_dct | Flags.interlaced_me
         context.field_order = info.field_order
     context.flags = flags
+    # Frames side by side, as FFmpeg does it. PyAV's default is slices of one frame, and slices know nothing of each
+    # other: x264 on 16 cores makes 11 of them and needs a tenth more bits for the same 720p.
+    context.thread_type = ThreadType.AUTO
     if info.sample_aspect_ratio:
         context.sample_aspect_ratio = info.sample_aspect_ratio
     context.color_range = info.colour.range

@@ -20,6 +20,7 @@ from carfix.errors import CarfixError
 from carfix.restore.report import Progress
 from carfix.restore.state import state_folder
 from carfix.video.encoder import EncoderSettings
+from carfix.video.headers.nal import nal_units
 
 
 def test_sound_that_the_container_cannot_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,6 +117,18 @@ def test_segments_do_not_change_what_is_encoded(clip: Path, tmp_path: Path) -> N
     one, many = media.planes(tmp_path / "one.mkv"), media.planes(tmp_path / "many.mkv")
     assert len(one) == 30
     assert all(np.array_equal(a, b) for a, b in zip(one, many, strict=True))
+
+
+def test_frames_are_not_cut_into_slices(tmp_path: Path) -> None:
+    """Threads of the encoder share out frames: slices know nothing of each other, which costs bits."""
+    clip = media.write_clip(tmp_path / "in.mkv", codec="ffv1", width=320, height=240)
+    output = tmp_path / "out.mp4"
+    restore(clip, output, encoder=dataclasses.replace(QUICK, options={"threads": "4"}))
+    slices = (1, 5)  # types of units: a slice of an IDR picture, and of any other
+    with av.open(output) as container:
+        for packet in container.demux(video=0):
+            kinds = [unit[0] & 31 for unit in nal_units(bytes(packet), 4)]
+            assert sum(kind in slices for kind in kinds) == (1 if packet.size else 0)
 
 
 def test_a_failure_keeps_finished_segments_and_the_next_run_goes_on(clip: Path, tmp_path: Path) -> None:

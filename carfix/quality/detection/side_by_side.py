@@ -7,6 +7,7 @@ from typing import Self
 
 import av
 import numpy as np
+from av.codec.context import ThreadType
 from av.container import OutputContainer
 from av.video.frame import VideoFrame
 from av.video.reformatter import Colorspace
@@ -69,6 +70,7 @@ class SideBySide:
         assert isinstance(stream, VideoStream)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         context = stream.codec_context
+        context.thread_type = ThreadType.AUTO  # whole frames: PyAV's slices cost bits
         context.time_base = self._info.time_base
         context.colorspace = context.color_primaries = context.color_trc = BT709
         context.color_range = LIMITED
