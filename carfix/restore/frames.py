@@ -13,7 +13,7 @@ from av.video.frame import VideoFrame
 from carfix.restore.channel import Channel, Closed
 from carfix.restore.engine import Engine, Planes
 from carfix.restore.engine.overlap import begin, depth_of
-from carfix.restore.fields import restore_fields
+from carfix.restore.fields import begin_fields
 from carfix.restore.hold import Hold
 from carfix.restore.strength import Strength, as_strengths
 from carfix.video.convert import convert
@@ -110,7 +110,6 @@ class FramePipeline:
     def _infer(self) -> None:
         before: Item | None = None
         under_way: deque[Callable[[], None]] = deque()
-        depth = depth_of(self._engine)
         for batch in _batches(self._decoded, self._engine.batch):
             fresh: list[Item] = []
             repeats: list[tuple[Item, Item]] = []
@@ -121,7 +120,7 @@ class FramePipeline:
                     fresh.append(item)
                 before = item
             under_way.append(self._begin(batch, fresh, repeats))
-            while len(under_way) >= depth:
+            while len(under_way) >= depth_of(self._engine):
                 under_way.popleft()()
         while under_way:
             under_way.popleft()()
@@ -157,13 +156,8 @@ class FramePipeline:
         strengths = as_strengths([item.strength for item in items])
         if strengths is not None and not strengths.any():
             return lambda: planes
-        if items[0].interlaced:
-            restored = restore_fields(
-                planes,
-                functools.partial(self._engine.restore, bit_depth=self.luma.bit_depth, strengths=strengths),
-            )
-            return lambda: restored
-        return begin(self._engine, planes, self.luma.bit_depth, strengths)
+        start = functools.partial(begin, self._engine, bit_depth=self.luma.bit_depth, strengths=strengths)
+        return begin_fields(planes, start) if items[0].interlaced else start(planes)
 
     def _shown(self) -> Iterator[Item]:
         """The restored items with what stands still held, segment by segment: a resumed run begins at one."""

@@ -75,19 +75,18 @@ def writing_luma(sample: Sample) -> Task:
 
 def inferring(name: str, sample: Sample, engine: Engine) -> Task:
     """Restores the planes of the sample, in batches and with as many of them under way as the engine likes."""
-    depth = depth_of(engine)
 
     def run(count: int) -> Done:
         waiting: deque[Callable[[], Planes]] = deque()
         for planes in batches(sample.planes, count, engine.batch):
-            if len(waiting) == depth:
-                waiting.popleft()()
             waiting.append(begin(engine, planes, sample.luma.bit_depth))
+            while len(waiting) >= depth_of(engine):
+                waiting.popleft()()
         while waiting:
             waiting.popleft()()
         return Done(count)
 
-    return Task(name=name, run=run, least=depth * engine.batch)
+    return Task(name=name, run=run, least=depth_of(engine) * engine.batch)
 
 
 def encoding(name: str, sample: Sample, preset: str | None, folder: Path) -> Task:

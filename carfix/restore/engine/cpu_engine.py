@@ -2,6 +2,7 @@
 
 import abc
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -30,6 +31,14 @@ MAP_BYTES = 4 << 20
 LEAST_MARGINS = 8
 #: Frames asked for at once, at most: with one a thread, all threads finish together whatever the number of windows.
 MOST_FRAMES = 4
+#: Windows a thread, at least, of batches behind the one that is waited for: each thread always finds another, also
+#: while the oldest batch is handed on and a new one is fetched.
+WINDOWS_AHEAD = 2
+
+
+#: A window `[H, W]` in [-1, 1], which stays as it is, to the restored one; called from several threads at once.
+#: Raises `OutOfMemory`.
+Network = Callable[[Floats], Floats]
 
 
 class CpuEngine(WindowedEngine):
@@ -46,34 +55,52 @@ class CpuEngine(WindowedEngine):
             batch=batch or min(self._crew.count, MOST_FRAMES),
         )
 
+        self._windows = self._crew.count * WINDOWS_AHEAD  # of the last batch
+
     @property
     def threads(self) -> int:
         """Windows that are computed at once."""
         return self._crew.count
 
-    def prepare(self, height: int, width: int) -> None:
-        """Called before windows of a size are computed."""
+    @property
+    def depth(self) -> int:
+        """See `Overlapping.depth`."""
+        return 1 + math.ceil(self._crew.count * WINDOWS_AHEAD / self._windows)
 
     @abc.abstractmethod
-    def compute(self, unit: Floats) -> Floats:
-        """A window `[H, W]` in [-1, 1] to the restored one; called from several threads at once.
+    def network(self, height: int, width: int) -> Network:
+        """What computes windows of this size; called from one thread at a time."""
 
-        Raises `OutOfMemory`. `unit` stays as it is.
-        """
+    def submit(self, planes: Planes, bit_depth: int, strengths: Strengths | None = None) -> "Batch":
+        """See `Overlapping.submit`."""
+        cut = self.cut(planes)
+        wait = self._begin(cut.codes, cut.found, bit_depth, strengths)
+
+        def again(error: OutOfMemory) -> Planes:
+            self.shrink(cut, error)
+            return self.restore(planes, bit_depth, strengths)
+
+        return Batch(lambda: cut.back(wait()), again)
 
     def run(self, codes: Planes, found: list[Window], bit_depth: int, strengths: Strengths | None) -> Planes:
         """See `WindowedEngine.run`."""
+        return self._begin(codes, found, bit_depth, strengths)()
+
+    def _begin(
+        self, codes: Planes, found: list[Window], bit_depth: int, strengths: Strengths | None
+    ) -> Callable[[], Planes]:
         result = np.empty_like(codes)
         first = found[0]
-        self.prepare(first.rows.stop - first.rows.start, first.columns.stop - first.columns.start)
+        network = self.network(first.rows.stop - first.rows.start, first.columns.stop - first.columns.start)
+        count = len(codes) * len(found)
+        self._windows = max(1, count)
 
         def window(number: int) -> None:
             n, place = divmod(number, len(found))
             rows, columns = found[place].rows, found[place].columns
             unit = to_unit(codes[n, rows.start : rows.stop, columns.start : columns.stop], bit_depth)
             try:
-                restored = self.compute(unit)
-                restored = moved(unit, restored, share_of(strengths, n))
+                restored = moved(unit, network(unit), share_of(strengths, n))
             except MemoryError as error:
                 raise OutOfMemory(str(error)) from error
             except RuntimeError as error:
@@ -89,12 +116,31 @@ class CpuEngine(WindowedEngine):
                 kept, bit_depth
             )
 
-        self._crew.each(window, len(codes) * len(found))
-        return result
+        wait = self._crew.begin(window, count)
+
+        def finish() -> Planes:
+            wait()
+            return result
+
+        return finish
 
     def close(self) -> None:
         """See `Engine.close`."""
         self._crew.close()
+
+
+class Batch:
+    """A batch under way on a CPU."""
+
+    def __init__(self, wait: Callable[[], Planes], again: Callable[[OutOfMemory], Planes]) -> None:
+        self._wait, self._again = wait, again
+
+    def result(self) -> Planes:
+        """See `Pending.result`. Raises as `Engine.restore` does."""
+        try:
+            return self._wait()
+        except OutOfMemory as error:
+            return self._again(error)
 
 
 class FusedEngine(CpuEngine):
@@ -114,14 +160,15 @@ class FusedEngine(CpuEngine):
         self._net = FusedNet(model.net, dtype)
         self.description = f"torch on cpu, {self.threads} threads, {precision}"
 
-    def prepare(self, height: int, width: int) -> None:
-        """See `CpuEngine.prepare`."""
-        self._net.prepare(height, width)
+    def network(self, height: int, width: int) -> Network:
+        """See `CpuEngine.network`."""
+        net = self._net.packed_for(height, width)
 
-    def compute(self, unit: Floats) -> Floats:
-        """See `CpuEngine.compute`."""
-        restored: Floats = self._net(torch.from_numpy(unit)).numpy()
-        return restored
+        def compute(unit: Floats) -> Floats:
+            restored: Floats = net(torch.from_numpy(unit)).numpy()
+            return restored
+
+        return compute
 
 
 def usual_tile(config: Config, itemsize: int) -> int:

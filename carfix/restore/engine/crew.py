@@ -33,16 +33,25 @@ class Crew:
     def __init__(self, count: int) -> None:
         self.count = count
         self._pool: ThreadPoolExecutor | None = None
+        self._closing = threading.Event()
 
     def each(self, work: Callable[[int], None], count: int) -> None:
         """Call `work` with every number below `count`, in no order. Raises what a call raised, once all rest."""
+        self.begin(work, count)()
+
+    def begin(self, work: Callable[[int], None], count: int) -> Callable[[], None]:
+        """Begin `each` behind what was begun before; the function returned waits for its end.
+
+        A thread that finds nothing left of one goes on with the next: none waits for the others in between.
+        """
         pool = self._pool = self._pool or _start(self.count)
         numbers = itertools.count()  # its `next` is one step of the interpreter: no number comes twice
         failed = threading.Event()
+        closing = self._closing
 
         @torch.inference_mode()
         def take() -> None:
-            while not failed.is_set() and (number := next(numbers)) < count:
+            while not (failed.is_set() or closing.is_set()) and (number := next(numbers)) < count:
                 try:
                     work(number)
                 except BaseException:
@@ -50,19 +59,25 @@ class Crew:
                     raise
 
         running = [pool.submit(take) for _ in range(min(self.count, count))]
-        try:
-            errors = [error for future in running if (error := future.exception()) is not None]
-        except BaseException:  # Ctrl-C while waiting
-            failed.set()
-            raise
-        if errors:
-            raise errors[0]
+
+        def wait() -> None:
+            try:
+                errors = [error for future in running if (error := future.exception()) is not None]
+            except BaseException:  # Ctrl-C while waiting
+                failed.set()
+                raise
+            if errors:
+                raise errors[0]
+
+        return wait
 
     def close(self) -> None:
-        """End the threads; later work would start new ones."""
+        """End the threads and drop what nobody has waited for; later work would start new ones."""
         if self._pool is not None:
+            self._closing.set()
             self._pool.shutdown()
             self._pool = None
+            self._closing = threading.Event()
 
 
 def _start(count: int) -> ThreadPoolExecutor:

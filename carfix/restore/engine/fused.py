@@ -6,7 +6,7 @@ on the user's machine and a minute to start.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -43,27 +43,29 @@ class FusedNet:
         self._dtype = dtype
         self._packed: dict[tuple[int, int], list[_Packed]] = {}
 
-    def prepare(self, height: int, width: int) -> None:
-        """Pack the weights for windows of this size. Not for several threads at once."""
-        if (height, width) in self._packed:
-            return
-        if len(self._packed) == _SHAPES_KEPT:
-            del self._packed[next(iter(self._packed))]
-        scale = self._net.config.scale
-        layers = convolution_layers(self._net)
-        self._packed[height, width] = [
-            _Packed(
-                layer,
-                self._dtype,
-                self._net.config.negative_slope if number < len(layers) - 1 else None,
-                (1, layer.in_channels, height // scale, width // scale),
-            )
-            for number, layer in enumerate(layers)
-        ]
+    def packed_for(self, height: int, width: int) -> Callable[[Tensor], Tensor]:
+        """What computes windows of this size, `[H, W]` fp32 in [-1, 1], from any number of threads.
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """`[H, W]` fp32 in [-1, 1] to the restored window; its size was given to `prepare`."""
-        layers = iter(self._packed[x.shape[0], x.shape[1]])
+        Itself not for several threads at once: it packs the weights for sizes that it does not know.
+        """
+        if (height, width) not in self._packed:
+            if len(self._packed) == _SHAPES_KEPT:
+                del self._packed[next(iter(self._packed))]
+            scale = self._net.config.scale
+            layers = convolution_layers(self._net)
+            self._packed[height, width] = [
+                _Packed(
+                    layer,
+                    self._dtype,
+                    self._net.config.negative_slope if number < len(layers) - 1 else None,
+                    (1, layer.in_channels, height // scale, width // scale),
+                )
+                for number, layer in enumerate(layers)
+            ]
+        return functools.partial(self._compute, self._packed[height, width])
+
+    def _compute(self, packed: Sequence["_Packed"], x: Tensor) -> Tensor:
+        layers = iter(packed)
 
         def conv(y: Tensor) -> Tensor:
             return next(layers)(y)

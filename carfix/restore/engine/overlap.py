@@ -18,11 +18,13 @@ class Pending(Protocol):
 class Overlapping(Protocol):
     """What an engine has that computes while its caller prepares the next batch."""
 
-    #: Batches that may be under way at once.
-    depth: int
+    @property
+    def depth(self) -> int:
+        """Batches under way at once that keep it busy; it may change with the size of the planes."""
+        ...
 
     def submit(self, planes: Planes, bit_depth: int, strengths: Strengths | None = None) -> Pending:
-        """Begin `Engine.restore`, with the same result; `planes` may be overwritten at once."""
+        """Begin `Engine.restore`, with the same result; `planes` stay as they are until it is there."""
         ...
 
 

@@ -1,6 +1,7 @@
 """Between luma codes and the networks' range, and the tiling of whole planes: what all engines share."""
 
 import abc
+import dataclasses
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,20 @@ Floats = NDArray[np.float32]
 
 class OutOfMemory(Exception):
     """The device could not hold a window; nothing of the batch was kept."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Cut:
+    """Planes made ready for `WindowedEngine.run`."""
+
+    codes: Planes  # [N, H, W], whole cells
+    found: list[Window]  # of one plane
+    tile: int  # that they were cut with
+    shape: tuple[int, ...]  # of the planes as they came
+
+    def back(self, restored: Planes) -> Planes:
+        """What `run` returned, of the size as it came."""
+        return restored[:, : self.shape[1], : self.shape[2]]
 
 
 class WindowedEngine(abc.ABC):
@@ -48,22 +63,26 @@ class WindowedEngine(abc.ABC):
 
     def restore(self, planes: Planes, bit_depth: int, strengths: Strengths | None = None) -> Planes:
         """See `Engine.restore`."""
-        _, height, width = planes.shape
-        padded = _padded(planes, self._cell)
         while True:
-            found = windows(
-                padded.shape[1], padded.shape[2], self._tile, margin=self._margin, cell=self._cell
-            )
+            cut = self.cut(planes)
             try:
-                restored = self.run(padded, found, bit_depth, strengths)
-                break
+                return cut.back(self.run(cut.codes, cut.found, bit_depth, strengths))
             except OutOfMemory as error:
-                self._shrink(padded.shape[1:], error)
-        return restored[:, :height, :width]
+                self.shrink(cut, error)
 
-    def _shrink(self, size: tuple[int, ...], error: OutOfMemory) -> None:
+    def cut(self, planes: Planes) -> "Cut":
+        """Planes `[N, H, W]` as `run` takes them, in windows of the present size."""
+        codes = _padded(planes, self._cell)
+        _, height, width = codes.shape
+        found = windows(height, width, self._tile, margin=self._margin, cell=self._cell)
+        return Cut(codes, found, self._tile, planes.shape)
+
+    def shrink(self, cut: "Cut", error: OutOfMemory) -> None:
+        """Halve the windows, unless it was done since `cut`. Raises `CarfixError` where they are the smallest."""
+        if self._tile < cut.tile:
+            return
         # Half of what was really used: a tile larger than the frame has shrunk nothing yet.
-        halved = min(self._tile, max(size)) // 2
+        halved = min(self._tile, max(cut.codes.shape[1:])) // 2
         least = smallest_tile(self._margin, self._cell)
         if self._tile == least:
             raise CarfixError(

@@ -1,0 +1,85 @@
+"""How busy a CPU engine keeps many cores, on a machine that has few: windows that sleep instead of computing.
+
+A window sleeps in proportion to its pixels. The share is the sum of all sleeps over cores x seconds: with batches under
+way as a restore has them, and with each batch waited for before the next begins.
+
+    python bench/busy_cores.py
+"""
+
+import argparse
+import math
+import time
+from collections import deque
+from collections.abc import Callable
+
+import numpy as np
+
+from carfix.net.catalog import load_model
+from carfix.restore.engine import Planes
+from carfix.restore.engine.cpu_engine import FusedEngine, Network
+from carfix.restore.engine.overlap import begin, depth_of
+from carfix.restore.engine.planes import Floats
+
+#: Pixels a second of a core that sleeps: so slow that what is really computed around a window hardly counts.
+SPEED = 1e6
+SIZES = ((360, 640), (720, 1280))
+#: Megapixels for each core to sleep through.
+WORK = 4.0
+
+
+class Sleeping(FusedEngine):
+    """Takes windows as the real one does and returns them as they are."""
+
+    def network(self, height: int, width: int) -> Network:
+        """See `CpuEngine.network`."""
+
+        def sleep(unit: Floats) -> Floats:
+            time.sleep(unit.size / SPEED)
+            return unit
+
+        return sleep
+
+
+def share(engine: FusedEngine, planes: Planes, depth: Callable[[], int]) -> float:
+    """The share of all cores' time that windows take."""
+    found = engine.cut(planes).found
+    pixels = sum(
+        (window.rows.stop - window.rows.start) * (window.columns.stop - window.columns.start)
+        for window in found
+    )
+    batches = math.ceil(WORK * 1e6 * engine.threads / (pixels * len(planes)))
+    under_way: deque[Callable[[], Planes]] = deque()
+    start = time.perf_counter()
+    for _ in range(batches):
+        under_way.append(begin(engine, planes, 8))
+        while len(under_way) >= depth():
+            under_way.popleft()()
+    while under_way:
+        under_way.popleft()()
+    seconds = time.perf_counter() - start
+    return batches * len(planes) * pixels / SPEED / engine.threads / seconds
+
+
+def main() -> None:
+    """See above."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--network", default="fast")
+    parser.add_argument("--cores", type=int, nargs="+", default=[2, 8, 16, 32])
+    arguments = parser.parse_args()
+    model = load_model(arguments.network)
+    print("| cores | picture | batches one by one | under way |\n| ---: | --- | ---: | ---: |")
+    for cores in arguments.cores:
+        for height, width in SIZES:
+            engine = Sleeping(model, precision="fp32", threads=cores)
+            planes = np.zeros((engine.batch, height, width), np.uint8)
+            engine.restore(planes, 8)  # starts the threads
+            alone = share(engine, planes, lambda: 1)
+            ahead = share(engine, planes, lambda engine=engine: depth_of(engine))
+            print(f"| {cores} | {width}x{height} | {alone:.0%} | {ahead:.0%} |", flush=True)
+            engine.close()
+
+
+if __name__ == "__main__":
+    main()
