@@ -9,15 +9,13 @@ way as a restore has them, and with each batch waited for before the next begins
 import argparse
 import math
 import time
-from collections import deque
-from collections.abc import Callable
 
 import numpy as np
 
 from carfix.net.catalog import load_model
 from carfix.restore.engine import Planes
 from carfix.restore.engine.cpu_engine import FusedEngine, Network
-from carfix.restore.engine.overlap import begin, depth_of
+from carfix.restore.engine.overlap import begin, in_order
 from carfix.restore.engine.planes import Floats
 
 #: Pixels a second of a core that sleeps: so slow that what is really computed around a window hardly counts.
@@ -40,7 +38,7 @@ class Sleeping(FusedEngine):
         return sleep
 
 
-def share(engine: FusedEngine, planes: Planes, depth: Callable[[], int]) -> float:
+def share(engine: FusedEngine, planes: Planes, *, ahead: bool) -> float:
     """The share of all cores' time that windows take."""
     found = engine.cut(planes).found
     pixels = sum(
@@ -48,14 +46,13 @@ def share(engine: FusedEngine, planes: Planes, depth: Callable[[], int]) -> floa
         for window in found
     )
     batches = math.ceil(WORK * 1e6 * engine.threads / (pixels * len(planes)))
-    under_way: deque[Callable[[], Planes]] = deque()
     start = time.perf_counter()
-    for _ in range(batches):
-        under_way.append(begin(engine, planes, 8))
-        while len(under_way) >= depth():
-            under_way.popleft()()
-    while under_way:
-        under_way.popleft()()
+    if ahead:
+        for _ in in_order(engine, (begin(engine, planes, 8) for _ in range(batches))):
+            pass
+    else:
+        for _ in range(batches):
+            engine.restore(planes, 8)
     seconds = time.perf_counter() - start
     return batches * len(planes) * pixels / SPEED / engine.threads / seconds
 
@@ -75,8 +72,8 @@ def main() -> None:
             engine = Sleeping(model, precision="fp32", threads=cores)
             planes = np.zeros((engine.batch, height, width), np.uint8)
             engine.restore(planes, 8)  # starts the threads
-            alone = share(engine, planes, lambda: 1)
-            ahead = share(engine, planes, lambda engine=engine: depth_of(engine))
+            alone = share(engine, planes, ahead=False)
+            ahead = share(engine, planes, ahead=True)
             print(f"| {cores} | {width}x{height} | {alone:.0%} | {ahead:.0%} |", flush=True)
             engine.close()
 

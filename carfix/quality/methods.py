@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
@@ -22,7 +21,8 @@ from carfix.quality.reader import (
 )
 from carfix.quality.spp import PostFilter, filtered_frames
 from carfix.restore.engine import Engine, open_engine, uses_accelerator
-from carfix.restore.fields import restore_fields
+from carfix.restore.engine.overlap import in_order
+from carfix.restore.fields import begin_pictures
 from carfix.restore.hold import Hold
 from carfix.restore.strength import as_strengths, strength_of
 
@@ -112,13 +112,9 @@ class Restored:
         """See `Method`; only the wanted frames are restored. Neighbours hold what stands still, as in a restore."""
         hold, number = Hold(), -1
         frames = select(self._told(read_frames(path, quantizers=self._strength.curve is not None)), wanted)
-        for batch in in_alike_batches(frames, self._opened().batch, _alike):
-            strengths = as_strengths([frame.strength for frame in batch])
-            restore = functools.partial(
-                self._opened().restore, bit_depth=batch[0].bit_depth, strengths=strengths
-            )
-            planes = stacked(batch)
-            restored = restore_fields(planes, restore) if _interlaced(batch[0]) else restore(planes)
+        engine = self._opened()
+        batches = in_alike_batches(frames, engine.batch, _alike)
+        for batch, restored in in_order(engine, (_begun(engine, batch) for batch in batches)):
             for frame, luma in zip(batch, restored, strict=True):
                 if frame.index != number + 1:
                     hold.reset()
@@ -146,6 +142,15 @@ class Restored:
         if self._engine is not None:
             self._engine.close()
             self._engine = None
+
+
+def _begun(engine: Engine, batch: list[LumaFrame]) -> Callable[[], tuple[list[LumaFrame], Planes]]:
+    """Begin to restore alike frames; the function returned waits and has them with their restored planes."""
+    strengths = as_strengths([frame.strength for frame in batch])
+    wait = begin_pictures(
+        engine, stacked(batch), batch[0].bit_depth, strengths, interlaced=_interlaced(batch[0])
+    )
+    return lambda: (batch, wait())
 
 
 def _alike(frame: LumaFrame) -> tuple[object, ...]:

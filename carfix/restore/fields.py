@@ -1,20 +1,23 @@
 """Interlaced frames: two fields are two moments, so each is restored as a picture of its own."""
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
 
-from carfix.restore.engine import Planes
+from carfix.restore.engine import Engine, Planes, Strengths
+from carfix.restore.engine.overlap import begin
 
 
-def restore_fields(planes: Planes, restore: Callable[[Planes], Planes]) -> Planes:
-    """Frames `[N, H, W]` taken apart into their fields, each given to `restore`, and woven back."""
+def begin_pictures(
+    engine: Engine, planes: Planes, bit_depth: int, strengths: Strengths | None, *, interlaced: bool
+) -> Callable[[], Planes]:
+    """Begin to restore frames `[N, H, W]`, `interlaced` ones by their fields; the function returned waits.
 
-    def begun(field: Planes) -> Callable[[], Planes]:
-        restored = restore(field)
-        return lambda: restored
-
-    return begin_fields(planes, begun)()
+    `planes` stay as they are until then. Either may raise as `Engine.restore` does.
+    """
+    start = functools.partial(begin, engine, bit_depth=bit_depth, strengths=strengths)
+    return begin_fields(planes, start) if interlaced else start(planes)
 
 
 def begin_fields(planes: Planes, begin: Callable[[Planes], Callable[[], Planes]]) -> Callable[[], Planes]:

@@ -1,9 +1,7 @@
 """Decode, infer and encode at the same time: three threads, bounded queues between them, frames in order."""
 
 import dataclasses
-import functools
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -12,8 +10,8 @@ from av.video.frame import VideoFrame
 
 from carfix.restore.channel import Channel, Closed
 from carfix.restore.engine import Engine, Planes
-from carfix.restore.engine.overlap import begin, depth_of
-from carfix.restore.fields import begin_fields
+from carfix.restore.engine.overlap import in_order
+from carfix.restore.fields import begin_pictures
 from carfix.restore.hold import Hold
 from carfix.restore.strength import Strength, as_strengths
 from carfix.video.convert import convert
@@ -108,8 +106,13 @@ class FramePipeline:
         self._decoded.finish()
 
     def _infer(self) -> None:
+        for done in in_order(self._engine, self._begun()):
+            for item in done:
+                self._restored.put(item)
+        self._restored.finish()
+
+    def _begun(self) -> Iterator[Callable[[], Sequence[Item]]]:
         before: Item | None = None
-        under_way: deque[Callable[[], None]] = deque()
         for batch in _batches(self._decoded, self._engine.batch):
             fresh: list[Item] = []
             repeats: list[tuple[Item, Item]] = []
@@ -119,17 +122,12 @@ class FramePipeline:
                 else:
                     fresh.append(item)
                 before = item
-            under_way.append(self._begin(batch, fresh, repeats))
-            while len(under_way) >= depth_of(self._engine):
-                under_way.popleft()()
-        while under_way:
-            under_way.popleft()()
-        self._restored.finish()
+            yield self._begin(batch, fresh, repeats)
 
     def _begin(
         self, batch: Sequence[Item], fresh: Sequence[Item], repeats: Sequence[tuple[Item, Item]]
-    ) -> Callable[[], None]:
-        """Begin to restore the `fresh` items of a batch; the function returned waits and passes the batch on.
+    ) -> Callable[[], Sequence[Item]]:
+        """Begin to restore the `fresh` items of a batch; the function returned waits and has the whole batch.
 
         A repeat takes what became of its original, which may be in the batch before: they end in order.
         """
@@ -139,15 +137,14 @@ class FramePipeline:
             if (alike := [item for item in fresh if item.interlaced == interlaced])
         ]
 
-        def finish() -> None:
+        def finish() -> Sequence[Item]:
             for alike, result in begun:
                 for item, luma in zip(alike, result(), strict=True):
                     item.luma = luma
             for item, original in repeats:
                 item.luma = original.luma
             self.repeated += len(repeats)
-            for item in batch:
-                self._restored.put(item)
+            return batch
 
         return finish
 
@@ -156,8 +153,9 @@ class FramePipeline:
         strengths = as_strengths([item.strength for item in items])
         if strengths is not None and not strengths.any():
             return lambda: planes
-        start = functools.partial(begin, self._engine, bit_depth=self.luma.bit_depth, strengths=strengths)
-        return begin_fields(planes, start) if items[0].interlaced else start(planes)
+        return begin_pictures(
+            self._engine, planes, self.luma.bit_depth, strengths, interlaced=items[0].interlaced
+        )
 
     def _shown(self) -> Iterator[Item]:
         """The restored items with what stands still held, segment by segment: a resumed run begins at one."""

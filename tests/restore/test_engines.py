@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from backends import CAR_CNN, FAST, fused_engine, ncnn_engine, torch_engine, vulkan_engine
+from engines import Overlapped
 from networks import awake_model, save_awake
 
 from carfix.errors import CarfixError, MissingPartError, UsageError
@@ -21,6 +22,7 @@ from carfix.restore.engine.allocator import FROM_HEAP, KEPT, keep_freed_memory
 from carfix.restore.engine.cpu_engine import WINDOWS_AHEAD, FusedEngine, Network, usual_tile
 from carfix.restore.engine.crew import Crew
 from carfix.restore.engine.fused import is_fusable
+from carfix.restore.engine.overlap import begin, in_order
 from carfix.restore.engine.planes import OutOfMemory, WindowedEngine
 from carfix.restore.windows import Window, smallest_tile
 
@@ -266,6 +268,22 @@ def test_batches_under_way_on_a_cpu_give_what_they_give_alone() -> None:
         assert np.array_equal(batch.result(), moved[part])
     assert small.result().shape == (1, 30, 30)
     engine.close()
+
+
+def test_batches_begin_ahead_of_results_which_come_in_order() -> None:
+    engine = Overlapped(1, batch=1, depth=3)
+    begun: list[int] = []
+
+    def batches() -> Iterator[Callable[[], Planes]]:
+        for number in range(5):
+            begun.append(number)
+            yield begin(engine, np.full((1, 2, 2), number, np.uint8), 8)
+
+    results = in_order(engine, batches())
+    assert next(results)[0, 0, 0] == 1
+    assert begun == [0, 1, 2]
+    assert [int(planes[0, 0, 0]) for planes in results] == [2, 3, 4, 5]
+    assert engine.most == 3
 
 
 @pytest.mark.parametrize(("threads", "frames"), [(1, 1), (2, 2), (16, 4), (64, 4)])

@@ -3,16 +3,14 @@
 import itertools
 import tempfile
 import time
-from collections import deque
-from collections.abc import Callable
 from pathlib import Path
 
 from av.video.frame import VideoFrame
 
 from carfix.quality.bench.clip import Sample, batches
 from carfix.quality.bench.rounds import Done, Task
-from carfix.restore.engine import Engine, Planes
-from carfix.restore.engine.overlap import begin, depth_of
+from carfix.restore.engine import Engine
+from carfix.restore.engine.overlap import begin, depth_of, in_order
 from carfix.restore.job import restore_video
 from carfix.restore.report import Progress
 from carfix.video import hwaccel
@@ -77,13 +75,9 @@ def inferring(name: str, sample: Sample, engine: Engine) -> Task:
     """Restores the planes of the sample, in batches and with as many of them under way as the engine likes."""
 
     def run(count: int) -> Done:
-        waiting: deque[Callable[[], Planes]] = deque()
-        for planes in batches(sample.planes, count, engine.batch):
-            waiting.append(begin(engine, planes, sample.luma.bit_depth))
-            while len(waiting) >= depth_of(engine):
-                waiting.popleft()()
-        while waiting:
-            waiting.popleft()()
+        some = batches(sample.planes, count, engine.batch)
+        for _ in in_order(engine, (begin(engine, planes, sample.luma.bit_depth) for planes in some)):
+            pass
         return Done(count)
 
     return Task(name=name, run=run, least=depth_of(engine) * engine.batch)

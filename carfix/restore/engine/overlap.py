@@ -1,9 +1,12 @@
 """What some engines can and others need not: plan ahead, and begin a batch before the one before it is done."""
 
-from collections.abc import Callable
-from typing import Protocol, runtime_checkable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import Protocol, TypeVar, runtime_checkable
 
 from carfix.restore.engine import Engine, Planes, Strengths
+
+T = TypeVar("T")
 
 
 class Pending(Protocol):
@@ -56,3 +59,17 @@ def begin(
         return engine.submit(planes, bit_depth, strengths).result
     restored = engine.restore(planes, bit_depth, strengths)
     return lambda: restored
+
+
+def in_order(engine: Engine, begun: Iterable[Callable[[], T]]) -> Iterator[T]:
+    """What the functions in `begun` return, in order: asking for one begins a batch, calling it waits for its end.
+
+    As many are under way as the engine likes, so `begun` runs ahead of the results.
+    """
+    under_way: deque[Callable[[], T]] = deque()
+    for wait in begun:
+        under_way.append(wait)
+        while len(under_way) >= depth_of(engine):
+            yield under_way.popleft()()
+    while under_way:
+        yield under_way.popleft()()
