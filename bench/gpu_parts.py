@@ -4,7 +4,6 @@ import copy
 import itertools
 import tempfile
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -12,12 +11,13 @@ from pathlib import Path
 import av
 import numpy as np
 import torch
+from av.codec.context import ThreadType
 from torch import Tensor
 
 from carfix.net.arch import RestorationNet, convolution_layers, multiply_adds_per_pixel
 from carfix.restore.engine import Engine, Planes
 from carfix.restore.engine.cuda_streams import Queues, seconds_of
-from carfix.restore.engine.overlap import begin, depth_of
+from carfix.restore.engine.overlap import begin, in_order
 from carfix.restore.engine.torch_engine import DTYPES
 from carfix.restore.job import restore_video
 from carfix.video.encoder import EncoderSettings
@@ -86,16 +86,12 @@ def overlapped_rate(engine: Engine, planes: Planes, count: int) -> float:
     """Planes a second through the engine, codes in host memory to codes in host memory, as many as a pipeline has."""
     size = engine.batch
     planes = planes[np.arange(size) % len(planes)]
-    under_way: deque[Callable[[], Planes]] = deque()
+    batches = max(1, count // size)
     engine.restore(planes, 8)
     began = time.perf_counter()
-    for _ in range(max(1, count // size)):
-        under_way.append(begin(engine, planes, 8))
-        if len(under_way) >= depth_of(engine):
-            under_way.popleft()()
-    for finish in under_way:
-        finish()
-    return max(1, count // size) * size / (time.perf_counter() - began)
+    for _ in in_order(engine, (begin(engine, planes, 8) for _ in range(batches))):
+        pass
+    return batches * size / (time.perf_counter() - began)
 
 
 def _frames(path: Path, width: int, height: int, count: int) -> Iterator[av.VideoFrame]:
@@ -112,6 +108,7 @@ def _encode(path: Path, frames: Iterator[av.VideoFrame], width: int, height: int
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=25, options={"preset": PRESET, "crf": crf})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.codec_context.thread_type = ThreadType.AUTO  # as carfix sets its encoders
         for frame in frames:
             frame.pict_type = av.video.frame.PictureType.NONE
             container.mux(stream.encode(frame))

@@ -9,6 +9,7 @@ from typing import Any
 
 import av
 import numpy as np
+from av.codec.context import ThreadType
 from av.container import OutputContainer
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
@@ -191,6 +192,7 @@ def encode_nearly_lossless(path: Path, frames: Luma, fps: Fraction, crf: int) ->
         with av.open(path, "w", format="matroska") as container:
             stream: VideoStream = container.add_stream("libx264", rate=fps, options=options)
             stream.width, stream.height, stream.pix_fmt = frames.shape[2], frames.shape[1], "gray"
+            stream.codec_context.thread_type = ThreadType.AUTO  # whole frames: PyAV's slices cost bits
             _write(container, stream, frames, fps)
     except (av.FFmpegError, OSError) as error:
         raise CarfixError(f"cannot write {path}: {error}") from error
