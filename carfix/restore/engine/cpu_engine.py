@@ -29,6 +29,10 @@ from carfix.restore.windows import Window
 MAP_BYTES = 4 << 20
 #: Side of a window in margins, at least: half of what it computes is kept.
 LEAST_MARGINS = 8
+#: Cells in a row of a window in 16 bit, at most, and margins that it has all the same: oneDNN's convolutions for AMX
+#: lose a fifth of their speed with 256 cells or more, and nearly half with some odd numbers of them (fp32: nothing).
+MOST_CELLS_16_BIT = 248
+MARGINS_16_BIT = 6
 #: Frames asked for at once, at most: with one a thread, all threads finish together whatever the number of windows.
 MOST_FRAMES = 4
 #: Windows a thread, at least, of batches behind the one that is waited for: each thread always finds another, also
@@ -174,4 +178,7 @@ class FusedEngine(CpuEngine):
 def usual_tile(config: Config, itemsize: int) -> int:
     """Side of a window in pixels for a network whose activations take `itemsize` bytes."""
     pixels = MAP_BYTES * config.scale**2 // (config.features * itemsize)
-    return max(math.isqrt(pixels), LEAST_MARGINS * margin(config)) // config.scale * config.scale
+    side = max(math.isqrt(pixels), LEAST_MARGINS * margin(config))
+    if itemsize == torch.bfloat16.itemsize:
+        side = min(side, max(MOST_CELLS_16_BIT * config.scale, MARGINS_16_BIT * margin(config)))
+    return side // config.scale * config.scale
