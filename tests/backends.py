@@ -38,10 +38,12 @@ def ncnn_engine(model: Model, tile: int | None) -> WindowedEngine:
     return NcnnEngine(model, tile=tile, threads=1)
 
 
-def fused_engine(model: Model, tile: int | None) -> WindowedEngine:
+def fused_engine(
+    model: Model, tile: int | None, *, threads: int = 3, batch: int | None = None
+) -> FusedEngine:
     if not is_fusable():
         pytest.skip("this torch has no oneDNN")
-    return FusedEngine(model, precision="fp32", tile=tile, threads=3)
+    return FusedEngine(model, precision="fp32", tile=tile, batch=batch, threads=threads)
 
 
 def vulkan_engine(model: Model, tile: int | None) -> WindowedEngine:

@@ -1,12 +1,23 @@
-"""What tests of whole restores share."""
+"""What tests of whole restores and of engines share."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import media
 import pytest
+import torch
 from media import Sound
 
 
 @pytest.fixture
 def clip(tmp_path: Path) -> Path:
     return media.write_clip(tmp_path / "in.mp4", frames=30, sounds=[Sound(seconds=1.2)])
+
+
+@pytest.fixture
+def one_torch_thread() -> Iterator[None]:
+    """Eager PyTorch on all cores stands still as soon as other tests run beside it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -2,16 +2,13 @@ import os
 import platform
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from backends import CAR_CNN, FAST, fused_engine, ncnn_engine, torch_engine, vulkan_engine
-from engines import Overlapped
 from networks import awake_model, save_awake
 
 from carfix.errors import CarfixError, MissingPartError, UsageError
@@ -21,14 +18,10 @@ from carfix.restore.engine import Planes, Strengths, open_engine
 from carfix.restore.engine.allocator import FROM_HEAP, KEPT, keep_freed_memory
 from carfix.restore.engine.cpu_engine import (
     MOST_CELLS_16_BIT,
-    WINDOWS_AHEAD,
     FusedEngine,
-    Network,
     usual_tile,
 )
-from carfix.restore.engine.crew import Crew
 from carfix.restore.engine.fused import is_fusable
-from carfix.restore.engine.overlap import begin, in_order
 from carfix.restore.engine.planes import OutOfMemory, WindowedEngine
 from carfix.restore.windows import Window, smallest_tile
 
@@ -41,14 +34,7 @@ ENGINES: list[Callable[[Model, int | None], WindowedEngine]] = [
     fused_engine,
 ]
 
-
-@pytest.fixture(autouse=True)
-def one_torch_thread() -> Iterator[None]:
-    """Eager PyTorch on all cores stands still as soon as other tests run beside it."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 
 def picture(height: int, width: int, bits: int = 8, count: int = 1) -> Planes:
@@ -186,156 +172,6 @@ def test_windows_in_16_bit_are_as_wide_as_amx_is_quick() -> None:
         FastConfig(scale=2, features=16),
     ):
         assert usual_tile(config, 2) // config.scale <= MOST_CELLS_16_BIT
-
-
-def test_crew_takes_every_number_once_and_leaves_torch_its_threads() -> None:
-    torch.set_num_threads(2)
-    crew = Crew(3)
-    taken: list[int] = []
-    inside: list[int] = []
-
-    def work(number: int) -> None:
-        inside.append(torch.get_num_threads())
-        taken.append(number)
-
-    crew.each(work, 100)
-    crew.each(work, 1)
-    crew.close()
-    assert sorted(taken) == sorted([*range(100), 0])
-    assert set(inside) == {1}
-    assert torch.get_num_threads() == 2
-
-
-def test_crew_passes_on_what_a_thread_raised_and_stops() -> None:
-    crew = Crew(2)
-    taken: list[int] = []
-
-    def work(number: int) -> None:
-        taken.append(number)
-        if number == 3:
-            raise OutOfMemory("no room")
-
-    with pytest.raises(OutOfMemory, match="no room"):
-        crew.each(work, 10**6)
-    assert len(taken) < 10**6
-    crew.close()
-
-
-def test_a_thread_without_work_goes_on_with_what_was_begun_next() -> None:
-    """Nothing meets at the end of a batch: the first one's last window is held up until the second one is done."""
-    crew = Crew(2)
-    second_done = threading.Event()
-
-    def first(number: int) -> None:
-        if number == 2:
-            assert second_done.wait(timeout=60)
-
-    wait_first = crew.begin(first, 3)
-    crew.begin(lambda number: None, 5)()
-    second_done.set()
-    wait_first()
-    crew.close()
-
-
-def test_closing_does_not_wait_for_what_nobody_waits_for() -> None:
-    crew = Crew(1)
-    began, go = threading.Event(), threading.Event()
-    taken: list[int] = []
-
-    def work(number: int) -> None:
-        taken.append(number)
-        began.set()
-        go.wait(timeout=60)
-
-    crew.begin(work, 1000)
-    began.wait(timeout=60)
-    closer = threading.Thread(target=crew.close)
-    closer.start()
-    while not crew._closing.is_set():
-        time.sleep(0.001)
-    go.set()
-    closer.join(timeout=60)
-    assert taken == [0]
-    crew.each(lambda number: taken.append(number), 2)  # a crew that was closed may begin anew
-    assert sorted(taken) == [0, 0, 1]
-    crew.close()
-
-
-def fused(model: Model, **options: int) -> FusedEngine:
-    if not is_fusable():
-        pytest.skip("this torch has no oneDNN")
-    return FusedEngine(model, precision="fp32", **options)
-
-
-def test_batches_under_way_on_a_cpu_give_what_they_give_alone() -> None:
-    model = awake_model(FAST)
-    engine = fused(model, tile=64, threads=3)
-    codes = picture(90, 118, count=6)
-    wanted = engine.restore(codes, 8)
-    shares = np.linspace(0, 1, 6, dtype=np.float32)
-    moved = engine.restore(codes, 8, shares)
-    parts = [slice(0, 1), slice(1, 4), slice(4, 6)]
-    under_way = [engine.submit(codes[part], 8) for part in parts]
-    with_shares = [engine.submit(codes[part], 8, shares[part]) for part in parts]
-    small = engine.submit(codes[:1, :30, :30], 8)  # windows of another size meanwhile
-    for part, batch in reversed([*zip(parts, under_way, strict=True)]):
-        assert np.array_equal(batch.result(), wanted[part])
-    for part, batch in zip(parts, with_shares, strict=True):
-        assert np.array_equal(batch.result(), moved[part])
-    assert small.result().shape == (1, 30, 30)
-    engine.close()
-
-
-def test_batches_begin_ahead_of_results_which_come_in_order() -> None:
-    engine = Overlapped(1, batch=1, depth=3)
-    begun: list[int] = []
-
-    def batches() -> Iterator[Callable[[], Planes]]:
-        for number in range(5):
-            begun.append(number)
-            yield begin(engine, np.full((1, 2, 2), number, np.uint8), 8)
-
-    results = in_order(engine, batches())
-    assert next(results)[0, 0, 0] == 1
-    assert begun == [0, 1, 2]
-    assert [int(planes[0, 0, 0]) for planes in results] == [2, 3, 4, 5]
-    assert engine.most == 3
-
-
-@pytest.mark.parametrize(("threads", "frames"), [(1, 1), (2, 2), (16, 4), (64, 4)])
-def test_there_are_always_windows_for_all_threads(threads: int, frames: int) -> None:
-    """Also behind the batch that is waited for, whatever the size of the video."""
-    engine = fused(awake_model(FAST), threads=threads, batch=frames)
-    for height, width in ((24, 32), (360, 640)):
-        codes = np.zeros((frames, height, width), np.uint8)
-        engine.submit(codes, 8).result()
-        windows = frames * len(engine.cut(codes).found)
-        assert (engine.depth - 1) * windows >= WINDOWS_AHEAD * threads > (engine.depth - 2) * windows
-    engine.close()
-
-
-def test_memory_that_a_thread_lacks_makes_windows_smaller() -> None:
-    class Narrow(FusedEngine):
-        def network(self, height: int, width: int) -> Network:
-            compute = super().network(height, width)
-
-            def narrow(unit: np.ndarray) -> np.ndarray:
-                if height > 60:
-                    raise MemoryError
-                return compute(unit)
-
-            return narrow
-
-    if not is_fusable():
-        pytest.skip("this torch has no oneDNN")
-    model = awake_model(FAST)
-    codes = picture(96, 96, count=2)
-    engine = Narrow(model, precision="fp32", threads=2)
-    wanted = torch_engine(model, None).restore(codes, 8)
-    under_way = [engine.submit(codes, 8) for _ in range(3)]
-    assert all(np.array_equal(batch.result(), wanted) for batch in under_way)
-    assert engine.tile == 48  # halved once, though all three found no room
-    assert np.array_equal(engine.restore(codes, 8), wanted)
 
 
 @pytest.mark.parametrize("config", [FAST, CarCnnConfig(), FastConfig(scale=2, features=32)], ids=str)

@@ -33,7 +33,7 @@ LEAST_MARGINS = 8
 #: lose a fifth of their speed with 256 cells or more, and nearly half with some odd numbers of them (fp32: nothing).
 MOST_CELLS_16_BIT = 248
 MARGINS_16_BIT = 6
-#: Frames asked for at once, at most: with one a thread, all threads finish together whatever the number of windows.
+#: Frames asked for at once, at most: with one a thread, all threads finish together even where batches are waited for.
 MOST_FRAMES = 4
 #: Windows a thread, at least, of batches behind the one that is waited for: each thread always finds another, also
 #: while the oldest batch is handed on and a new one is fetched.
@@ -58,7 +58,6 @@ class CpuEngine(WindowedEngine):
             tile=tile or usual_tile(model.net.config, itemsize),
             batch=batch or min(self._crew.count, MOST_FRAMES),
         )
-
         self._windows = self._crew.count * WINDOWS_AHEAD  # of the last batch
 
     @property

@@ -70,14 +70,14 @@ class WindowedEngine(abc.ABC):
             except OutOfMemory as error:
                 self.shrink(cut, error)
 
-    def cut(self, planes: Planes) -> "Cut":
+    def cut(self, planes: Planes) -> Cut:
         """Planes `[N, H, W]` as `run` takes them, in windows of the present size."""
         codes = _padded(planes, self._cell)
         _, height, width = codes.shape
         found = windows(height, width, self._tile, margin=self._margin, cell=self._cell)
         return Cut(codes, found, self._tile, planes.shape)
 
-    def shrink(self, cut: "Cut", error: OutOfMemory) -> None:
+    def shrink(self, cut: Cut, error: OutOfMemory) -> None:
         """Halve the windows, unless it was done since `cut`. Raises `CarfixError` where they are the smallest."""
         if self._tile < cut.tile:
             return
