@@ -38,6 +38,7 @@ from carfix.net.checkpoint import Description, Model
 from carfix.restore.engine import Engine, Planes
 from carfix.restore.engine.choose import EXACT_FIRST, NCNN_FP32, candidates, open_kind
 from carfix.restore.engine.crew import available_threads
+from carfix.restore.engine.overlap import prepare
 from carfix.restore.engine.torch_engine import TorchEngine
 
 CLIP = Path(__file__).resolve().parent.parent / "tests" / "data" / "highway.mp4"
@@ -103,6 +104,8 @@ def engines_of(model: Model, tile: int | None) -> dict[str, Engine]:
 
 def measure(engines: dict[str, Engine], planes: Planes, rounds: int) -> list[dict[str, Any]]:
     """Medians of interleaved rounds, in the engines' order."""
+    for engine in engines.values():
+        prepare(engine, *planes.shape[1:])
     results = {
         name: engine.restore(planes, 8).astype(int) for name, engine in engines.items()
     }  # warms up, too

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from carfix.restore.engine.overlap import prepare
+from carfix.restore.fields import prepare_pictures
 from carfix.restore.findings import timeline_findings
 from carfix.restore.job import cut_into_segments, job_of
 from carfix.restore.pipeline import Pipeline
@@ -55,7 +55,7 @@ def estimate_video(task: Task, **options: Any) -> Estimate:  # noqa: ANN401 - th
             on_segment=lambda _, file: files.append(file),
             on_frame=lambda: None,
         )
-        prepare(engine, info.height, info.width)
+        prepare_pictures(engine, info.height, info.width, interlaced=info.interlaced)
         began = time.monotonic()
         pipeline.run([sample])
         elapsed = time.monotonic() - began

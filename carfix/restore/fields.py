@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 
 from carfix.restore.engine import Engine, Planes, Strengths
-from carfix.restore.engine.overlap import begin
+from carfix.restore.engine.overlap import begin, prepare
 
 
 def begin_pictures(
@@ -18,6 +18,15 @@ def begin_pictures(
     """
     start = functools.partial(begin, engine, bit_depth=bit_depth, strengths=strengths)
     return begin_fields(planes, start) if interlaced else start(planes)
+
+
+def prepare_pictures(engine: Engine, height: int, width: int, *, interlaced: bool) -> None:
+    """See `prepare`: for frames of this size, or for their fields. Call it while nothing is under way."""
+    for first in (0, 1) if interlaced else ():
+        if field := len(range(first, height, 2)):
+            prepare(engine, field, width)
+    if not interlaced:
+        prepare(engine, height, width)
 
 
 def begin_fields(planes: Planes, begin: Callable[[Planes], Callable[[], Planes]]) -> Callable[[], Planes]:

@@ -11,7 +11,7 @@ from av.video.frame import VideoFrame
 from carfix.restore.channel import Channel, Closed
 from carfix.restore.engine import Engine, Planes
 from carfix.restore.engine.overlap import in_order
-from carfix.restore.fields import begin_pictures
+from carfix.restore.fields import begin_pictures, prepare_pictures
 from carfix.restore.hold import Hold
 from carfix.restore.strength import Strength, as_strengths
 from carfix.video.convert import convert
@@ -114,6 +114,9 @@ class FramePipeline:
     def _begun(self) -> Iterator[Callable[[], Sequence[Item]]]:
         before: Item | None = None
         for batch in _batches(self._decoded, self._engine.batch):
+            if before is None:
+                height, width = batch[0].decoded.shape
+                prepare_pictures(self._engine, height, width, interlaced=batch[0].interlaced)
             fresh: list[Item] = []
             repeats: list[tuple[Item, Item]] = []
             for item in batch:

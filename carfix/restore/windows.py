@@ -34,21 +34,30 @@ def smallest_tile(margin: int, cell: int) -> int:
     return 2 * margin + cell
 
 
-def spans(length: int, tile: int, *, margin: int, cell: int) -> list[Span]:
-    """Spans of one axis of `length` pixels, none longer than `tile`; the kept parts tile the axis.
+def windows_across(length: int, tile: int, *, margin: int, cell: int) -> int:
+    """Windows that one axis of `length` pixels needs if none is longer than `tile`.
 
-    `length` and `margin` are multiples of `cell`, the grid on which spans start. All spans are equally long, and
-    no longer than their number needs. Raises `UsageError` if `tile` is too small to keep anything.
+    `length` and `margin` are multiples of `cell`, the grid on which windows start. Raises `UsageError` if `tile` is
+    too small to keep anything.
     """
     if tile >= length:
-        return [Span(0, length, 0, length)]
+        return 1
     tile = tile // cell * cell
     if tile < smallest_tile(margin, cell):
         raise UsageError(
             f"a window of {tile} pixels is too small for this network: at least {smallest_tile(margin, cell)}"
         )
-    count = math.ceil((length - 2 * margin) / (tile - 2 * margin))
-    side = math.ceil((length - 2 * margin) / count / cell) * cell + 2 * margin
+    return math.ceil((length - 2 * margin) / (tile - 2 * margin))
+
+
+def side_of(length: int, count: int, *, margin: int, cell: int) -> int:
+    """Pixels of each of `count` windows over one axis, no more than that number needs; see `windows_across`."""
+    return length if count == 1 else math.ceil((length - 2 * margin) / count / cell) * cell + 2 * margin
+
+
+def spans(length: int, count: int, *, margin: int, cell: int) -> list[Span]:
+    """`count` equally long spans of one axis of `length` pixels, or as many as do; the kept parts tile the axis."""
+    side = side_of(length, count, margin=margin, cell=cell)
     found: list[Span] = []
     kept = 0
     while kept < length:
@@ -61,11 +70,15 @@ def spans(length: int, tile: int, *, margin: int, cell: int) -> list[Span]:
 
 
 def windows(height: int, width: int, tile: int, *, margin: int, cell: int) -> list[Window]:
-    """Windows of a frame of `height` x `width` pixels, both multiples of `cell`, row by row.
+    """Windows of a frame of `height` x `width` pixels, both multiples of `cell`, no longer than `tile` on any side.
 
     Raises `UsageError` if `tile` is too small to keep anything.
     """
-    columns = spans(width, tile, margin=margin, cell=cell)
-    return [
-        Window(row, column) for row in spans(height, tile, margin=margin, cell=cell) for column in columns
-    ]
+    rows, columns = (windows_across(length, tile, margin=margin, cell=cell) for length in (height, width))
+    return grid(height, width, rows, columns, margin=margin, cell=cell)
+
+
+def grid(height: int, width: int, rows: int, columns: int, *, margin: int, cell: int) -> list[Window]:
+    """`rows` x `columns` windows of a frame as in `windows`, row by row."""
+    across = spans(width, columns, margin=margin, cell=cell)
+    return [Window(row, column) for row in spans(height, rows, margin=margin, cell=cell) for column in across]

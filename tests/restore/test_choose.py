@@ -13,7 +13,7 @@ from networks import awake_model, save_awake
 from carfix.errors import CarfixError, UsageError
 from carfix.net.arch import CarCnnConfig, FastConfig
 from carfix.net.checkpoint import Model
-from carfix.restore.engine import Engine, Planes, choose, kind_of_engine, open_engine
+from carfix.restore.engine import Engine, Planes, choose, kind_of_engine, machine, open_engine
 from carfix.restore.engine.choose import NCNN_FP32, TORCH_BF16, TORCH_FP32, Choice, fastest, measure
 from carfix.restore.models import EngineChoice
 
@@ -153,7 +153,7 @@ def test_other_weights_or_threads_are_timed_anew(timings: list[str], monkeypatch
     kind_of_engine(awake_model(seed=0), device="cpu")
     kind_of_engine(awake_model(seed=1), device="cpu")
     assert len(timings) == 2
-    monkeypatch.setattr(choose, "available_threads", lambda: 77)
+    monkeypatch.setattr(machine, "available_threads", lambda: 77)
     kind_of_engine(awake_model(seed=0), device="cpu")
     assert len(timings) == 3
 

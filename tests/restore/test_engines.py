@@ -16,11 +16,7 @@ from carfix.net.arch import CarCnnConfig, Config, FastConfig, margin
 from carfix.net.checkpoint import Model
 from carfix.restore.engine import Planes, Strengths, open_engine
 from carfix.restore.engine.allocator import FROM_HEAP, KEPT, keep_freed_memory
-from carfix.restore.engine.cpu_engine import (
-    MOST_CELLS_16_BIT,
-    FusedEngine,
-    usual_tile,
-)
+from carfix.restore.engine.cpu_engine import FusedEngine
 from carfix.restore.engine.fused import is_fusable
 from carfix.restore.engine.planes import OutOfMemory, WindowedEngine
 from carfix.restore.windows import Window, smallest_tile
@@ -153,25 +149,6 @@ def test_no_code_depends_on_threads_batches_or_windows(config: Config, bits: int
     assert not np.array_equal(results[0], codes)
     for result in results[1:]:
         assert np.array_equal(result, results[0])
-
-
-def test_windows_are_large_where_maps_are_small() -> None:
-    fast, car_cnn = FastConfig(scale=4, features=64), CarCnnConfig()
-    assert usual_tile(fast, 2) > usual_tile(fast, 4) > usual_tile(car_cnn, 4) >= 2 * margin(car_cnn)
-    for config in (fast, car_cnn, FastConfig(scale=3, features=1024), CarCnnConfig(blocks=100)):
-        for itemsize in (2, 4):
-            tile = usual_tile(config, itemsize)
-            assert tile % config.scale == 0
-            assert tile >= 2 * smallest_tile(margin(config), config.scale)
-
-
-def test_windows_in_16_bit_are_as_wide_as_amx_is_quick() -> None:
-    for config in (
-        CarCnnConfig(),
-        FastConfig(scale=2, features=32, blocks=15),
-        FastConfig(scale=2, features=16),
-    ):
-        assert usual_tile(config, 2) // config.scale <= MOST_CELLS_16_BIT
 
 
 @pytest.mark.parametrize("config", [FAST, CarCnnConfig(), FastConfig(scale=2, features=32)], ids=str)

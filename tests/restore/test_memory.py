@@ -60,7 +60,7 @@ def test_the_full_network_computes_a_window_a_thread_within_4_gb(tmp_path: Path,
     weights = save_awake(tmp_path / "full.safetensors", CarCnnConfig())
     peak = _peak(
         "engine = open_engine(carfix.load_model(str(source)), device='cpu', precision=precision)\n"
-        "engine.restore(np.zeros((available_threads(), engine.tile, engine.tile), np.uint8), 8)",
+        "engine.restore(np.zeros((available_threads(), 480, 640), np.uint8), 8)",
         source=weights,
         precision=precision,
     )

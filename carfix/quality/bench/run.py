@@ -16,6 +16,7 @@ from carfix.quality.bench.machine import describe_machine, torch_device
 from carfix.quality.bench.results import BenchResult, ClipFacts, EndToEnd, ModelResult, Peer
 from carfix.quality.bench.rounds import ROUNDS, Measured, Progress, Rate, Task, measure
 from carfix.restore.engine import Engine, open_engine, uses_accelerator
+from carfix.restore.engine.overlap import prepare
 from carfix.video.hwaccel import NONE
 
 #: Seconds that a stage is measured for, about: half a minute in all for a fast network on a CPU.
@@ -85,6 +86,8 @@ def bench(
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="carfix-bench-")))
         path = generate_clip(folder / "clip.mp4", *size) if clip is None else clip
         sample = open_sample(path, generated=clip is None, hwaccel=hwaccel)
+        for subject in subjects:
+            prepare(subject.engine, *sample.planes[0].shape)
         alone = _stage_tasks(sample, preset, folder)
         tasks = alone + _ceiling_tasks(subjects, torch_device(device))
         for subject in subjects:

@@ -7,23 +7,21 @@ must what several processes compute at the same time.
 import dataclasses
 import importlib.metadata
 import importlib.util
-import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-import carfix
 from carfix.errors import CarfixError
 from carfix.net.arch import margin, multiply_adds_per_pixel
 from carfix.net.checkpoint import Model, tensors_sha256
 from carfix.restore.engine import Engine, Planes
-from carfix.restore.engine.cpu_engine import FusedEngine, usual_tile
+from carfix.restore.engine.cpu_engine import FusedEngine
 from carfix.restore.engine.crew import available_threads
 from carfix.restore.engine.fused import is_fusable
+from carfix.restore.engine.machine import facts
 from carfix.restore.engine.torch_engine import TorchEngine
 from carfix.restore.engine.tune_cache import TuneCache, cache_folder
 from carfix.restore.windows import smallest_tile
@@ -113,16 +111,11 @@ def choose(model: Model, precision: str) -> Choice:
 
 def _key(model: Model, kinds: Sequence[str]) -> Mapping[str, Any]:
     return {
+        **facts(),
         "what": "engine",
         "weights": model.description.sha256 or tensors_sha256(model.net.state_dict()),
-        "cpu": [_cpu_name(), torch.backends.cpu.get_cpu_capability()],
-        "threads": available_threads(),
         "candidates": list(kinds),
-        "versions": [
-            carfix.__version__,
-            torch.__version__,
-            importlib.metadata.version("ncnn") if NCNN_FP32 in kinds else "",
-        ],
+        "ncnn": importlib.metadata.version("ncnn") if NCNN_FP32 in kinds else "",
     }
 
 
@@ -181,9 +174,7 @@ def _side(model: Model) -> int:
     """Side of the window that is timed: that of the engines, or smaller for a large network."""
     config = model.net.config
     affordable = int((_WORK / multiply_adds_per_pixel(model.net)) ** 0.5)
-    side = (
-        min(usual_tile(config, torch.float32.itemsize), affordable, _LARGEST) // config.scale * config.scale
-    )
+    side = min(affordable, _LARGEST) // config.scale * config.scale
     return max(side, smallest_tile(margin(config), config.scale))
 
 
@@ -196,13 +187,3 @@ def _picture(side: int, count: int) -> Planes:
     planes = 100 + shapes + steps + rng.normal(0, 3, (count, side, side))
     codes: Planes = planes.round().clip(0, 255).astype(np.uint8)
     return codes
-
-
-def _cpu_name() -> str:
-    """What tells this CPU from others, as far as the system says."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name")]
-    return names[0] if names else platform.machine()

@@ -1,19 +1,23 @@
 """What the engines of a CPU share: windows of a batch of frames, each computed by one thread of a crew."""
 
 import abc
+import dataclasses
 import math
+import time
 from collections.abc import Callable
 
 import numpy as np
 import torch
 
-from carfix.net.arch import Config, margin
 from carfix.net.checkpoint import Model
 from carfix.restore.engine import Planes, Strengths
 from carfix.restore.engine.allocator import keep_freed_memory
+from carfix.restore.engine.cpu_grid import Frame, Grid, candidates, fastest, usual
 from carfix.restore.engine.crew import Crew, available_threads
 from carfix.restore.engine.fused import FusedNet
+from carfix.restore.engine.machine import facts
 from carfix.restore.engine.planes import (
+    WHOLE_FRAME,
     Floats,
     OutOfMemory,
     WindowedEngine,
@@ -22,17 +26,9 @@ from carfix.restore.engine.planes import (
     to_codes,
     to_unit,
 )
+from carfix.restore.engine.tune_cache import TuneCache, cache_folder
 from carfix.restore.windows import Window
 
-#: Bytes of one layer's feature map in a window. The maps of a window come and go in the caches of its core; far larger
-#: ones run at the speed of memory, far smaller windows compute the same borders over and over.
-MAP_BYTES = 4 << 20
-#: Side of a window in margins, at least: half of what it computes is kept.
-LEAST_MARGINS = 8
-#: Cells in a row of a window in 16 bit, at most, and margins that it has all the same: oneDNN's convolutions for AMX
-#: lose a fifth of their speed with 256 cells or more, and nearly half with some odd numbers of them (fp32: nothing).
-MOST_CELLS_16_BIT = 248
-MARGINS_16_BIT = 6
 #: Frames asked for at once, at most: with one a thread, all threads finish together even where batches are waited for.
 MOST_FRAMES = 4
 #: Windows a thread, at least, of batches behind the one that is waited for: each thread always finds another, also
@@ -55,9 +51,11 @@ class CpuEngine(WindowedEngine):
         self._crew = Crew(threads or available_threads())
         super().__init__(
             model,
-            tile=tile or usual_tile(model.net.config, itemsize),
+            tile=tile or WHOLE_FRAME,
             batch=batch or min(self._crew.count, MOST_FRAMES),
         )
+        self._itemsize = itemsize
+        self._grids: dict[tuple[int, int], Grid] = {}  # by size in whole cells
         self._windows = self._crew.count * WINDOWS_AHEAD  # of the last batch
 
     @property
@@ -69,6 +67,16 @@ class CpuEngine(WindowedEngine):
     def depth(self) -> int:
         """See `Overlapping.depth`."""
         return 1 + math.ceil(self._crew.count * WINDOWS_AHEAD / self._windows)
+
+    def windows_of(self, height: int, width: int) -> list[Window]:
+        """See `WindowedEngine.windows_of`: as was planned, or as usual, unless the user or the memory bounds them."""
+        if self.tile < WHOLE_FRAME:
+            return super().windows_of(height, width)
+        frame = self._frame(height, width)
+        return frame.cut(self._grids.setdefault((height, width), usual(frame)))
+
+    def _frame(self, height: int, width: int) -> Frame:
+        return Frame(height, width, self.model.net.config, self._itemsize)
 
     @abc.abstractmethod
     def network(self, height: int, width: int) -> Network:
@@ -157,10 +165,15 @@ class FusedEngine(CpuEngine):
         tile: int | None = None,
         batch: int | None = None,
         threads: int | None = None,
+        cache: TuneCache | None = None,
     ) -> None:
+        """`cache` keeps what `plan` finds; None: the user's."""
         dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
         super().__init__(model, tile=tile, batch=batch, threads=threads, itemsize=dtype.itemsize)
         self._net = FusedNet(model.net, dtype)
+        self._precision = precision
+        self._cache = cache if cache is not None else TuneCache(cache_folder())
+        self._planned: set[tuple[int, int]] = set()
         self.description = f"torch on cpu, {self.threads} threads, {precision}"
 
     def network(self, height: int, width: int) -> Network:
@@ -173,11 +186,43 @@ class FusedEngine(CpuEngine):
 
         return compute
 
+    def plan(self, height: int, width: int) -> list[Window]:
+        """The windows of frames of this size, from now on the fastest ones, found by timing once (see `Planning`).
 
-def usual_tile(config: Config, itemsize: int) -> int:
-    """Side of a window in pixels for a network whose activations take `itemsize` bytes."""
-    pixels = MAP_BYTES * config.scale**2 // (config.features * itemsize)
-    side = max(math.isqrt(pixels), LEAST_MARGINS * margin(config))
-    if itemsize == torch.bfloat16.itemsize:
-        side = min(side, max(MOST_CELLS_16_BIT * config.scale, MARGINS_16_BIT * margin(config)))
-    return side // config.scale * config.scale
+        No code depends on windows here, so that a run may go on with others. Call it while nothing is under way.
+        """
+        size = self.whole_cells(height, width)
+        if size not in self._planned and self.tile == WHOLE_FRAME:
+            self._planned.add(size)
+            found = candidates(self._frame(*size))
+            self._grids[size] = self._fastest(size, found) if len(found) > 1 else found[0]
+        return self.windows_of(*size)
+
+    def _fastest(self, size: tuple[int, int], found: list[Grid]) -> Grid:
+        config = self.model.net.config
+        key = {
+            **facts(),
+            "what": "windows",
+            "network": [type(config).__name__, dataclasses.asdict(config)],
+            "precision": self._precision,
+            "threads": self.threads,
+            "size": size,
+        }
+        return self._cache.get_or_find(
+            key,
+            lambda fields: found[found.index(Grid(int(fields["rows"]), int(fields["columns"])))],
+            lambda: fastest(found, lambda grid: self._seconds(size, grid)),
+        )
+
+    def _seconds(self, size: tuple[int, int], grid: Grid) -> float:
+        """What a frame takes in such windows: one of them on each thread at once, as in a restore."""
+        height, width = self._frame(*size).window(grid)
+        network = self.network(height, width)
+        unit = np.random.default_rng(0).uniform(-1, 1, (height, width)).astype(np.float32)
+
+        def window(_: int) -> None:
+            network(unit)
+
+        began = time.perf_counter()
+        self._crew.each(window, self.threads)
+        return (time.perf_counter() - began) * grid.rows * grid.columns / self.threads

@@ -17,16 +17,13 @@ from carfix.restore.engine import Planes, Strengths
 from carfix.restore.engine.autotune import Plan
 from carfix.restore.engine.cuda_program import COMPILED, EAGER, Batch, Builder, Program, is_out_of_memory
 from carfix.restore.engine.cuda_streams import COMPUTE, DOWNLOAD, UPLOAD, Mark, Queues
-from carfix.restore.engine.planes import OutOfMemory, WindowedEngine, share_of
+from carfix.restore.engine.planes import WHOLE_FRAME, OutOfMemory, WindowedEngine, share_of
 from carfix.restore.windows import Window
 
 #: Batches of frames under way: while one is computed, the next is uploaded and the last downloaded.
 DEPTH = 2
 #: Programs kept: for full batches and for the last, of frames and of fields, which a stream may mix.
 PROGRAMS = 4
-
-#: A side that no frame has.
-WHOLE_FRAME = 1 << 16
 
 #: The plan for frames of a height and width in whole cells.
 Planner = Callable[[int, int], Plan]
@@ -99,14 +96,11 @@ class CudaEngine(WindowedEngine):
 
     def plan(self, height: int, width: int) -> Plan:
         """How frames of this size are computed; found on first use."""
-        size = self._whole_cells(height, width)
+        size = self.whole_cells(height, width)
         if size not in self._plans:
             self._drop_programs()  # a planner that times programs shall find the memory that there is
             self._plans[size] = self._planner(*size)
         return self._plans[size]
-
-    def _whole_cells(self, height: int, width: int) -> tuple[int, int]:
-        return height + -height % self._cell, width + -width % self._cell
 
     def submit(self, planes: Planes, bit_depth: int, strengths: Strengths | None = None) -> Pending:
         """Begin restoring `planes` (see `Engine.restore`) and return before it is done.
@@ -118,7 +112,7 @@ class CudaEngine(WindowedEngine):
         self._plan, self._tile = plan, plan.tile
         view = super().restore(planes, bit_depth, strengths)  # of host memory that is filled later
         if self._tile != plan.tile:  # memory ran out
-            self._plans[self._whole_cells(*planes.shape[1:])] = dataclasses.replace(plan, tile=self._tile)
+            self._plans[self.whole_cells(*planes.shape[1:])] = dataclasses.replace(plan, tile=self._tile)
         assert self._under_way is not None
         pending = Pending(view, self._under_way)
         slot = self._slots[self._turn]

@@ -12,6 +12,9 @@ from carfix.net.checkpoint import Model
 from carfix.restore.engine import Planes, Strengths
 from carfix.restore.windows import Window, smallest_tile, windows
 
+#: A side that no frame reaches: windows are as large as the engine likes.
+WHOLE_FRAME = 1 << 16
+
 Floats = NDArray[np.float32]
 
 
@@ -74,15 +77,24 @@ class WindowedEngine(abc.ABC):
         """Planes `[N, H, W]` as `run` takes them, in windows of the present size."""
         codes = _padded(planes, self._cell)
         _, height, width = codes.shape
-        found = windows(height, width, self._tile, margin=self._margin, cell=self._cell)
-        return Cut(codes, found, self._tile, planes.shape)
+        return Cut(codes, self.windows_of(height, width), self._tile, planes.shape)
+
+    def windows_of(self, height: int, width: int) -> list[Window]:
+        """How planes of this size, in whole cells, are cut at present."""
+        return windows(height, width, self._tile, margin=self._margin, cell=self._cell)
+
+    def whole_cells(self, height: int, width: int) -> tuple[int, int]:
+        """The size that planes have once their last row and column are repeated up to whole cells."""
+        return height + -height % self._cell, width + -width % self._cell
 
     def shrink(self, cut: Cut, error: OutOfMemory) -> None:
         """Halve the windows, unless it was done since `cut`. Raises `CarfixError` where they are the smallest."""
         if self._tile < cut.tile:
             return
         # Half of what was really used: a tile larger than the frame has shrunk nothing yet.
-        halved = min(self._tile, max(cut.codes.shape[1:])) // 2
+        first = cut.found[0]
+        used = max(span.stop - span.start for span in (first.rows, first.columns))
+        halved = min(self._tile, used) // 2
         least = smallest_tile(self._margin, self._cell)
         if self._tile == least:
             raise CarfixError(
