@@ -14,7 +14,7 @@ from networks import awake_model
 
 from carfix.net.arch import CarCnnConfig, Config, FastConfig, margin
 from carfix.net.catalog import LARGE_PAGES
-from carfix.restore.engine.cpu_engine import FusedEngine
+from carfix.restore.engine.cpu_engine import FusedEngine, Network
 from carfix.restore.engine.cpu_grid import (
     CANDIDATES,
     MOST_MAP_BYTES,
@@ -27,6 +27,7 @@ from carfix.restore.engine.cpu_grid import (
 )
 from carfix.restore.engine.fused import is_fusable
 from carfix.restore.engine.overlap import Planning, prepare
+from carfix.restore.engine.planes import Floats
 from carfix.restore.engine.tune_cache import TuneCache
 from carfix.restore.fields import prepare_pictures
 
@@ -184,6 +185,43 @@ def test_a_plan_that_another_version_left_is_found_anew(
     assert '"rows": 77' not in path.read_text()
 
 
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
+def test_windows_for_which_there_is_no_memory_are_not_planned(
+    fused: Callable[[], FusedEngine], error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = fused()
+    real, asked = engine.network, []  # type: tuple[Callable[[int, int], Network], list[tuple[int, int]]]
+
+    def network(height: int, width: int) -> Network:
+        asked.append((height, width))
+
+        def small_only(unit: Floats) -> Floats:
+            if height * width > 100_000:
+                raise error
+            return real(height, width)(unit)
+
+        return small_only
+
+    monkeypatch.setattr(engine, "network", network)
+    for window in engine.plan(360, 640):
+        assert (window.rows.stop - window.rows.start) * (
+            window.columns.stop - window.columns.start
+        ) <= 100_000
+    assert any(height * width > 100_000 for height, width in asked)
+
+
+def test_other_errors_while_timing_are_not_hidden(
+    fused: Callable[[], FusedEngine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(unit: Floats) -> Floats:
+        raise RuntimeError("broken")
+
+    engine = fused()
+    monkeypatch.setattr(engine, "network", lambda height, width: broken)
+    with pytest.raises(RuntimeError, match="broken"):
+        engine.plan(360, 640)
+
+
 def test_fields_are_prepared_as_such() -> None:
     class Engine:
         def __init__(self) -> None:
@@ -212,15 +250,15 @@ def test_planning_odd_sizes_means_whole_cells(tmp_path: Path) -> None:
 
 _LARGE = """
 import carfix
-restorer = carfix.Restorer(model="fast", device="cpu", precision="fp32")
-import numpy as np
-restorer(np.zeros((720, 1280), np.uint8))
+carfix.load_model("tiny")
+import torch
+tensor = torch.ones(64 << 20, dtype=torch.uint8)
 print(next(line.split()[1] for line in open("/proc/self/smaps_rollup") if line.startswith("AnonHugePages")))
 """
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
-def test_maps_lie_in_large_pages_unless_the_user_says_no() -> None:
+def test_tensors_lie_in_large_pages_unless_the_user_says_no() -> None:
     switch = Path("/sys/kernel/mm/transparent_hugepage/enabled")
     if not switch.is_file() or "[madvise]" not in switch.read_text():
         pytest.skip("this system does not leave large pages to its programs")
@@ -235,5 +273,4 @@ def test_maps_lie_in_large_pages_unless_the_user_says_no() -> None:
         )
         return int(done.stdout)
 
-    assert kilobytes() > 4 << 10  # more than one map
-    assert kilobytes(**{LARGE_PAGES: "0"}) == 0
+    assert kilobytes() - kilobytes(**{LARGE_PAGES: "0"}) > 16 << 10  # of 64: the system may be short of them

@@ -1,10 +1,11 @@
 """What the engines of a CPU share: windows of a batch of frames, each computed by one thread of a crew."""
 
 import abc
+import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -73,7 +74,9 @@ class CpuEngine(WindowedEngine):
         if self.tile < WHOLE_FRAME:
             return super().windows_of(height, width)
         frame = self._frame(height, width)
-        return frame.cut(self._grids.setdefault((height, width), usual(frame)))
+        if (height, width) not in self._grids:
+            self._grids[height, width] = usual(frame)
+        return frame.cut(self._grids[height, width])
 
     def _frame(self, height: int, width: int) -> Frame:
         return Frame(height, width, self.model.net.config, self._itemsize)
@@ -110,15 +113,8 @@ class CpuEngine(WindowedEngine):
             n, place = divmod(number, len(found))
             rows, columns = found[place].rows, found[place].columns
             unit = to_unit(codes[n, rows.start : rows.stop, columns.start : columns.stop], bit_depth)
-            try:
+            with out_of_memory_told():
                 restored = moved(unit, network(unit), share_of(strengths, n))
-            except MemoryError as error:
-                raise OutOfMemory(str(error)) from error
-            except RuntimeError as error:
-                # torch's allocator for the CPU has no type of its own for this.
-                if "can't allocate memory" in str(error) or "not enough memory" in str(error):
-                    raise OutOfMemory(str(error)) from error
-                raise
             kept = restored[
                 rows.keep_start - rows.start : rows.keep_stop - rows.start,
                 columns.keep_start - columns.start : columns.keep_stop - columns.start,
@@ -138,6 +134,20 @@ class CpuEngine(WindowedEngine):
     def close(self) -> None:
         """See `Engine.close`."""
         self._crew.close()
+
+
+@contextlib.contextmanager
+def out_of_memory_told() -> Iterator[None]:
+    """Raises `OutOfMemory` for what numpy and torch raise in the block when there is no memory left."""
+    try:
+        yield
+    except MemoryError as error:
+        raise OutOfMemory(str(error)) from error
+    except RuntimeError as error:
+        # torch's allocator for the CPU has no type of its own for this.
+        if "can't allocate memory" in str(error) or "not enough memory" in str(error):
+            raise OutOfMemory(str(error)) from error
+        raise
 
 
 class Batch:
@@ -221,8 +231,12 @@ class FusedEngine(CpuEngine):
         unit = np.random.default_rng(0).uniform(-1, 1, (height, width)).astype(np.float32)
 
         def window(_: int) -> None:
-            network(unit)
+            with out_of_memory_told():
+                network(unit)
 
         began = time.perf_counter()
-        self._crew.each(window, self.threads)
+        try:
+            self._crew.each(window, self.threads)
+        except OutOfMemory:
+            return math.inf
         return (time.perf_counter() - began) * grid.rows * grid.columns / self.threads
