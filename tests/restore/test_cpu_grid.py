@@ -1,10 +1,11 @@
 """How frames are cut for the cores of a CPU."""
 
+import contextlib
 import itertools
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -135,12 +136,19 @@ def test_a_hopeless_grid_is_timed_once() -> None:
 
 
 @pytest.fixture
-def fused(tmp_path: Path) -> Callable[[], FusedEngine]:
-    """Engines whose windows are found anew, and kept in a folder of the test."""
+def fused(tmp_path: Path) -> Iterator[Callable[[], FusedEngine]]:
+    """Engines whose windows are found anew, and kept in a folder of the test; their threads end with it."""
     if not is_fusable():
         pytest.skip("this torch has no oneDNN")
     model = awake_model(CarCnnConfig(features=16, blocks=1))
-    return lambda: FusedEngine(model, precision="fp32", threads=2, cache=TuneCache(tmp_path))
+    with contextlib.ExitStack() as stack:
+
+        def engine() -> FusedEngine:
+            opened = FusedEngine(model, precision="fp32", threads=2, cache=TuneCache(tmp_path))
+            stack.callback(opened.close)
+            return opened
+
+        yield engine
 
 
 def test_planned_windows_change_no_code(fused: Callable[[], FusedEngine]) -> None:
@@ -243,9 +251,9 @@ def test_planning_odd_sizes_means_whole_cells(tmp_path: Path) -> None:
     if not is_fusable():
         pytest.skip("this torch has no oneDNN")
     engine = FusedEngine(awake_model(FAST), precision="fp32", threads=1, cache=TuneCache(tmp_path))
-    prepare(engine, 61, 83)
-    restored = engine.restore(picture(61, 83), 8)
-    assert restored.shape == (1, 61, 83)
+    with contextlib.closing(engine):
+        prepare(engine, 61, 83)
+        assert engine.restore(picture(61, 83), 8).shape == (1, 61, 83)
 
 
 _LARGE = """
