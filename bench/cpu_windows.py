@@ -22,6 +22,7 @@ from carfix.restore.engine.cpu_engine import FusedEngine
 from carfix.restore.engine.cpu_grid import MAP_BYTES, SLOW_CELLS_16_BIT
 from carfix.restore.engine.overlap import begin, in_order
 from carfix.restore.engine.tune_cache import TuneCache
+from carfix.restore.windows import window_size
 
 CASES = [
     *(f"{name}:{size}" for name in ("tiny", "fast", "medium") for size in ("640x360", "720x576", "1280x720")),
@@ -64,9 +65,9 @@ def serve(connection: Connection, name: str, size: tuple[int, int], precision: s
         for _ in in_order(engine, (begin(engine, planes, 8) for _ in range(count))):
             pass
         seconds = (time.perf_counter() - began) / count / len(planes)
-        first = engine.cut(planes).found[0]
-        height, width = (span.stop - span.start for span in (first.rows, first.columns))
-        connection.send((seconds, f"{len(engine.cut(planes).found)} of {width}x{height}"))
+        found = engine.cut(planes).found
+        height, width = window_size(found)
+        connection.send((seconds, f"{len(found)} of {width}x{height}"))
 
 
 def start(pages: str, *arguments: object) -> Connection:

@@ -26,7 +26,7 @@ import carfix
 from carfix.net.arch import CarCnnConfig, RestorationNet, build, convolution_layers, margin
 from carfix.net.catalog import installed, load_model
 from carfix.net.checkpoint import Description, Model
-from carfix.restore.engine.autotune import Task, frame_seconds, geometries, window_size
+from carfix.restore.engine.autotune import Task, frame_seconds, geometries
 from carfix.restore.engine.cuda_check import picture
 from carfix.restore.engine.cuda_open import open_accelerator
 from carfix.restore.engine.cuda_program import COMPILED, EAGER, Batch, Builder
@@ -34,6 +34,7 @@ from carfix.restore.engine.cuda_streams import COMPUTE, queues_of, seconds_of
 from carfix.restore.engine.cuda_tune import free_memory
 from carfix.restore.engine.torch_engine import ACCELERATOR_BATCH, DTYPES
 from carfix.restore.engine.tune_cache import TuneCache
+from carfix.restore.windows import window_size
 
 SIZES = {"1080p": (1080, 1920), "720p": (720, 1280)}
 TINY = {"tiny": (48, 80)}

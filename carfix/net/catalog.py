@@ -20,7 +20,7 @@ FAST_NETWORKS = ("fast", "medium", "tiny")
 ROOMY_CORES = 8
 ROOMY_NETWORKS = ("medium", "fast", "tiny")
 
-#: Under which torch asks Linux for pages of 2 MB below large tensors: a restore on a CPU is a tenth faster with them.
+#: Under which torch asks Linux for pages of 2 MB below large tensors: on a CPU the networks of large feature maps gain.
 LARGE_PAGES = "THP_MEM_ALLOC_ENABLE"
 
 

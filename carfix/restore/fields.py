@@ -22,11 +22,9 @@ def begin_pictures(
 
 def prepare_pictures(engine: Engine, height: int, width: int, *, interlaced: bool) -> None:
     """See `prepare`: for frames of this size, or for their fields. Call it while nothing is under way."""
-    for first in (0, 1) if interlaced else ():
-        if field := len(range(first, height, 2)):
-            prepare(engine, field, width)
-    if not interlaced:
-        prepare(engine, height, width)
+    for rows in (height - height // 2, height // 2) if interlaced else (height,):
+        if rows:  # a frame of one row has no second field
+            prepare(engine, rows, width)
 
 
 def begin_fields(planes: Planes, begin: Callable[[Planes], Callable[[], Planes]]) -> Callable[[], Planes]:

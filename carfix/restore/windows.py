@@ -7,6 +7,7 @@ cannot influence. Tiled output therefore equals whole-frame output.
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 from carfix.errors import UsageError
 
@@ -82,3 +83,9 @@ def grid(height: int, width: int, rows: int, columns: int, *, margin: int, cell:
     """`rows` x `columns` windows of a frame as in `windows`, row by row."""
     across = spans(width, columns, margin=margin, cell=cell)
     return [Window(row, column) for row in spans(height, rows, margin=margin, cell=cell) for column in across]
+
+
+def window_size(found: Sequence[Window]) -> tuple[int, int]:
+    """Height and width of the windows of a frame, all alike."""
+    rows, columns = found[0].rows, found[0].columns
+    return rows.stop - rows.start, columns.stop - columns.start

@@ -17,12 +17,12 @@ from carfix.restore.engine.autotune import (
     fastest,
     frame_seconds,
     geometries,
-    window_size,
 )
 from carfix.restore.engine.cuda_program import EAGER, Batch, Builder, Program, codes_to_codes
 from carfix.restore.engine.cuda_streams import InOrder
 from carfix.restore.engine.cuda_tune import Tuner, within
 from carfix.restore.engine.tune_cache import TuneCache, cache_folder
+from carfix.restore.windows import window_size
 
 GIB = 1 << 30
 FULL = CarCnnConfig()

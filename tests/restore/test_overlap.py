@@ -85,3 +85,4 @@ def test_memory_that_a_thread_lacks_makes_windows_smaller() -> None:
     assert all(np.array_equal(batch.result(), wanted) for batch in under_way)
     assert engine.tile == 48  # halved once, though all three found no room
     assert np.array_equal(engine.restore(codes, 8), wanted)
+    engine.close()

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 
 from carfix.net.arch import Config
-from carfix.restore.windows import Window, smallest_tile, windows
+from carfix.restore.windows import Window, smallest_tile, window_size, windows
 
 #: Feature maps that live at once: a block's input, its first map, its second before and after LeakyReLU, their sum,
 #: and as much again for the workspace of the convolution library.
@@ -74,12 +74,6 @@ class Task:
 def map_bytes(task: Task) -> float:
     """Bytes of one feature map, per pixel of the frame."""
     return task.config.features / task.config.scale**2 * task.itemsize
-
-
-def window_size(found: Sequence[Window]) -> tuple[int, int]:
-    """Height and width of the windows of a frame, all alike."""
-    rows, columns = found[0].rows, found[0].columns
-    return rows.stop - rows.start, columns.stop - columns.start
 
 
 def geometries(task: Task) -> list[tuple[int, int]]:

@@ -28,7 +28,7 @@ from carfix.restore.engine.planes import (
     to_unit,
 )
 from carfix.restore.engine.tune_cache import TuneCache, cache_folder
-from carfix.restore.windows import Window
+from carfix.restore.windows import Window, window_size
 
 #: Frames asked for at once, at most: with one a thread, all threads finish together even where batches are waited for.
 MOST_FRAMES = 4
@@ -56,7 +56,7 @@ class CpuEngine(WindowedEngine):
             batch=batch or min(self._crew.count, MOST_FRAMES),
         )
         self._itemsize = itemsize
-        self._grids: dict[tuple[int, int], Grid] = {}  # by size in whole cells
+        self._grids: dict[tuple[int, int], Grid] = {}  # planned, by size in whole cells
         self._windows = self._crew.count * WINDOWS_AHEAD  # of the last batch
 
     @property
@@ -74,9 +74,7 @@ class CpuEngine(WindowedEngine):
         if self.tile < WHOLE_FRAME:
             return super().windows_of(height, width)
         frame = self._frame(height, width)
-        if (height, width) not in self._grids:
-            self._grids[height, width] = usual(frame)
-        return frame.cut(self._grids[height, width])
+        return frame.cut(self._grids.get((height, width)) or usual(frame))
 
     def _frame(self, height: int, width: int) -> Frame:
         return Frame(height, width, self.model.net.config, self._itemsize)
@@ -104,8 +102,7 @@ class CpuEngine(WindowedEngine):
         self, codes: Planes, found: list[Window], bit_depth: int, strengths: Strengths | None
     ) -> Callable[[], Planes]:
         result = np.empty_like(codes)
-        first = found[0]
-        network = self.network(first.rows.stop - first.rows.start, first.columns.stop - first.columns.start)
+        network = self.network(*window_size(found))
         count = len(codes) * len(found)
         self._windows = max(1, count)
 
@@ -183,7 +180,6 @@ class FusedEngine(CpuEngine):
         self._net = FusedNet(model.net, dtype)
         self._precision = precision
         self._cache = cache if cache is not None else TuneCache(cache_folder())
-        self._planned: set[tuple[int, int]] = set()
         self.description = f"torch on cpu, {self.threads} threads, {precision}"
 
     def network(self, height: int, width: int) -> Network:
@@ -202,8 +198,7 @@ class FusedEngine(CpuEngine):
         No code depends on windows here, so that a run may go on with others. Call it while nothing is under way.
         """
         size = self.whole_cells(height, width)
-        if size not in self._planned and self.tile == WHOLE_FRAME:
-            self._planned.add(size)
+        if size not in self._grids and self.tile == WHOLE_FRAME:
             found = candidates(self._frame(*size))
             self._grids[size] = self._fastest(size, found) if len(found) > 1 else found[0]
         return self.windows_of(*size)

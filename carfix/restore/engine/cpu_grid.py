@@ -1,6 +1,7 @@
 """How a frame is cut for the cores of a CPU: what windows cost by a model, and the fastest of the likely ones."""
 
 import dataclasses
+import functools
 import itertools
 import time
 from collections.abc import Callable, Sequence
@@ -95,6 +96,7 @@ class Frame:
         return self.cost(by) * (SLOW_16_BIT if wide else 1.0)
 
 
+@functools.lru_cache(maxsize=64)  # asked for with every batch of a size that was not planned
 def usual(frame: Frame) -> Grid:
     """How to cut it where nothing is timed."""
     return min(_possible(frame), key=frame.cost_untimed)

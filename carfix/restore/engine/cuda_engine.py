@@ -18,7 +18,7 @@ from carfix.restore.engine.autotune import Plan
 from carfix.restore.engine.cuda_program import COMPILED, EAGER, Batch, Builder, Program, is_out_of_memory
 from carfix.restore.engine.cuda_streams import COMPUTE, DOWNLOAD, UPLOAD, Mark, Queues
 from carfix.restore.engine.planes import WHOLE_FRAME, OutOfMemory, WindowedEngine, share_of
-from carfix.restore.windows import Window
+from carfix.restore.windows import Window, window_size
 
 #: Batches of frames under way: while one is computed, the next is uploaded and the last downloaded.
 DEPTH = 2
@@ -145,9 +145,8 @@ class CudaEngine(WindowedEngine):
 
     def _run(self, codes: Planes, found: list[Window], bit_depth: int, strengths: Strengths | None) -> Planes:
         assert self._plan is not None
-        rows, columns = found[0].rows, found[0].columns
         at_once = windows_at_once(self._plan, len(codes) * len(found))
-        batch = Batch(at_once, rows.stop - rows.start, columns.stop - columns.start, bit_depth)
+        batch = Batch(at_once, *window_size(found), bit_depth)
         slot = self._slot(codes.shape, batch.dtype)
         program = self._program(self._plan.variant, batch)
         count = len(codes)

@@ -10,7 +10,7 @@ from carfix.errors import CarfixError, UsageError
 from carfix.net.arch import margin
 from carfix.net.checkpoint import Model
 from carfix.restore.engine import Planes, Strengths
-from carfix.restore.windows import Window, smallest_tile, windows
+from carfix.restore.windows import Window, smallest_tile, window_size, windows
 
 #: A side that no frame reaches: windows are as large as the engine likes.
 WHOLE_FRAME = 1 << 16
@@ -92,9 +92,7 @@ class WindowedEngine(abc.ABC):
         if self._tile < cut.tile:
             return
         # Half of what was really used: a tile larger than the frame has shrunk nothing yet.
-        first = cut.found[0]
-        used = max(span.stop - span.start for span in (first.rows, first.columns))
-        halved = min(self._tile, used) // 2
+        halved = min(self._tile, max(window_size(cut.found))) // 2
         least = smallest_tile(self._margin, self._cell)
         if self._tile == least:
             raise CarfixError(
