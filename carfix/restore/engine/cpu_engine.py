@@ -40,6 +40,9 @@ WINDOWS_AHEAD = 2
 #: A window `[H, W]` in [-1, 1], which stays as it is, to the restored one; called from several threads at once.
 #: Raises `OutOfMemory`.
 Network = Callable[[Floats], Floats]
+#: Codes of a window `[H, W]`, their bit depth, the share of the correction and the part that is kept, to that part
+#: restored; called from several threads at once. Raises `OutOfMemory` or `MemoryError`.
+WindowRestorer = Callable[[Planes, int, float, tuple[slice, slice]], Planes]
 
 
 class CpuEngine(WindowedEngine):
@@ -80,8 +83,8 @@ class CpuEngine(WindowedEngine):
         return Frame(height, width, self.model.net.config, self._itemsize)
 
     @abc.abstractmethod
-    def network(self, height: int, width: int) -> Network:
-        """What computes windows of this size; called from one thread at a time."""
+    def restorer(self, height: int, width: int) -> WindowRestorer:
+        """What restores windows of this size; called from one thread at a time."""
 
     def submit(self, planes: Planes, bit_depth: int, strengths: Strengths | None = None) -> "Batch":
         """See `Overlapping.submit`."""
@@ -102,23 +105,23 @@ class CpuEngine(WindowedEngine):
         self, codes: Planes, found: list[Window], bit_depth: int, strengths: Strengths | None
     ) -> Callable[[], Planes]:
         result = np.empty_like(codes)
-        network = self.network(*window_size(found))
+        restorer = self.restorer(*window_size(found))
         count = len(codes) * len(found)
         self._windows = max(1, count)
 
         def window(number: int) -> None:
             n, place = divmod(number, len(found))
             rows, columns = found[place].rows, found[place].columns
-            unit = to_unit(codes[n, rows.start : rows.stop, columns.start : columns.stop], bit_depth)
-            with out_of_memory_told():
-                restored = moved(unit, network(unit), share_of(strengths, n))
-            kept = restored[
-                rows.keep_start - rows.start : rows.keep_stop - rows.start,
-                columns.keep_start - columns.start : columns.keep_stop - columns.start,
-            ]
-            result[n, rows.keep_start : rows.keep_stop, columns.keep_start : columns.keep_stop] = to_codes(
-                kept, bit_depth
+            kept = tuple(
+                slice(span.keep_start - span.start, span.keep_stop - span.start) for span in (rows, columns)
             )
+            with out_of_memory_told():
+                result[n, rows.keep_start : rows.keep_stop, columns.keep_start : columns.keep_stop] = restorer(
+                    codes[n, rows.start : rows.stop, columns.start : columns.stop],
+                    bit_depth,
+                    share_of(strengths, n),
+                    kept,
+                )
 
         wait = self._crew.begin(window, count)
 
@@ -131,6 +134,16 @@ class CpuEngine(WindowedEngine):
     def close(self) -> None:
         """See `Engine.close`."""
         self._crew.close()
+
+
+def in_floats(network: Network) -> WindowRestorer:
+    """What restores windows by a network that knows nothing of codes."""
+
+    def restore(codes: Planes, bit_depth: int, share: float, kept: tuple[slice, slice]) -> Planes:
+        unit = to_unit(codes, bit_depth)
+        return to_codes(moved(unit, network(unit), share)[kept], bit_depth)
+
+    return restore
 
 
 @contextlib.contextmanager
@@ -182,15 +195,15 @@ class FusedEngine(CpuEngine):
         self._cache = cache if cache is not None else TuneCache(cache_folder())
         self.description = f"torch on cpu, {self.threads} threads, {precision}"
 
-    def network(self, height: int, width: int) -> Network:
-        """See `CpuEngine.network`."""
+    def restorer(self, height: int, width: int) -> WindowRestorer:
+        """See `CpuEngine.restorer`."""
         net = self._net.packed_for(height, width)
 
         def compute(unit: Floats) -> Floats:
             restored: Floats = net(torch.from_numpy(unit)).numpy()
             return restored
 
-        return compute
+        return in_floats(compute)
 
     def plan(self, height: int, width: int) -> list[Window]:
         """The windows of frames of this size, from now on the fastest ones, found by timing once (see `Planning`).
@@ -222,12 +235,12 @@ class FusedEngine(CpuEngine):
     def _seconds(self, size: tuple[int, int], grid: Grid) -> float:
         """What a frame takes in such windows: one of them on each thread at once, as in a restore."""
         height, width = self._frame(*size).window(grid)
-        network = self.network(height, width)
-        unit = np.random.default_rng(0).uniform(-1, 1, (height, width)).astype(np.float32)
+        restorer = self.restorer(height, width)
+        codes = np.random.default_rng(0).integers(0, 256, (height, width)).astype(np.uint8)
 
         def window(_: int) -> None:
             with out_of_memory_told():
-                network(unit)
+                restorer(codes, 8, 1.0, (slice(None), slice(None)))
 
         began = time.perf_counter()
         try:

@@ -13,7 +13,7 @@ import numpy as np
 from carfix.errors import CarfixError, MissingPartError
 from carfix.net.checkpoint import Model
 from carfix.restore.engine import Planes, Strengths
-from carfix.restore.engine.cpu_engine import CpuEngine, Network
+from carfix.restore.engine.cpu_engine import CpuEngine, WindowRestorer, in_floats
 from carfix.restore.engine.ncnn_graph import INPUT, OUTPUT, write_graph
 from carfix.restore.engine.planes import (
     Floats,
@@ -47,9 +47,9 @@ class NcnnEngine(CpuEngine):
         self._net = _load(model, threads=1)
         self.description = f"ncnn on cpu, {self.threads} threads, fp32"
 
-    def network(self, height: int, width: int) -> Network:
-        """See `CpuEngine.network`."""
-        return functools.partial(_infer, self._net)
+    def restorer(self, height: int, width: int) -> WindowRestorer:
+        """See `CpuEngine.restorer`."""
+        return in_floats(functools.partial(_infer, self._net))
 
 
 class VulkanEngine(WindowedEngine):

@@ -1,0 +1,349 @@
+"""The layers of a window in LLVM's code: direct convolution at the head, Winograd convolutions in body and tail.
+
+Maps are `[rows, columns, channels]` fp32 with a ring of zeros, the zero padding of the convolutions, and so many rows
+and columns that whole tiles cover the picture; what tiles compute beyond it is made zero again.
+"""
+
+import dataclasses
+from typing import Any
+
+from llvmlite import ir
+
+from carfix.net.arch import KERNEL
+from carfix.restore.engine.winograd.transforms import Transform
+from carfix.restore.engine.winograd.vectors import INDEX, POINTER, Code, Vectors, at, loop, number
+
+#: Steps of the innermost loop of a matrix product that are written out.
+_UNROLLED = 8
+#: fp32 between the matrices of a block of tiles, so that they do not all begin at the same place of a cache's sets.
+_APART = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class Blocking:
+    """How a convolution uses registers and caches."""
+
+    lanes: int  # fp32 in a vector
+    registers: int  # vectors
+    block: int  # tiles that are transformed, multiplied and transformed back together: they stay in the L2 cache
+
+    def shape(self, channels: int) -> tuple[int, int]:
+        """Tiles and vectors of output channels whose sums are in registers at once.
+
+        Each step of the product loads a vector a vector and broadcasts a number a tile, for their product of
+        multiplications; one register for a broadcast number and those for the weights are left.
+        """
+        vectors = next(n for n in (2, 1) if channels // self.lanes % n == 0)
+        return (self.registers - 1 - vectors) // vectors // 2 * 2, vectors
+
+
+def slot(channels: int, block: int) -> int:
+    """fp32 from one matrix of a block of tiles to the next."""
+    return block * channels + _APART
+
+
+def scratch_size(transform: Transform, channels: int, block: int) -> int:
+    """fp32 that a convolution works in, of at most so many channels."""
+    return (transform.products + 1) * slot(channels, block)
+
+
+class Convolution:
+    """A 3x3 convolution by `transform`, `[H, W, inputs]` to `[H, W, outputs]`, written as a function.
+
+    Its arguments: the result's and the source's first pixel (for the source: that of the ring), the transformed
+    weights, the biases, scratch; tiles down and across; fp32 from row to row of the source and of the result; rows
+    and columns of the picture.
+    """
+
+    def __init__(
+        self,
+        module: ir.Module,
+        name: str,
+        vectors: Vectors,
+        transform: Transform,
+        blocking: Blocking,
+        *,
+        inputs: int,
+        outputs: int,
+    ) -> None:
+        self.vectors, self.transform, self.blocking = vectors, transform, blocking
+        self.channels, self.outputs = inputs, outputs
+        self.slot = slot(max(inputs, outputs), blocking.block)
+        self.function = ir.Function(
+            module, ir.FunctionType(ir.VoidType(), [POINTER] * 5 + [INDEX] * 6), name
+        )
+        self.function.linkage = "internal"
+        (
+            self.target,
+            self.source,
+            self.weights,
+            self.biases,
+            self.scratch,
+            self.down,
+            self.across,
+            self.source_row,
+            self.target_row,
+            self.height,
+            self.width,
+        ) = self.function.args
+        for argument in (self.target, self.weights, self.biases, self.scratch):
+            argument.add_attribute("noalias")
+        self.code = ir.IRBuilder(self.function.append_basic_block())
+        self._held = self.code.alloca(vectors.type, transform.products)
+
+    def write(self) -> None:
+        """Write the function."""
+        code, block = self.code, self.blocking.block
+        tiles = code.mul(self.down, self.across)
+        with loop(code, 0, tiles, block) as first:
+            left = code.sub(tiles, first)
+            count = code.select(code.icmp_signed("<", left, number(block)), left, number(block))
+            with loop(code, 0, count) as tile:
+                self._tile_in(tile, *self._place(first, tile))
+            with loop(code, 0, self.transform.products) as product:
+                self._multiply(product, count)
+            with loop(code, 0, count) as tile:
+                self._tile_out(tile, *self._place(first, tile))
+        self._finish()
+        code.ret_void()
+
+    def _place(self, first: Any, tile: Any) -> tuple[Any, Any]:  # noqa: ANN401
+        """The tile's row and column of tiles."""
+        code = self.code
+        index = code.add(first, tile)
+        row = code.udiv(index, self.across)
+        return row, code.sub(index, code.mul(row, self.across))
+
+    def _tile_in(self, tile: Any, row: Any, column: Any) -> None:  # noqa: ANN401
+        """B^T d B of all channels; the matrix of product p lies in slot p + 1."""
+        code, vectors, size = self.code, self.vectors, self.transform.size
+        step = self.transform.outputs
+        corner = at(
+            code, self.source, (code.mul(row, number(step)), self.source_row), (column, step * self.channels)
+        )
+        into = at(code, self.scratch, self.slot, (tile, self.channels))
+        with loop(code, 0, self.channels, vectors.lanes) as channel:
+            origin, target = at(code, corner, channel), at(code, into, channel)
+            for x in range(size):
+                d = [
+                    vectors.load(code, at(code, origin, (self.source_row, y), x * self.channels))
+                    for y in range(size)
+                ]
+                for y, value in enumerate(self.transform.inputs(code, vectors, d)):
+                    self._hold(y * size + x, value)
+            for y in range(size):
+                d = [self._held_at(y * size + x) for x in range(size)]
+                for x, value in enumerate(self.transform.inputs(code, vectors, d)):
+                    vectors.store(code, value, at(code, target, (y * size + x) * self.slot))
+
+    def _multiply(self, product: Any, count: Any) -> None:  # noqa: ANN401
+        """The block's tiles times one matrix of weights, from slot product + 1 into slot product."""
+        code, vectors = self.code, self.vectors
+        tiles, wide = self.blocking.shape(self.outputs)
+        factors = at(code, self.scratch, self.slot, (product, self.slot))
+        sums = at(code, self.scratch, (product, self.slot))
+        weights = at(code, self.weights, (product, self.channels * self.outputs))
+        rounds = code.udiv(code.add(count, number(tiles - 1)), number(tiles))
+        with (
+            loop(code, 0, self.outputs, wide * vectors.lanes) as output,
+            loop(code, 0, rounds) as turn,
+        ):
+            totals = self._sums(
+                at(code, factors, (turn, tiles * self.channels)), at(code, weights, output), tiles, wide
+            )
+            into = at(code, sums, output, (turn, tiles * self.outputs))
+            for n, total in enumerate(totals):
+                vectors.store(
+                    code, total, at(code, into, n // wide * self.outputs + n % wide * vectors.lanes)
+                )
+
+    def _sums(self, factors: Any, weights: Any, tiles: int, wide: int) -> list[Any]:  # noqa: ANN401
+        """Sums over the input channels, held in registers, by tile and vector of output channels."""
+        code, vectors = self.code, self.vectors
+        steps = next(n for n in range(min(_UNROLLED, self.channels), 0, -1) if self.channels % n == 0)
+        before, again, behind = code.block, code.append_basic_block(), code.append_basic_block()
+        code.branch(again)
+        code.position_at_end(again)
+        channel = code.phi(INDEX)
+        channel.add_incoming(number(0), before)
+        entering = [code.phi(vectors.type) for _ in range(tiles * wide)]
+        for total in entering:
+            total.add_incoming(vectors.constant(0.0), before)
+        totals = list(entering)
+        for step in range(steps):
+            w = [
+                vectors.load(code, at(code, weights, (channel, self.outputs), step * self.outputs + n))
+                for n in range(0, wide * vectors.lanes, vectors.lanes)
+            ]
+            for tile in range(tiles):
+                factor = vectors.broadcast(code, at(code, factors, channel, tile * self.channels + step))
+                for n in range(wide):
+                    place = tile * wide + n
+                    totals[place] = vectors.multiply_add(code, factor, w[n], totals[place])
+        following = code.add(channel, number(steps))
+        channel.add_incoming(following, code.block)
+        for entered, total in zip(entering, totals, strict=True):
+            entered.add_incoming(total, code.block)
+        code.cbranch(code.icmp_signed("<", following, number(self.channels)), again, behind)
+        code.position_at_end(behind)
+        return totals
+
+    def _results(self, place: Any, biases: Any) -> list[list[Any]]:  # noqa: ANN401
+        """A^T m A plus bias: a vector of channels for each of the tile's m x m pixels; `place` within slot 0."""
+        code, vectors, size = self.code, self.vectors, self.transform.size
+        for x in range(size):
+            products = [vectors.load(code, at(code, place, (y * size + x) * self.slot)) for y in range(size)]
+            for y, value in enumerate(self.transform.results(code, vectors, products)):
+                self._hold(y * size + x, value)
+        bias = vectors.load(code, biases)
+        rows = []
+        for y in range(self.transform.outputs):
+            held = [self._held_at(y * size + x) for x in range(size)]
+            rows.append(
+                [code.fadd(value, bias) for value in self.transform.results(code, vectors, held)]
+            )
+        return rows
+
+    def _tile_out(self, tile: Any, row: Any, column: Any) -> None:  # noqa: ANN401
+        raise NotImplementedError  # each convolution's own
+
+    def _finish(self) -> None:
+        """What is done once all tiles are out."""
+
+    def _hold(self, index: int, value: Any) -> None:  # noqa: ANN401
+        self.vectors.store(self.code, value, at(self.code, self._held, index * self.vectors.lanes))
+
+    def _held_at(self, index: int) -> Any:  # noqa: ANN401
+        return self.vectors.load(self.code, at(self.code, self._held, index * self.vectors.lanes))
+
+
+class Body(Convolution):
+    """With LeakyReLU behind it, and what the result's map held before added, if `residual`."""
+
+    def __init__(
+        self, *arguments: Any, slope: float, residual: bool, **options: Any  # noqa: ANN401
+    ) -> None:
+        super().__init__(*arguments, **options)
+        self._slope, self._residual = slope, residual
+
+    def _tile_out(self, tile: Any, row: Any, column: Any) -> None:  # noqa: ANN401
+        code, vectors, step = self.code, self.vectors, self.transform.outputs
+        products = at(code, self.scratch, (tile, self.outputs))
+        corner = at(
+            code, self.target, (code.mul(row, number(step)), self.target_row), (column, step * self.outputs)
+        )
+        with loop(code, 0, self.outputs, vectors.lanes) as channel:
+            origin = at(code, corner, channel)
+            for y, line in enumerate(
+                self._results(at(code, products, channel), at(code, self.biases, channel))
+            ):
+                for x, value in enumerate(line):
+                    pixel = at(code, origin, (self.target_row, y), x * self.outputs)
+                    result = vectors.leaky_relu(code, value, self._slope)
+                    if self._residual:
+                        result = code.fadd(result, vectors.load(code, pixel))
+                    vectors.store(code, result, pixel)
+
+    def _finish(self) -> None:
+        """Zeros beyond the picture: the next convolution's padding."""
+        code, step = self.code, self.transform.outputs
+        rows, columns = code.mul(self.down, number(step)), code.mul(self.across, number(step))
+        self._clear(0, self.height, self.width, columns)
+        self._clear(self.height, rows, 0, columns)
+
+    def _clear(self, top: Any, bottom: Any, left: Any, right: Any) -> None:  # noqa: ANN401
+        code, vectors = self.code, self.vectors
+        start, stop = (code.mul(number(edge), number(self.outputs)) for edge in (left, right))
+        with loop(code, top, bottom) as y, loop(code, start, stop, vectors.lanes) as x:
+            vectors.store(code, vectors.constant(0.0), at(code, self.target, (y, self.target_row), x))
+
+
+class Tail(Convolution):
+    """With PixelShuffle behind it: cells of `scale` x `scale` pixels of a plane."""
+
+    def __init__(self, *arguments: Any, scale: int, **options: Any) -> None:  # noqa: ANN401
+        super().__init__(*arguments, **options)
+        self._scale = scale
+
+    def _tile_out(self, tile: Any, row: Any, column: Any) -> None:  # noqa: ANN401
+        code, vectors, scale = self.code, self.vectors, self._scale
+        side = self.transform.outputs * scale
+        products = at(code, self.scratch, (tile, self.outputs))
+        corner = at(code, self.target, (code.mul(row, number(side)), self.target_row), (column, side))
+        for channel in range(0, self.outputs, vectors.lanes):
+            lines = self._results(at(code, products, channel), at(code, self.biases, channel))
+            places = list(enumerate(range(channel, min(channel + vectors.lanes, scale**2))))
+            for y, line in enumerate(lines):
+                for x, value in enumerate(line):
+                    for lane, part in places:
+                        pixel = at(
+                            code,
+                            corner,
+                            (self.target_row, y * scale + part // scale),
+                            x * scale + part % scale,
+                        )
+                        code.store(vectors.lane(code, value, lane), pixel)
+
+
+class Head:
+    """The first convolution, behind PixelUnshuffle: on the plane itself, 3 * scale x 3 * scale with that stride.
+
+    The function's arguments: the first pixel of the map; the plane with a ring of a cell; weights `[3 * scale,
+    3 * scale, outputs]`, biases; rows and columns of cells; fp32 from row to row of the plane and of the map.
+    """
+
+    def __init__(
+        self,
+        module: ir.Module,
+        name: str,
+        vectors: Vectors,
+        blocking: Blocking,
+        *,
+        scale: int,
+        outputs: int,
+        slope: float,
+    ) -> None:
+        self.vectors, self.blocking = vectors, blocking
+        self._scale, self._outputs, self._slope = scale, outputs, slope
+        self.function = ir.Function(
+            module, ir.FunctionType(ir.VoidType(), [POINTER] * 4 + [INDEX] * 4), name
+        )
+        self.function.linkage = "internal"
+
+    def write(self) -> None:
+        """Write the function."""
+        code: Code = ir.IRBuilder(self.function.append_basic_block())
+        height, width = self.function.args[4:6]
+        cells, wide = self.blocking.shape(self._outputs)
+        whole = code.sub(width, code.urem(width, number(cells)))
+        with loop(code, 0, height) as y:
+            with loop(code, 0, whole, cells) as x:
+                self._cells(code, y, x, cells, wide)
+            with loop(code, whole, width) as x:
+                self._cells(code, y, x, 1, wide)
+        code.ret_void()
+
+    def _cells(self, code: Code, y: Any, x: Any, cells: int, wide: int) -> None:  # noqa: ANN401
+        target, plane, weights, biases, _, _, plane_row, target_row = self.function.args
+        vectors, scale, outputs = self.vectors, self._scale, self._outputs
+        side = KERNEL * scale
+        source = at(code, plane, (code.mul(y, number(scale)), plane_row), (x, scale))
+        into = at(code, target, (y, target_row), (x, outputs))
+        lanes = range(0, wide * vectors.lanes, vectors.lanes)
+        with loop(code, 0, outputs, wide * vectors.lanes) as output:
+            totals = [vectors.load(code, at(code, biases, output, n)) for n in lanes] * cells
+            for row in range(side):
+                for column in range(side):
+                    tap = at(code, weights, output, (row * side + column) * outputs)
+                    w = [vectors.load(code, at(code, tap, n)) for n in lanes]
+                    for cell in range(cells):
+                        pixel = at(code, source, (plane_row, row), cell * scale + column)
+                        factor = vectors.broadcast(code, pixel)
+                        for n in range(wide):
+                            place = cell * wide + n
+                            totals[place] = vectors.multiply_add(code, factor, w[n], totals[place])
+            for place, total in enumerate(totals):
+                offset = place // wide * outputs + place % wide * vectors.lanes
+                vectors.store(
+                    code, vectors.leaky_relu(code, total, self._slope), at(code, into, output, offset)
+                )

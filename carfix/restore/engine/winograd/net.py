@@ -1,0 +1,151 @@
+"""A network with its weights transformed, and the memory that windows are computed in."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from carfix.net.arch import KERNEL, CarCnn, FastNet, RestorationNet, convolution_layers
+from carfix.restore.engine import Planes
+from carfix.restore.engine.planes import peak
+from carfix.restore.engine.winograd.kernels import Blocking
+from carfix.restore.engine.winograd.program import Shape, compiled, host_features
+from carfix.restore.engine.winograd.transforms import F4
+
+Floats = NDArray[np.float32]
+
+#: Bytes of a cache line, where every array begins.
+_LINE = 64
+#: Tiles that are transformed and multiplied together: 12 to 72 were equally fast.
+_BLOCK = 24
+
+
+class WinogradNet:
+    """`net` as machine code for this CPU; raises `RuntimeError` or `OSError` where none can be made or run."""
+
+    def __init__(self, net: RestorationNet) -> None:
+        if not isinstance(net, CarCnn | FastNet):
+            raise TypeError(f"no Winograd form is known for {type(net).__name__}")
+        self.shape = shape_of(net)
+        self._has_tanh = isinstance(net, CarCnn)
+        self._code = compiled(self.shape)
+        self._weights = packed(net, self.shape)
+
+    def restore(
+        self, codes: Planes, bit_depth: int, share: float, kept: tuple[slice, slice], memory: "Workspace"
+    ) -> Planes:
+        """The `kept` part of a window `[H, W]` of codes, restored by `share`, in `memory` for such windows."""
+        assert codes.strides[1] == codes.itemsize
+        code, bits = self._code, 8 * codes.itemsize
+        height, width = codes.shape
+        plane, residual = memory.inside, memory.residual
+        code.enter[bits](
+            plane.ctypes.data,
+            codes.ctypes.data,
+            height,
+            width,
+            plane.strides[0] // plane.itemsize,
+            codes.strides[0] // codes.itemsize,
+            2.0 / peak(bit_depth),
+        )
+        code.network(
+            residual.ctypes.data,
+            memory.plane.ctypes.data,
+            self._weights.ctypes.data,
+            memory.maps[0].ctypes.data,
+            memory.maps[1].ctypes.data,
+            memory.scratch.ctypes.data,
+            memory.rows,
+            memory.columns,
+            memory.down,
+            memory.across,
+            memory.plane.shape[1],
+            memory.maps[0].shape[1] * self.shape.features,
+            residual.shape[1],
+        )
+        if self._has_tanh:
+            np.tanh(residual, out=residual)
+        plane, residual = plane[kept], residual[kept]
+        result: Planes = np.empty(plane.shape, codes.dtype)
+        code.leave[bits](
+            result.ctypes.data,
+            plane.ctypes.data,
+            residual.ctypes.data,
+            *result.shape,
+            result.shape[1],
+            plane.strides[0] // plane.itemsize,
+            residual.strides[0] // residual.itemsize,
+            share,
+            peak(bit_depth) / 2.0,
+        )
+        return result
+
+
+class Workspace:
+    """Arrays for windows of one size, for one thread: planes and maps with their rings of zeros, and scratch."""
+
+    def __init__(self, shape: Shape, height: int, width: int) -> None:
+        """Raises `MemoryError`."""
+        scale, step = shape.scale, shape.transform.outputs
+        self.rows, self.columns = height // scale, width // scale
+        self.down, self.across = -(-self.rows // step), -(-self.columns // step)
+        # A tile reaches a cell beyond what it gives on either side: into the ring.
+        rows, columns = (count * step + KERNEL - 1 for count in (self.down, self.across))
+        self.plane = zeros(rows * scale, columns * scale)
+        self.inside = self.plane[scale : scale + height, scale : scale + width]
+        self.maps = [zeros(rows, columns, shape.features) for _ in range(2)]
+        self.residual = zeros(self.down * step * scale, self.across * step * scale)
+        self.scratch = zeros(shape.scratch)
+
+
+def zeros(*shape: int) -> Floats:
+    """An array that begins with a cache line. Raises `MemoryError`."""
+    size = int(np.prod(shape))
+    memory = np.zeros(size + _LINE // 4, np.float32)
+    start = -memory.ctypes.data % _LINE // 4
+    return memory[start : start + size].reshape(shape)
+
+
+def shape_of(net: CarCnn | FastNet) -> Shape:
+    """What machine code `net` needs on this CPU."""
+    config = net.config
+    blocking = blocking_for(config.features, host_features())
+    return Shape(
+        features=-(-config.features // blocking.lanes) * blocking.lanes,
+        blocks=config.blocks,
+        scale=config.scale,
+        slope=config.negative_slope,
+        inner=isinstance(net, CarCnn),
+        transform=F4,
+        blocking=blocking,
+    )
+
+
+def blocking_for(features: int, names: frozenset[str]) -> Blocking:
+    """How a CPU with what is named computes so many channels: in the widest vectors that they fill."""
+    if "avx512f" in names:
+        widest, registers = 16, 32
+    elif "avx" in names:
+        widest, registers = 8, 16
+    else:
+        widest, registers = 4, 32 if "neon" in names else 16
+    lanes = next((n for n in (16, 8, 4) if n <= widest and features % n == 0), widest)
+    return Blocking(lanes=lanes, registers=registers, block=_BLOCK)
+
+
+def packed(net: RestorationNet, shape: Shape) -> Floats:
+    """Weights and biases of all layers, each where the machine code looks for it."""
+    memory = zeros(shape.layers[-1].stop)
+    for number, (layer, place) in enumerate(zip(convolution_layers(net), shape.layers, strict=True)):
+        weights = layer.weight.detach().float().cpu().numpy()
+        outputs = weights.shape[0]
+        if number == 0:
+            # Behind PixelUnshuffle, [K, dy dx, ty, tx], to a convolution of the plane, [ty dy, tx dx, K].
+            cell = weights.reshape(outputs, shape.scale, shape.scale, KERNEL, KERNEL)
+            matrices = cell.transpose(3, 1, 4, 2, 0).reshape(place.matrices, 1, outputs)
+        else:
+            matrices = shape.transform.weights(weights)
+        target = memory[place.start : place.start + place.matrices * place.inputs * place.outputs]
+        target = target.reshape(place.matrices, place.inputs, place.outputs)
+        target[:, : matrices.shape[1], :outputs] = matrices  # zeros for channels that fill a vector up
+        assert layer.bias is not None  # every convolution of ours has one
+        memory[place.biases : place.biases + outputs] = layer.bias.detach().float().cpu().numpy()
+    return memory

@@ -1,0 +1,210 @@
+"""A whole network as machine code, for windows of any size."""
+
+import ctypes
+import dataclasses
+import functools
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import binding, ir
+
+from carfix.net.arch import KERNEL
+from carfix.restore.engine.winograd.codes import write_entrance, write_exit
+from carfix.restore.engine.winograd.kernels import Blocking, Body, Head, Tail, scratch_size
+from carfix.restore.engine.winograd.transforms import Transform
+from carfix.restore.engine.winograd.vectors import INDEX, POINTER, Vectors, at
+
+#: fp32 that each layer's weights and biases begin at multiples of: a cache line.
+_LINE = 16
+#: Bits of the integers that codes lie in.
+CODE_BITS = (8, 16)
+#: LLVM's level of optimisation for choosing instructions and registers. Its other passes are left out: the code is
+#: written as it should run, and they took as long again for nothing.
+_LEVEL = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Layer:
+    """A convolution's weights among those of the network, in fp32."""
+
+    matrices: int
+    inputs: int
+    outputs: int
+    start: int  # of the weights `[matrices, inputs, outputs]`
+
+    @property
+    def biases(self) -> int:
+        """Where the biases begin."""
+        return self.start + _whole(self.matrices * self.inputs * self.outputs)
+
+    @property
+    def stop(self) -> int:
+        """Where the next layer begins."""
+        return self.biases + _whole(self.outputs)
+
+
+@dataclasses.dataclass(frozen=True)
+class Shape:
+    """What machine code is made for."""
+
+    features: int  # channels of the body, whole vectors of them
+    blocks: int
+    scale: int
+    slope: float
+    inner: bool  # a convolution more before and behind the blocks, as CAR-CNN has
+    transform: Transform
+    blocking: Blocking
+
+    @property
+    def cell(self) -> int:
+        """Channels of the tail, whole vectors of them."""
+        return -(-(self.scale**2) // self.blocking.lanes) * self.blocking.lanes
+
+    @functools.cached_property
+    def layers(self) -> list[Layer]:
+        """The convolutions, in order."""
+        products = self.transform.products
+        body = 2 * self.blocks + (2 if self.inner else 0)
+        sizes = [
+            ((KERNEL * self.scale) ** 2, 1, self.features),
+            *[(products, self.features, self.features)] * body,
+            (products, self.features, self.cell),
+        ]
+        layers: list[Layer] = []
+        for size in sizes:
+            layers.append(Layer(*size, layers[-1].stop if layers else 0))
+        return layers
+
+    @property
+    def scratch(self) -> int:
+        """fp32 of scratch."""
+        return scratch_size(self.transform, max(self.features, self.cell), self.blocking.block)
+
+
+@dataclasses.dataclass(frozen=True)
+class MachineCode:
+    """Functions that any number of threads may call, each with memory of its own; see `Workspace` for that.
+
+    `network` takes addresses of residual plane, plane, weights, two maps and scratch; rows and columns of cells, tiles
+    down and across; fp32 from row to row of the plane, the maps and the residual plane. For `enter` and `leave`, by
+    the bits of a code's integer, see `carfix.restore.engine.winograd.codes`.
+    """
+
+    network: Callable[..., None]
+    enter: dict[int, Callable[..., None]]
+    leave: dict[int, Callable[..., None]]
+    engine: Any  # LLVM's, in whose memory they lie
+
+
+_ADDRESS, _COUNT, _FLOAT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float
+_NETWORK = ctypes.CFUNCTYPE(None, *[_ADDRESS] * 6, *[_COUNT] * 7)
+_ENTER = ctypes.CFUNCTYPE(None, *[_ADDRESS] * 2, *[_COUNT] * 4, _FLOAT)
+_LEAVE = ctypes.CFUNCTYPE(None, *[_ADDRESS] * 3, *[_COUNT] * 5, *[_FLOAT] * 2)
+
+#: LLVM compiles in one thread at a time.
+_compiling = threading.Lock()
+
+
+def compiled(shape: Shape) -> MachineCode:
+    """Machine code for networks of this shape. Raises `RuntimeError` or `OSError` where none can be made or run."""
+    with _compiling:
+        return _compiled(shape)
+
+
+@functools.cache
+def _compiled(shape: Shape) -> MachineCode:
+    machine = target_machine()
+    binding.check_jit_execution()
+    module = binding.parse_assembly(str(written(shape)))
+    module.verify()
+    engine = binding.create_mcjit_compiler(module, machine)
+    engine.finalize_object()
+    return MachineCode(
+        network=_NETWORK(engine.get_function_address("network")),
+        enter={bits: _ENTER(engine.get_function_address(f"enter{bits}")) for bits in CODE_BITS},
+        leave={bits: _LEAVE(engine.get_function_address(f"leave{bits}")) for bits in CODE_BITS},
+        engine=engine,
+    )
+
+
+def target_machine() -> Any:  # noqa: ANN401 - llvmlite's
+    """What LLVM makes code for: this CPU with all that it can."""
+    _initialise()
+    target = binding.Target.from_default_triple()
+    return target.create_target_machine(
+        cpu=binding.get_host_cpu_name(), features=binding.get_host_cpu_features().flatten(), opt=_LEVEL
+    )
+
+
+def host_features() -> frozenset[str]:
+    """What this CPU can, by LLVM's names."""
+    _initialise()
+    return frozenset(name for name, has in binding.get_host_cpu_features().items() if has)
+
+
+@functools.cache
+def _initialise() -> None:
+    binding.initialize_native_target()
+    binding.initialize_native_asmprinter()
+
+
+def written(shape: Shape) -> ir.Module:
+    """The network in LLVM's intermediate code."""
+    module = ir.Module("carfix")
+    vectors = Vectors(module, shape.blocking.lanes)
+    features, slope = shape.features, shape.slope
+    head = Head(module, "head", vectors, shape.blocking, scale=shape.scale, outputs=features, slope=slope)
+    common = (vectors, shape.transform, shape.blocking)
+    plain, residual = (
+        Body(module, name, *common, inputs=features, outputs=features, slope=slope, residual=adds)
+        for name, adds in (("plain", False), ("residual", True))
+    )
+    tail = Tail(module, "tail", *common, inputs=features, outputs=shape.cell, scale=shape.scale)
+    for layer in (head, plain, residual, tail):
+        layer.write()
+    _write_network(module, shape, head, plain, residual, tail)
+    for bits in CODE_BITS:
+        write_entrance(module, vectors, bits)
+        write_exit(module, vectors, bits)
+    return module
+
+
+def _write_network(
+    module: ir.Module, shape: Shape, head: Head, plain: Body, residual: Body, tail: Tail
+) -> None:
+    network = ir.Function(module, ir.FunctionType(ir.VoidType(), [POINTER] * 6 + [INDEX] * 7), "network")
+    result, plane, weights, here, there, scratch, *sizes = network.args
+    height, width, down, across, plane_row, map_row, result_row = sizes
+    code = ir.IRBuilder(network.append_basic_block())
+    layers = iter(shape.layers)
+
+    def parameters() -> tuple[Any, Any]:
+        layer = next(layers)
+        return at(code, weights, layer.start), at(code, weights, layer.biases)
+
+    def first_pixel(of: Any) -> Any:  # noqa: ANN401
+        return at(code, of, map_row, shape.features)
+
+    def convolve(by: Body | Tail, target: Any, source: Any, target_row: Any) -> None:  # noqa: ANN401
+        code.call(
+            by.function,
+            [target, source, *parameters(), scratch, down, across, map_row, target_row, height, width],
+        )
+
+    code.call(head.function, [first_pixel(here), plane, *parameters(), height, width, plane_row, map_row])
+    if shape.inner:
+        convolve(plain, first_pixel(there), here, map_row)
+        here, there = there, here
+    for _ in range(shape.blocks):
+        convolve(plain, first_pixel(there), here, map_row)
+        convolve(residual, first_pixel(here), there, map_row)
+    if shape.inner:
+        convolve(plain, first_pixel(there), here, map_row)
+        here = there
+    convolve(tail, result, here, result_row)
+    code.ret_void()
+
+
+def _whole(size: int) -> int:
+    return -(-size // _LINE) * _LINE

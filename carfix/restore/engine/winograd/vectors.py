@@ -1,0 +1,147 @@
+"""Vectors of fp32 in LLVM's intermediate code: what the kernels are written with."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from typing import Any
+
+from llvmlite import ir
+
+#: Where instructions are added.
+Code = ir.IRBuilder
+
+FLOAT = ir.FloatType()
+POINTER = ir.PointerType()
+INDEX = ir.IntType(64)
+_LANE = ir.IntType(32)
+#: Bytes that addresses are multiples of, as far as LLVM may rely on it: those of one fp32.
+_ALIGNED = 4
+
+
+#: 1.5 * 2^23: fp32 of this size are whole numbers.
+_ROUNDS = 12582912.0
+
+
+class Vectors:
+    """Operations on `<lanes x float>`."""
+
+    def __init__(self, module: ir.Module, lanes: int) -> None:
+        self._module = module
+        self.lanes = lanes
+        self.type = ir.VectorType(FLOAT, lanes)
+
+    def of(self, lanes: int) -> "Vectors":
+        """Vectors of another length in the same module."""
+        return Vectors(self._module, lanes)
+
+    def constant(self, value: float) -> Any:  # noqa: ANN401 - LLVM's values have no types of their own in Python
+        """`value` in every lane."""
+        return ir.Constant(self.type, [value] * self.lanes)
+
+    def load(self, code: Code, pointer: Any) -> Any:  # noqa: ANN401
+        """The vector at `pointer`."""
+        return code.load(pointer, typ=self.type, align=_ALIGNED)
+
+    def store(self, code: Code, vector: Any, pointer: Any) -> None:  # noqa: ANN401
+        """Put `vector` at `pointer`."""
+        code.store(vector, pointer, align=_ALIGNED)
+
+    def broadcast(self, code: Code, pointer: Any) -> Any:  # noqa: ANN401
+        """The number at `pointer` in every lane."""
+        return self.filled(code, code.load(pointer, typ=FLOAT))
+
+    def lane(self, code: Code, vector: Any, number: int) -> Any:  # noqa: ANN401
+        """One of the vector's numbers."""
+        return code.extract_element(vector, ir.Constant(_LANE, number))
+
+    def multiply_add(self, code: Code, x: Any, y: Any, z: Any) -> Any:  # noqa: ANN401
+        """x * y + z; `x` may be a number."""
+        if isinstance(x, float):
+            x = self.constant(x)
+        # One instruction where the CPU has it, a product and a sum elsewhere.
+        name = f"llvm.fmuladd.v{self.lanes}f32"
+        function = self._module.globals.get(name) or ir.Function(
+            self._module, ir.FunctionType(self.type, [self.type] * 3), name
+        )
+        return code.call(function, [x, y, z])
+
+    def combination(self, code: Code, coefficients: Sequence[Fraction], vectors: Sequence[Any]) -> Any:  # noqa: ANN401
+        """The sum of products, as many as there are coefficients; one of these is 1."""
+        start = coefficients.index(Fraction(1))
+        result = vectors[start]
+        for number, coefficient in enumerate(coefficients):
+            if number == start:
+                continue
+            if coefficient == 1:
+                result = code.fadd(result, vectors[number])
+            elif coefficient == -1:
+                result = code.fsub(result, vectors[number])
+            else:
+                result = self.multiply_add(code, float(coefficient), vectors[number], result)
+        return result
+
+    def leaky_relu(self, code: Code, vector: Any, slope: float) -> Any:  # noqa: ANN401
+        """The larger of `vector` and `slope` times it, which is LeakyReLU for slopes up to 1."""
+        scaled = code.fmul(vector, self.constant(slope))
+        return code.select(code.fcmp_ordered(">", vector, scaled), vector, scaled)
+
+
+    def converted(self, code: Code, pointer: Any, integer: ir.IntType) -> Any:  # noqa: ANN401
+        """The unsigned integers at `pointer` as fp32."""
+        wide = ir.VectorType(_LANE, self.lanes)
+        loaded = code.load(pointer, typ=ir.VectorType(integer, self.lanes), align=integer.width // 8)
+        return code.sitofp(code.zext(loaded, wide), self.type)
+
+    def store_rounded(self, code: Code, vector: Any, pointer: Any, integer: ir.IntType) -> None:  # noqa: ANN401
+        """Numbers that such integers have, rounded to the nearest, halves to even, at `pointer`."""
+        # Beside a number this large, no fraction is left: one rounding by the CPU's own rule.
+        large = self.constant(_ROUNDS)
+        whole = code.fsub(code.fadd(vector, large), large)
+        integers = code.fptosi(whole, ir.VectorType(_LANE, self.lanes))
+        code.store(
+            code.trunc(integers, ir.VectorType(integer, self.lanes)), pointer, align=integer.width // 8
+        )
+
+    def bounded(self, code: Code, vector: Any, low: Any, high: Any) -> Any:  # noqa: ANN401
+        """No less than `low`, no more than `high`."""
+        above = code.select(code.fcmp_ordered(">", vector, low), vector, low)
+        return code.select(code.fcmp_ordered("<", above, high), above, high)
+
+    def filled(self, code: Code, value: Any) -> Any:  # noqa: ANN401
+        """One fp32 in every lane."""
+        undefined = ir.Constant(self.type, ir.Undefined)
+        one = code.insert_element(undefined, value, ir.Constant(_LANE, 0))
+        lanes = ir.Constant(ir.VectorType(_LANE, self.lanes), [0] * self.lanes)
+        return code.shuffle_vector(one, undefined, lanes)
+
+
+def number(value: Any) -> Any:  # noqa: ANN401
+    """An index: a number of Python's as LLVM's; LLVM's as it is."""
+    return ir.Constant(INDEX, value) if isinstance(value, int) else value
+
+
+def at(code: Code, pointer: Any, *offsets: Any, of: ir.Type = FLOAT) -> Any:  # noqa: ANN401
+    """`pointer` moved on by the sum of `offsets`, in numbers of type `of`; a pair stands for a product."""
+    total: Any = None
+    for offset in offsets:
+        if isinstance(offset, tuple):
+            offset = code.mul(number(offset[0]), number(offset[1]))
+        total = number(offset) if total is None else code.add(total, number(offset))
+    return code.gep(pointer, [total], source_etype=of)
+
+
+@contextlib.contextmanager
+def loop(code: Code, start: Any, stop: Any, step: int = 1) -> Iterator[Any]:  # noqa: ANN401
+    """The code added inside runs with the index given, from `start` by `step` while it is below `stop`."""
+    before = code.block
+    head, body, behind = (code.append_basic_block() for _ in range(3))
+    code.branch(head)
+    code.position_at_end(head)
+    index = code.phi(INDEX)
+    index.add_incoming(number(start), before)
+    code.cbranch(code.icmp_signed("<", index, number(stop)), body, behind)
+    code.position_at_end(body)
+    yield index
+    index.add_incoming(code.add(index, number(step)), code.block)
+    code.branch(head)
+    code.position_at_end(behind)
