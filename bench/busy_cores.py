@@ -14,7 +14,7 @@ import numpy as np
 
 from carfix.net.catalog import load_model
 from carfix.restore.engine import Planes
-from carfix.restore.engine.cpu_engine import FusedEngine, Network
+from carfix.restore.engine.cpu_engine import FusedEngine, WindowRestorer, in_floats
 from carfix.restore.engine.overlap import begin, in_order
 from carfix.restore.engine.planes import Floats
 
@@ -28,14 +28,14 @@ WORK = 4.0
 class Sleeping(FusedEngine):
     """Takes windows as the real one does and returns them as they are."""
 
-    def network(self, height: int, width: int) -> Network:
-        """See `CpuEngine.network`."""
+    def restorer(self, height: int, width: int) -> WindowRestorer:
+        """See `CpuEngine.restorer`."""
 
         def sleep(unit: Floats) -> Floats:
             time.sleep(unit.size / SPEED)
             return unit
 
-        return sleep
+        return in_floats(sleep)
 
 
 def share(engine: FusedEngine, planes: Planes, *, ahead: bool) -> float:

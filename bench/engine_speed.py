@@ -36,7 +36,7 @@ from carfix.net.arch import (
 from carfix.net.catalog import installed
 from carfix.net.checkpoint import Description, Model
 from carfix.restore.engine import Engine, Planes
-from carfix.restore.engine.choose import EXACT_FIRST, NCNN_FP32, candidates, open_kind
+from carfix.restore.engine.choose import EXACT_FIRST, LIBRARIES, can_bf16, candidates, open_kind
 from carfix.restore.engine.crew import available_threads
 from carfix.restore.engine.overlap import prepare
 from carfix.restore.engine.torch_engine import TorchEngine
@@ -94,10 +94,10 @@ def network(name: str) -> Model:
 def engines_of(model: Model, tile: int | None) -> dict[str, Engine]:
     """Eager PyTorch in 256-pixel windows, and every engine of this machine in windows of `tile`."""
     engines: dict[str, Engine] = {EAGER: TorchEngine(model, device=CPU, precision="fp32", tile=SIDE, batch=1)}
-    kinds = {*candidates("auto"), *candidates("bf16")}
+    kinds = {*candidates("auto"), *(candidates("bf16") if can_bf16() else ())}
     for kind in EXACT_FIRST:
         if kind in kinds:
-            name = f"{kind.replace(' ', ', ')}" + (", packed and fused" if kind != NCNN_FP32 else "")
+            name = f"{kind.replace(' ', ', ')}" + ("" if kind in LIBRARIES else ", packed and fused")
             engines[name] = open_kind(kind, model, tile=tile)
     return engines
 

@@ -9,6 +9,7 @@ from carfix.net.arch import CarCnnConfig, FastConfig
 from carfix.net.checkpoint import Model
 from carfix.restore.engine import Planes, open_engine
 from carfix.restore.engine.autotune import Plan
+from carfix.restore.engine.choose import WINOGRAD_FP32, can_bf16, open_kind
 from carfix.restore.engine.cpu_engine import FusedEngine
 from carfix.restore.engine.cuda_engine import CudaEngine
 from carfix.restore.engine.cuda_program import EAGER, Builder
@@ -44,6 +45,18 @@ def fused_engine(
     if not is_fusable():
         pytest.skip("this torch has no oneDNN")
     return FusedEngine(model, precision="fp32", tile=tile, batch=batch, threads=threads)
+
+
+def winograd_engine(model: Model, tile: int | None) -> WindowedEngine:
+    pytest.importorskip("llvmlite", reason="llvmlite has no wheels for this machine")
+    engine = open_kind(WINOGRAD_FP32, model, tile=tile)
+    assert isinstance(engine, WindowedEngine)
+    return engine
+
+
+def needs_bf16() -> None:
+    if not can_bf16():
+        pytest.skip("this CPU does not compute in bf16")
 
 
 def vulkan_engine(model: Model, tile: int | None) -> WindowedEngine:

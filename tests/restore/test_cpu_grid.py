@@ -15,7 +15,8 @@ from networks import awake_model
 
 from carfix.net.arch import CarCnnConfig, Config, FastConfig, margin
 from carfix.net.catalog import LARGE_PAGES
-from carfix.restore.engine.cpu_engine import FusedEngine, Network
+from carfix.restore.engine import Planes
+from carfix.restore.engine.cpu_engine import FusedEngine, WindowRestorer, in_floats
 from carfix.restore.engine.cpu_grid import (
     CANDIDATES,
     MOST_MAP_BYTES,
@@ -198,19 +199,19 @@ def test_windows_for_which_there_is_no_memory_are_not_planned(
     fused: Callable[[], FusedEngine], error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = fused()
-    real, asked = engine.network, []  # type: tuple[Callable[[int, int], Network], list[tuple[int, int]]]
+    real, asked = engine.restorer, []  # type: tuple[Callable[[int, int], WindowRestorer], list[tuple[int, int]]]
 
-    def network(height: int, width: int) -> Network:
+    def restorer(height: int, width: int) -> WindowRestorer:
         asked.append((height, width))
 
-        def small_only(unit: Floats) -> Floats:
+        def small_only(codes: Planes, bits: int, share: float, kept: tuple[slice, slice]) -> Planes:
             if height * width > 100_000:
                 raise error
-            return real(height, width)(unit)
+            return real(height, width)(codes, bits, share, kept)
 
         return small_only
 
-    monkeypatch.setattr(engine, "network", network)
+    monkeypatch.setattr(engine, "restorer", restorer)
     for window in engine.plan(360, 640):
         assert (window.rows.stop - window.rows.start) * (
             window.columns.stop - window.columns.start
@@ -225,7 +226,7 @@ def test_other_errors_while_timing_are_not_hidden(
         raise RuntimeError("broken")
 
     engine = fused()
-    monkeypatch.setattr(engine, "network", lambda height, width: broken)
+    monkeypatch.setattr(engine, "restorer", lambda height, width: in_floats(broken))
     with pytest.raises(RuntimeError, match="broken"):
         engine.plan(360, 640)
 

@@ -8,13 +8,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from backends import CAR_CNN, FAST, fused_engine, ncnn_engine, torch_engine, vulkan_engine
+from backends import (
+    CAR_CNN,
+    FAST,
+    fused_engine,
+    ncnn_engine,
+    needs_bf16,
+    torch_engine,
+    vulkan_engine,
+    winograd_engine,
+)
 from networks import awake_model, save_awake
 
 from carfix.errors import CarfixError, MissingPartError, UsageError
 from carfix.net.arch import CarCnnConfig, Config, FastConfig, margin
 from carfix.net.checkpoint import Model
-from carfix.restore.engine import Planes, Strengths, open_engine
+from carfix.restore.engine import Planes, Strengths, choose, open_engine
 from carfix.restore.engine.allocator import FROM_HEAP, KEPT, keep_freed_memory
 from carfix.restore.engine.cpu_engine import FusedEngine
 from carfix.restore.engine.fused import is_fusable
@@ -28,6 +37,7 @@ ENGINES: list[Callable[[Model, int | None], WindowedEngine]] = [
     torch_engine,
     ncnn_engine,
     fused_engine,
+    winograd_engine,
 ]
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
@@ -112,10 +122,13 @@ def test_deep_codes_keep_their_depth(
 
 
 @pytest.mark.parametrize("config", [CarCnnConfig(), FastConfig(), FastConfig(scale=2, features=32)], ids=str)
-def test_ncnn_agrees_with_torch(config: Config) -> None:
+@pytest.mark.parametrize("engine_of", [ncnn_engine, winograd_engine])
+def test_winograd_convolutions_agree_with_torchs(
+    engine_of: Callable[[Model, int | None], WindowedEngine], config: Config
+) -> None:
     model = awake_model(config)
     codes = picture(60, 76)
-    difference = ncnn_engine(model, None).restore(codes, 8).astype(int) - torch_engine(model, None).restore(
+    difference = engine_of(model, None).restore(codes, 8).astype(int) - torch_engine(model, None).restore(
         codes, 8
     )
     assert np.abs(difference).max() <= 1
@@ -133,13 +146,16 @@ def test_fused_fp32_is_eager_torch_to_the_code(config: Config) -> None:
 
 
 @pytest.mark.skipif(not is_fusable(), reason="this torch has no oneDNN")
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize(("config", "bits"), [(FAST, 8), (CAR_CNN, 8), (FAST, 10)])
-def test_no_code_depends_on_threads_batches_or_windows(config: Config, bits: int) -> None:
+def test_no_code_depends_on_threads_batches_or_windows(config: Config, bits: int, precision: str) -> None:
     """A resumed run on a machine that is busier, or has more cores, gives the same file."""
+    if precision == "bf16":
+        needs_bf16()
     model = awake_model(config)
     codes = picture(96, 120, bits, count=5)
     engines = [
-        FusedEngine(model, precision="bf16", tile=tile, batch=batch, threads=threads)
+        FusedEngine(model, precision=precision, tile=tile, batch=batch, threads=threads)
         for tile, batch, threads in ((64, 1, 1), (64, 3, 4), (100, 5, 2), (4096, 2, 3))
     ]
     results = [
@@ -153,6 +169,7 @@ def test_no_code_depends_on_threads_batches_or_windows(config: Config, bits: int
 
 @pytest.mark.parametrize("config", [FAST, CarCnnConfig(), FastConfig(scale=2, features=32)], ids=str)
 def test_bf16_stays_within_one_code(config: Config) -> None:
+    needs_bf16()
     model = awake_model(config)
     codes = picture(60, 76)
     engine = open_engine(model, device="cpu", precision="bf16")
@@ -266,6 +283,12 @@ def test_options_that_cannot_be_right(options: dict[str, object], error: type[Ca
 def test_glibc_accepts_the_bounds_for_freed_memory() -> None:
     assert FROM_HEAP < KEPT
     assert keep_freed_memory()
+
+
+def test_a_precision_that_the_cpu_lacks_is_a_plain_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choose, "can_bf16", lambda: False)
+    with pytest.raises(UsageError, match=r"bf16: this CPU .* use --precision fp32"):
+        open_engine(awake_model(FAST), device="cpu", precision="bf16")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")

@@ -7,6 +7,7 @@ from pathlib import Path
 import faults
 import media
 import pytest
+from backends import needs_bf16
 from networks import save_awake
 
 from carfix.net.arch import CarCnnConfig
@@ -57,6 +58,8 @@ def test_a_4k_restore_on_the_cpu_stays_within_4_gb(tmp_path: Path) -> None:
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the unit of ru_maxrss is another elsewhere")
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_the_full_network_computes_a_window_a_thread_within_4_gb(tmp_path: Path, precision: str) -> None:
+    if precision == "bf16":
+        needs_bf16()
     weights = save_awake(tmp_path / "full.safetensors", CarCnnConfig())
     peak = _peak(
         "engine = open_engine(carfix.load_model(str(source)), device='cpu', precision=precision)\n"

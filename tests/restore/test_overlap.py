@@ -9,7 +9,7 @@ from engines import Overlapped
 from networks import awake_model
 
 from carfix.restore.engine import Planes
-from carfix.restore.engine.cpu_engine import WINDOWS_AHEAD, FusedEngine, Network
+from carfix.restore.engine.cpu_engine import WINDOWS_AHEAD, FusedEngine, WindowRestorer
 from carfix.restore.engine.fused import is_fusable
 from carfix.restore.engine.overlap import begin, in_order
 
@@ -65,13 +65,13 @@ def test_there_are_always_windows_for_all_threads(threads: int, frames: int) -> 
 
 def test_memory_that_a_thread_lacks_makes_windows_smaller() -> None:
     class Narrow(FusedEngine):
-        def network(self, height: int, width: int) -> Network:
-            compute = super().network(height, width)
+        def restorer(self, height: int, width: int) -> WindowRestorer:
+            compute = super().restorer(height, width)
 
-            def narrow(unit: np.ndarray) -> np.ndarray:
+            def narrow(codes: Planes, bits: int, share: float, kept: tuple[slice, slice]) -> Planes:
                 if height > 60:
                     raise MemoryError
-                return compute(unit)
+                return compute(codes, bits, share, kept)
 
             return narrow
 

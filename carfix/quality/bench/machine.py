@@ -15,7 +15,7 @@ from carfix import __version__
 from carfix.restore.engine import uses_accelerator
 
 #: Packages whose version changes the numbers.
-PACKAGES = ("torch", "av", "ncnn", "onnxruntime", "numpy")
+PACKAGES = ("torch", "av", "llvmlite", "ncnn", "onnxruntime", "numpy")
 
 #: Cores that others may keep busy before the numbers are worth a warning.
 IDLE_LOAD = 0.5

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from carfix.errors import CarfixError
+from carfix.errors import CarfixError, UsageError
 from carfix.net.arch import margin, multiply_adds_per_pixel
 from carfix.net.checkpoint import Model, tensors_sha256
 from carfix.restore.engine import Engine, Planes
@@ -22,13 +22,16 @@ from carfix.restore.engine.cpu_engine import FusedEngine
 from carfix.restore.engine.crew import available_threads
 from carfix.restore.engine.fused import is_fusable
 from carfix.restore.engine.machine import facts
-from carfix.restore.engine.torch_engine import TorchEngine
+from carfix.restore.engine.torch_engine import DTYPES, TorchEngine
 from carfix.restore.engine.tune_cache import TuneCache, cache_folder
 from carfix.restore.windows import smallest_tile
 
-TORCH_FP32, NCNN_FP32, TORCH_BF16 = "torch fp32", "ncnn fp32", "torch bf16"
+TORCH_FP32, WINOGRAD_FP32 = "torch fp32", "winograd fp32"
+NCNN_FP32, TORCH_BF16 = "ncnn fp32", "torch bf16"
 #: Of engines that are equally fast, the more exact is taken: the first is eager PyTorch to the bit.
-EXACT_FIRST = (TORCH_FP32, NCNN_FP32, TORCH_BF16)
+EXACT_FIRST = (TORCH_FP32, WINOGRAD_FP32, NCNN_FP32, TORCH_BF16)
+#: What some of them need installed.
+LIBRARIES = {WINOGRAD_FP32: "llvmlite", NCNN_FP32: "ncnn"}
 #: Shares of the best speed that count as equal: another timing might turn them round.
 EQUALLY_FAST = 0.9
 #: 8-bit codes by which a picture may differ from fp32.
@@ -73,23 +76,40 @@ def open_kind(kind: str, model: Model, *, tile: int | None = None, batch: int | 
         from carfix.restore.engine.ncnn_engine import NcnnEngine
 
         return NcnnEngine(model, tile=tile, batch=batch)
+    if kind == WINOGRAD_FP32:
+        try:
+            from carfix.restore.engine.winograd_engine import WinogradEngine
+        except (ImportError, OSError) as error:  # llvmlite is there, and its library cannot be loaded
+            raise CarfixError(f"llvmlite cannot be used here ({error}); reinstall it") from error
+        return WinogradEngine(model, tile=tile, batch=batch)
     precision = kind.split()[1]
-    if is_fusable():
+    if is_fusable(DTYPES[precision]):
         return FusedEngine(model, precision=precision, tile=tile, batch=batch)
     return TorchEngine(model, device=torch.device("cpu"), precision=precision, tile=tile, batch=batch)
 
 
 def candidates(precision: str) -> tuple[str, ...]:
-    """The engines that `precision` (`auto`, `fp32` or `bf16`) leaves on this machine."""
+    """The engines that `precision` (`auto`, `fp32` or `bf16`) leaves on this machine.
+
+    Raises `UsageError` for a precision that its CPU has no instructions for.
+    """
     if precision == "bf16":
+        if not can_bf16():
+            raise UsageError("--precision bf16: this CPU has no instructions for it; use --precision fp32")
         return (TORCH_BF16,)
     kinds: tuple[str, ...] = (TORCH_FP32,)
-    if importlib.util.find_spec("ncnn") is not None:
-        kinds += (NCNN_FP32,)
+    for kind, library in LIBRARIES.items():
+        if importlib.util.find_spec(library) is not None:
+            kinds += (kind,)
     # Without these instructions bf16 is emulated, and slower than fp32.
     if precision == "auto" and (torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()):
         kinds += (TORCH_BF16,)
     return kinds
+
+
+def can_bf16() -> bool:
+    """Whether this CPU computes in bf16, be it slowly: oneDNN refuses to without AVX-512."""
+    return is_fusable(torch.bfloat16) or not is_fusable(torch.float32)
 
 
 #: Choices of this process, by the key of the cache: it may not be writable, and a job asks twice.
@@ -115,7 +135,10 @@ def _key(model: Model, kinds: Sequence[str]) -> Mapping[str, Any]:
         "what": "engine",
         "weights": model.description.sha256 or tensors_sha256(model.net.state_dict()),
         "candidates": list(kinds),
-        "ncnn": importlib.metadata.version("ncnn") if NCNN_FP32 in kinds else "",
+        **{
+            library: importlib.metadata.version(library) if kind in kinds else ""
+            for kind, library in LIBRARIES.items()
+        },
     }
 
 

@@ -112,15 +112,18 @@ class CpuEngine(WindowedEngine):
         def window(number: int) -> None:
             n, place = divmod(number, len(found))
             rows, columns = found[place].rows, found[place].columns
-            kept = tuple(
-                slice(span.keep_start - span.start, span.keep_stop - span.start) for span in (rows, columns)
+            kept = (
+                slice(rows.keep_start - rows.start, rows.keep_stop - rows.start),
+                slice(columns.keep_start - columns.start, columns.keep_stop - columns.start),
             )
             with out_of_memory_told():
-                result[n, rows.keep_start : rows.keep_stop, columns.keep_start : columns.keep_stop] = restorer(
-                    codes[n, rows.start : rows.stop, columns.start : columns.stop],
-                    bit_depth,
-                    share_of(strengths, n),
-                    kept,
+                result[n, rows.keep_start : rows.keep_stop, columns.keep_start : columns.keep_stop] = (
+                    restorer(
+                        codes[n, rows.start : rows.stop, columns.start : columns.stop],
+                        bit_depth,
+                        share_of(strengths, n),
+                        kept,
+                    )
                 )
 
         wait = self._crew.begin(window, count)

@@ -22,17 +22,18 @@ _RUNS = {dtype.itemsize: dtype for dtype in (torch.int16, torch.int32, torch.int
 
 
 @functools.cache
-def is_fusable() -> bool:
-    """Whether this torch has the operations: its CPU builds for x86 and for Linux on ARM do."""
+def is_fusable(dtype: torch.dtype = torch.float32) -> bool:
+    """Whether this torch has the operations: its CPU builds for x86 and for Linux on ARM do; bf16 needs AVX-512."""
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return False
     layer = nn.Conv2d(4, 4, 3, padding=LAYER_RADIUS).requires_grad_(False)
     x = torch.linspace(-1, 1, 4 * 8 * 8).view(1, 4, 8, 8).contiguous(memory_format=torch.channels_last)
     try:
-        y = _Packed(layer, torch.float32, 0.2, (1, 4, 8, 8))(x)
+        y = _Packed(layer, dtype, 0.2, (1, 4, 8, 8))(x.to(dtype)).float()
     except (RuntimeError, AttributeError, NotImplementedError, TypeError):
         return False  # internal operations, as torch.compile calls them: another release may change them
-    return torch.allclose(y, functional.leaky_relu(layer(x), 0.2), atol=1e-4)
+    wanted = functional.leaky_relu(layer(x), 0.2)
+    return torch.allclose(y, wanted, atol=1e-4 if dtype == torch.float32 else 0.05)
 
 
 class FusedNet:

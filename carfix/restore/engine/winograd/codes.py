@@ -3,7 +3,7 @@
 The arithmetic is that of `carfix.restore.engine.planes`, operation by operation.
 """
 
-from typing import Any
+from collections.abc import Callable
 
 from llvmlite import ir
 
@@ -12,6 +12,7 @@ from carfix.restore.engine.winograd.vectors import (
     INDEX,
     POINTER,
     Code,
+    Value,
     Vectors,
     at,
     loop,
@@ -32,7 +33,7 @@ def write_entrance(module: ir.Module, vectors: Vectors, bits: int) -> None:
     integer = ir.IntType(bits)
     code = ir.IRBuilder(function.append_basic_block())
 
-    def pixels(by: Vectors, y: Any, x: Any) -> None:  # noqa: ANN401
+    def pixels(by: Vectors, y: Value, x: Value) -> None:
         codes = by.converted(code, at(code, source, (y, source_row), x, of=integer), integer)
         unit = code.fsub(code.fmul(codes, by.filled(code, factor)), by.constant(1.0))
         by.store(code, unit, at(code, target, (y, target_row), x))
@@ -54,7 +55,7 @@ def write_exit(module: ir.Module, vectors: Vectors, bits: int) -> None:
     code = ir.IRBuilder(function.append_basic_block())
     whole = code.fcmp_ordered("==", share, ir.Constant(FLOAT, 1.0))
 
-    def pixels(by: Vectors, y: Any, x: Any) -> None:  # noqa: ANN401
+    def pixels(by: Vectors, y: Value, x: Value) -> None:
         unit = by.load(code, at(code, plane, (y, plane_row), x))
         moved = code.fadd(unit, by.load(code, at(code, residual, (y, residual_row), x)))
         restored = by.bounded(code, moved, by.constant(-1.0), by.constant(1.0))
@@ -68,7 +69,9 @@ def write_exit(module: ir.Module, vectors: Vectors, bits: int) -> None:
     _each(code, vectors, height, width, pixels)
 
 
-def _each(code: Code, vectors: Vectors, height: Any, width: Any, pixels: Any) -> None:  # noqa: ANN401
+def _each(
+    code: Code, vectors: Vectors, height: Value, width: Value, pixels: Callable[[Vectors, Value, Value], None]
+) -> None:
     """`pixels` for all, vectors of them as far as a row has whole ones."""
     single = vectors.of(1)
     whole = code.sub(width, code.urem(width, number(vectors.lanes)))

@@ -5,13 +5,22 @@ and columns that whole tiles cover the picture; what tiles compute beyond it is 
 """
 
 import dataclasses
-from typing import Any
 
 from llvmlite import ir
 
 from carfix.net.arch import KERNEL
 from carfix.restore.engine.winograd.transforms import Transform
-from carfix.restore.engine.winograd.vectors import INDEX, POINTER, Code, Vectors, at, loop, number
+from carfix.restore.engine.winograd.vectors import (
+    INDEX,
+    POINTER,
+    Code,
+    Value,
+    Vectors,
+    at,
+    carried,
+    loop,
+    number,
+)
 
 #: Steps of the innermost loop of a matrix product that are written out.
 _UNROLLED = 8
@@ -25,16 +34,19 @@ class Blocking:
 
     lanes: int  # fp32 in a vector
     registers: int  # vectors
-    block: int  # tiles that are transformed, multiplied and transformed back together: they stay in the L2 cache
+    block: (
+        int  # tiles that are transformed, multiplied and transformed back together: they stay in the L2 cache
+    )
 
     def shape(self, channels: int) -> tuple[int, int]:
         """Tiles and vectors of output channels whose sums are in registers at once.
 
-        Each step of the product loads a vector a vector and broadcasts a number a tile, for their product of
-        multiplications; one register for a broadcast number and those for the weights are left.
+        Each step of a product loads these vectors of weights and broadcasts a number a tile, for tiles times vectors
+        multiplications: registers for the weights and a number are left. Whole blocks are so many tiles.
         """
         vectors = next(n for n in (2, 1) if channels // self.lanes % n == 0)
-        return (self.registers - 1 - vectors) // vectors // 2 * 2, vectors
+        most = (self.registers - 1 - vectors) // vectors
+        return next(n for n in range(most, 0, -1) if self.block % n == 0), vectors
 
 
 def slot(channels: int, block: int) -> int:
@@ -42,9 +54,18 @@ def slot(channels: int, block: int) -> int:
     return block * channels + _APART
 
 
-def scratch_size(transform: Transform, channels: int, block: int) -> int:
-    """fp32 that a convolution works in, of at most so many channels."""
-    return (transform.products + 1) * slot(channels, block)
+def scratch_size(transform: Transform, channels: int, blocking: Blocking) -> int:
+    """fp32 that a convolution works in, of at most so many channels: matrices, and a tile between two transforms."""
+    return (transform.products + 1) * slot(channels, blocking.block) + transform.products * blocking.lanes
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """How convolutions are computed."""
+
+    vectors: Vectors
+    transform: Transform
+    blocking: Blocking
 
 
 class Convolution:
@@ -55,23 +76,11 @@ class Convolution:
     and columns of the picture.
     """
 
-    def __init__(
-        self,
-        module: ir.Module,
-        name: str,
-        vectors: Vectors,
-        transform: Transform,
-        blocking: Blocking,
-        *,
-        inputs: int,
-        outputs: int,
-    ) -> None:
-        self.vectors, self.transform, self.blocking = vectors, transform, blocking
+    def __init__(self, module: ir.Module, name: str, method: "Method", *, inputs: int, outputs: int) -> None:
+        self.vectors, self.transform, self.blocking = method.vectors, method.transform, method.blocking
         self.channels, self.outputs = inputs, outputs
-        self.slot = slot(max(inputs, outputs), blocking.block)
-        self.function = ir.Function(
-            module, ir.FunctionType(ir.VoidType(), [POINTER] * 5 + [INDEX] * 6), name
-        )
+        self.slot = slot(max(inputs, outputs), self.blocking.block)
+        self.function = ir.Function(module, ir.FunctionType(ir.VoidType(), [POINTER] * 5 + [INDEX] * 6), name)
         self.function.linkage = "internal"
         (
             self.target,
@@ -89,7 +98,7 @@ class Convolution:
         for argument in (self.target, self.weights, self.biases, self.scratch):
             argument.add_attribute("noalias")
         self.code = ir.IRBuilder(self.function.append_basic_block())
-        self._held = self.code.alloca(vectors.type, transform.products)
+        self._held = at(self.code, self.scratch, (self.transform.products + 1) * self.slot)
 
     def write(self) -> None:
         """Write the function."""
@@ -107,14 +116,14 @@ class Convolution:
         self._finish()
         code.ret_void()
 
-    def _place(self, first: Any, tile: Any) -> tuple[Any, Any]:  # noqa: ANN401
+    def _place(self, first: Value, tile: Value) -> tuple[Value, Value]:
         """The tile's row and column of tiles."""
         code = self.code
         index = code.add(first, tile)
         row = code.udiv(index, self.across)
         return row, code.sub(index, code.mul(row, self.across))
 
-    def _tile_in(self, tile: Any, row: Any, column: Any) -> None:  # noqa: ANN401
+    def _tile_in(self, tile: Value, row: Value, column: Value) -> None:
         """B^T d B of all channels; the matrix of product p lies in slot p + 1."""
         code, vectors, size = self.code, self.vectors, self.transform.size
         step = self.transform.outputs
@@ -136,7 +145,7 @@ class Convolution:
                 for x, value in enumerate(self.transform.inputs(code, vectors, d)):
                     vectors.store(code, value, at(code, target, (y * size + x) * self.slot))
 
-    def _multiply(self, product: Any, count: Any) -> None:  # noqa: ANN401
+    def _multiply(self, product: Value, count: Value) -> None:
         """The block's tiles times one matrix of weights, from slot product + 1 into slot product."""
         code, vectors = self.code, self.vectors
         tiles, wide = self.blocking.shape(self.outputs)
@@ -157,38 +166,28 @@ class Convolution:
                     code, total, at(code, into, n // wide * self.outputs + n % wide * vectors.lanes)
                 )
 
-    def _sums(self, factors: Any, weights: Any, tiles: int, wide: int) -> list[Any]:  # noqa: ANN401
+    def _sums(self, factors: Value, weights: Value, tiles: int, wide: int) -> list[Value]:
         """Sums over the input channels, held in registers, by tile and vector of output channels."""
         code, vectors = self.code, self.vectors
         steps = next(n for n in range(min(_UNROLLED, self.channels), 0, -1) if self.channels % n == 0)
-        before, again, behind = code.block, code.append_basic_block(), code.append_basic_block()
-        code.branch(again)
-        code.position_at_end(again)
-        channel = code.phi(INDEX)
-        channel.add_incoming(number(0), before)
-        entering = [code.phi(vectors.type) for _ in range(tiles * wide)]
-        for total in entering:
-            total.add_incoming(vectors.constant(0.0), before)
-        totals = list(entering)
-        for step in range(steps):
-            w = [
-                vectors.load(code, at(code, weights, (channel, self.outputs), step * self.outputs + n))
-                for n in range(0, wide * vectors.lanes, vectors.lanes)
-            ]
-            for tile in range(tiles):
-                factor = vectors.broadcast(code, at(code, factors, channel, tile * self.channels + step))
-                for n in range(wide):
-                    place = tile * wide + n
-                    totals[place] = vectors.multiply_add(code, factor, w[n], totals[place])
-        following = code.add(channel, number(steps))
-        channel.add_incoming(following, code.block)
-        for entered, total in zip(entering, totals, strict=True):
-            entered.add_incoming(total, code.block)
-        code.cbranch(code.icmp_signed("<", following, number(self.channels)), again, behind)
-        code.position_at_end(behind)
-        return totals
 
-    def _results(self, place: Any, biases: Any) -> list[list[Any]]:  # noqa: ANN401
+        def add(channel: Value, totals: list[Value]) -> list[Value]:
+            totals = list(totals)
+            for step in range(steps):
+                w = [
+                    vectors.load(code, at(code, weights, (channel, self.outputs), step * self.outputs + n))
+                    for n in range(0, wide * vectors.lanes, vectors.lanes)
+                ]
+                for tile in range(tiles):
+                    factor = vectors.broadcast(code, at(code, factors, channel, tile * self.channels + step))
+                    for n in range(wide):
+                        place = tile * wide + n
+                        totals[place] = vectors.multiply_add(code, factor, w[n], totals[place])
+            return totals
+
+        return carried(code, self.channels, steps, [vectors.constant(0.0)] * (tiles * wide), add)
+
+    def _results(self, place: Value, biases: Value) -> list[list[Value]]:
         """A^T m A plus bias: a vector of channels for each of the tile's m x m pixels; `place` within slot 0."""
         code, vectors, size = self.code, self.vectors, self.transform.size
         for x in range(size):
@@ -199,21 +198,19 @@ class Convolution:
         rows = []
         for y in range(self.transform.outputs):
             held = [self._held_at(y * size + x) for x in range(size)]
-            rows.append(
-                [code.fadd(value, bias) for value in self.transform.results(code, vectors, held)]
-            )
+            rows.append([code.fadd(value, bias) for value in self.transform.results(code, vectors, held)])
         return rows
 
-    def _tile_out(self, tile: Any, row: Any, column: Any) -> None:  # noqa: ANN401
+    def _tile_out(self, tile: Value, row: Value, column: Value) -> None:
         raise NotImplementedError  # each convolution's own
 
     def _finish(self) -> None:
         """What is done once all tiles are out."""
 
-    def _hold(self, index: int, value: Any) -> None:  # noqa: ANN401
+    def _hold(self, index: int, value: Value) -> None:
         self.vectors.store(self.code, value, at(self.code, self._held, index * self.vectors.lanes))
 
-    def _held_at(self, index: int) -> Any:  # noqa: ANN401
+    def _held_at(self, index: int) -> Value:
         return self.vectors.load(self.code, at(self.code, self._held, index * self.vectors.lanes))
 
 
@@ -221,12 +218,12 @@ class Body(Convolution):
     """With LeakyReLU behind it, and what the result's map held before added, if `residual`."""
 
     def __init__(
-        self, *arguments: Any, slope: float, residual: bool, **options: Any  # noqa: ANN401
+        self, module: ir.Module, name: str, method: Method, *, features: int, slope: float, residual: bool
     ) -> None:
-        super().__init__(*arguments, **options)
+        super().__init__(module, name, method, inputs=features, outputs=features)
         self._slope, self._residual = slope, residual
 
-    def _tile_out(self, tile: Any, row: Any, column: Any) -> None:  # noqa: ANN401
+    def _tile_out(self, tile: Value, row: Value, column: Value) -> None:
         code, vectors, step = self.code, self.vectors, self.transform.outputs
         products = at(code, self.scratch, (tile, self.outputs))
         corner = at(
@@ -251,7 +248,7 @@ class Body(Convolution):
         self._clear(0, self.height, self.width, columns)
         self._clear(self.height, rows, 0, columns)
 
-    def _clear(self, top: Any, bottom: Any, left: Any, right: Any) -> None:  # noqa: ANN401
+    def _clear(self, top: Value, bottom: Value, left: Value, right: Value) -> None:
         code, vectors = self.code, self.vectors
         start, stop = (code.mul(number(edge), number(self.outputs)) for edge in (left, right))
         with loop(code, top, bottom) as y, loop(code, start, stop, vectors.lanes) as x:
@@ -261,11 +258,13 @@ class Body(Convolution):
 class Tail(Convolution):
     """With PixelShuffle behind it: cells of `scale` x `scale` pixels of a plane."""
 
-    def __init__(self, *arguments: Any, scale: int, **options: Any) -> None:  # noqa: ANN401
-        super().__init__(*arguments, **options)
+    def __init__(
+        self, module: ir.Module, name: str, method: Method, *, inputs: int, outputs: int, scale: int
+    ) -> None:
+        super().__init__(module, name, method, inputs=inputs, outputs=outputs)
         self._scale = scale
 
-    def _tile_out(self, tile: Any, row: Any, column: Any) -> None:  # noqa: ANN401
+    def _tile_out(self, tile: Value, row: Value, column: Value) -> None:
         code, vectors, scale = self.code, self.vectors, self._scale
         side = self.transform.outputs * scale
         products = at(code, self.scratch, (tile, self.outputs))
@@ -293,21 +292,11 @@ class Head:
     """
 
     def __init__(
-        self,
-        module: ir.Module,
-        name: str,
-        vectors: Vectors,
-        blocking: Blocking,
-        *,
-        scale: int,
-        outputs: int,
-        slope: float,
+        self, module: ir.Module, name: str, method: Method, *, scale: int, outputs: int, slope: float
     ) -> None:
-        self.vectors, self.blocking = vectors, blocking
+        self.vectors, self.blocking = method.vectors, method.blocking
         self._scale, self._outputs, self._slope = scale, outputs, slope
-        self.function = ir.Function(
-            module, ir.FunctionType(ir.VoidType(), [POINTER] * 4 + [INDEX] * 4), name
-        )
+        self.function = ir.Function(module, ir.FunctionType(ir.VoidType(), [POINTER] * 4 + [INDEX] * 4), name)
         self.function.linkage = "internal"
 
     def write(self) -> None:
@@ -323,7 +312,7 @@ class Head:
                 self._cells(code, y, x, 1, wide)
         code.ret_void()
 
-    def _cells(self, code: Code, y: Any, x: Any, cells: int, wide: int) -> None:  # noqa: ANN401
+    def _cells(self, code: Code, y: Value, x: Value, cells: int, wide: int) -> None:
         target, plane, weights, biases, _, _, plane_row, target_row = self.function.args
         vectors, scale, outputs = self.vectors, self._scale, self._outputs
         side = KERNEL * scale
@@ -331,17 +320,27 @@ class Head:
         into = at(code, target, (y, target_row), (x, outputs))
         lanes = range(0, wide * vectors.lanes, vectors.lanes)
         with loop(code, 0, outputs, wide * vectors.lanes) as output:
-            totals = [vectors.load(code, at(code, biases, output, n)) for n in lanes] * cells
-            for row in range(side):
-                for column in range(side):
-                    tap = at(code, weights, output, (row * side + column) * outputs)
-                    w = [vectors.load(code, at(code, tap, n)) for n in lanes]
-                    for cell in range(cells):
-                        pixel = at(code, source, (plane_row, row), cell * scale + column)
-                        factor = vectors.broadcast(code, pixel)
-                        for n in range(wide):
-                            place = cell * wide + n
-                            totals[place] = vectors.multiply_add(code, factor, w[n], totals[place])
+            start = [vectors.load(code, at(code, biases, output, n)) for n in lanes] * cells
+
+            def row(y: Value, totals: list[Value], output: Value = output) -> list[Value]:
+                line = at(code, source, (y, plane_row))
+                taps = at(code, weights, output, (y, side * outputs))
+
+                def column(x: Value, totals: list[Value]) -> list[Value]:
+                    w = [vectors.load(code, at(code, taps, (x, outputs), n)) for n in lanes]
+                    return [
+                        vectors.multiply_add(
+                            code,
+                            vectors.broadcast(code, at(code, line, x, place // wide * scale)),
+                            w[place % wide],
+                            total,
+                        )
+                        for place, total in enumerate(totals)
+                    ]
+
+                return carried(code, side, 1, totals, column)
+
+            totals = carried(code, side, 1, start, row)
             for place, total in enumerate(totals):
                 offset = place // wide * outputs + place % wide * vectors.lanes
                 vectors.store(

@@ -5,15 +5,14 @@ import dataclasses
 import functools
 import threading
 from collections.abc import Callable
-from typing import Any
 
 from llvmlite import binding, ir
 
 from carfix.net.arch import KERNEL
 from carfix.restore.engine.winograd.codes import write_entrance, write_exit
-from carfix.restore.engine.winograd.kernels import Blocking, Body, Head, Tail, scratch_size
+from carfix.restore.engine.winograd.kernels import Blocking, Body, Head, Method, Tail, scratch_size
 from carfix.restore.engine.winograd.transforms import Transform
-from carfix.restore.engine.winograd.vectors import INDEX, POINTER, Vectors, at
+from carfix.restore.engine.winograd.vectors import INDEX, POINTER, Value, Vectors, at
 
 #: fp32 that each layer's weights and biases begin at multiples of: a cache line.
 _LINE = 16
@@ -79,7 +78,7 @@ class Shape:
     @property
     def scratch(self) -> int:
         """fp32 of scratch."""
-        return scratch_size(self.transform, max(self.features, self.cell), self.blocking.block)
+        return scratch_size(self.transform, max(self.features, self.cell), self.blocking)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +93,7 @@ class MachineCode:
     network: Callable[..., None]
     enter: dict[int, Callable[..., None]]
     leave: dict[int, Callable[..., None]]
-    engine: Any  # LLVM's, in whose memory they lie
+    engine: binding.ExecutionEngine  # in whose memory they lie
 
 
 _ADDRESS, _COUNT, _FLOAT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float
@@ -128,7 +127,7 @@ def _compiled(shape: Shape) -> MachineCode:
     )
 
 
-def target_machine() -> Any:  # noqa: ANN401 - llvmlite's
+def target_machine() -> binding.TargetMachine:
     """What LLVM makes code for: this CPU with all that it can."""
     _initialise()
     target = binding.Target.from_default_triple()
@@ -153,14 +152,14 @@ def written(shape: Shape) -> ir.Module:
     """The network in LLVM's intermediate code."""
     module = ir.Module("carfix")
     vectors = Vectors(module, shape.blocking.lanes)
+    method = Method(vectors, shape.transform, shape.blocking)
     features, slope = shape.features, shape.slope
-    head = Head(module, "head", vectors, shape.blocking, scale=shape.scale, outputs=features, slope=slope)
-    common = (vectors, shape.transform, shape.blocking)
+    head = Head(module, "head", method, scale=shape.scale, outputs=features, slope=slope)
     plain, residual = (
-        Body(module, name, *common, inputs=features, outputs=features, slope=slope, residual=adds)
+        Body(module, name, method, features=features, slope=slope, residual=adds)
         for name, adds in (("plain", False), ("residual", True))
     )
-    tail = Tail(module, "tail", *common, inputs=features, outputs=shape.cell, scale=shape.scale)
+    tail = Tail(module, "tail", method, inputs=features, outputs=shape.cell, scale=shape.scale)
     for layer in (head, plain, residual, tail):
         layer.write()
     _write_network(module, shape, head, plain, residual, tail)
@@ -179,14 +178,14 @@ def _write_network(
     code = ir.IRBuilder(network.append_basic_block())
     layers = iter(shape.layers)
 
-    def parameters() -> tuple[Any, Any]:
+    def parameters() -> tuple[Value, Value]:
         layer = next(layers)
         return at(code, weights, layer.start), at(code, weights, layer.biases)
 
-    def first_pixel(of: Any) -> Any:  # noqa: ANN401
+    def first_pixel(of: Value) -> Value:
         return at(code, of, map_row, shape.features)
 
-    def convolve(by: Body | Tail, target: Any, source: Any, target_row: Any) -> None:  # noqa: ANN401
+    def convolve(by: Body | Tail, target: Value, source: Value, target_row: Value) -> None:
         code.call(
             by.function,
             [target, source, *parameters(), scratch, down, across, map_row, target_row, height, width],

@@ -8,13 +8,12 @@ and infinity. Rows of a pair share all their products, so that the transforms ar
 
 import dataclasses
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from carfix.net.arch import KERNEL
-from carfix.restore.engine.winograd.vectors import Code, Vectors
+from carfix.restore.engine.winograd.vectors import Code, Value, Vectors
 
 Floats = NDArray[np.float32]
 
@@ -55,7 +54,7 @@ class Transform:
         outputs, inputs = weights.shape[:2]
         return np.ascontiguousarray(transformed.reshape(self.products, inputs, outputs).astype(np.float32))
 
-    def inputs(self, code: Code, vectors: Vectors, d: list[Any]) -> list[Any]:
+    def inputs(self, code: Code, vectors: Vectors, d: list[Value]) -> list[Value]:
         """B^T d, of vectors: the polynomials that vanish at all points but one, times the inputs."""
         of_all = _even_polynomial(self.pairs)
         results = [vectors.combination(code, of_all, d[0::2])]  # 0
@@ -69,7 +68,7 @@ class Transform:
             ]
         return [*results, vectors.combination(code, of_all, d[1::2])]  # infinity
 
-    def results(self, code: Code, vectors: Vectors, products: list[Any]) -> list[Any]:
+    def results(self, code: Code, vectors: Vectors, products: list[Value]) -> list[Value]:
         """A^T m, of vectors: the products' polynomial, its coefficients from its values at the points."""
         first, last = products[0], products[-1]
         pairs = list(zip(products[1:-1:2], products[2:-1:2], strict=True))

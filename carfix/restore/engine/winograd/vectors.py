@@ -1,14 +1,16 @@
 """Vectors of fp32 in LLVM's intermediate code: what the kernels are written with."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
-from typing import Any
+from typing import Any, TypeAlias
 
 from llvmlite import ir
 
 #: Where instructions are added.
-Code = ir.IRBuilder
+Code: TypeAlias = ir.IRBuilder
+#: A number, vector or address in the code: llvmlite gives them no types in Python.
+Value: TypeAlias = Any
 
 FLOAT = ir.FloatType()
 POINTER = ir.PointerType()
@@ -34,27 +36,27 @@ class Vectors:
         """Vectors of another length in the same module."""
         return Vectors(self._module, lanes)
 
-    def constant(self, value: float) -> Any:  # noqa: ANN401 - LLVM's values have no types of their own in Python
+    def constant(self, value: float) -> Value:
         """`value` in every lane."""
         return ir.Constant(self.type, [value] * self.lanes)
 
-    def load(self, code: Code, pointer: Any) -> Any:  # noqa: ANN401
+    def load(self, code: Code, pointer: Value) -> Value:
         """The vector at `pointer`."""
         return code.load(pointer, typ=self.type, align=_ALIGNED)
 
-    def store(self, code: Code, vector: Any, pointer: Any) -> None:  # noqa: ANN401
+    def store(self, code: Code, vector: Value, pointer: Value) -> None:
         """Put `vector` at `pointer`."""
         code.store(vector, pointer, align=_ALIGNED)
 
-    def broadcast(self, code: Code, pointer: Any) -> Any:  # noqa: ANN401
+    def broadcast(self, code: Code, pointer: Value) -> Value:
         """The number at `pointer` in every lane."""
         return self.filled(code, code.load(pointer, typ=FLOAT))
 
-    def lane(self, code: Code, vector: Any, number: int) -> Any:  # noqa: ANN401
+    def lane(self, code: Code, vector: Value, number: int) -> Value:
         """One of the vector's numbers."""
         return code.extract_element(vector, ir.Constant(_LANE, number))
 
-    def multiply_add(self, code: Code, x: Any, y: Any, z: Any) -> Any:  # noqa: ANN401
+    def multiply_add(self, code: Code, x: Value, y: Value, z: Value) -> Value:
         """x * y + z; `x` may be a number."""
         if isinstance(x, float):
             x = self.constant(x)
@@ -65,7 +67,7 @@ class Vectors:
         )
         return code.call(function, [x, y, z])
 
-    def combination(self, code: Code, coefficients: Sequence[Fraction], vectors: Sequence[Any]) -> Any:  # noqa: ANN401
+    def combination(self, code: Code, coefficients: Sequence[Fraction], vectors: Sequence[Value]) -> Value:
         """The sum of products, as many as there are coefficients; one of these is 1."""
         start = coefficients.index(Fraction(1))
         result = vectors[start]
@@ -80,19 +82,18 @@ class Vectors:
                 result = self.multiply_add(code, float(coefficient), vectors[number], result)
         return result
 
-    def leaky_relu(self, code: Code, vector: Any, slope: float) -> Any:  # noqa: ANN401
+    def leaky_relu(self, code: Code, vector: Value, slope: float) -> Value:
         """The larger of `vector` and `slope` times it, which is LeakyReLU for slopes up to 1."""
         scaled = code.fmul(vector, self.constant(slope))
         return code.select(code.fcmp_ordered(">", vector, scaled), vector, scaled)
 
-
-    def converted(self, code: Code, pointer: Any, integer: ir.IntType) -> Any:  # noqa: ANN401
+    def converted(self, code: Code, pointer: Value, integer: ir.IntType) -> Value:
         """The unsigned integers at `pointer` as fp32."""
         wide = ir.VectorType(_LANE, self.lanes)
         loaded = code.load(pointer, typ=ir.VectorType(integer, self.lanes), align=integer.width // 8)
         return code.sitofp(code.zext(loaded, wide), self.type)
 
-    def store_rounded(self, code: Code, vector: Any, pointer: Any, integer: ir.IntType) -> None:  # noqa: ANN401
+    def store_rounded(self, code: Code, vector: Value, pointer: Value, integer: ir.IntType) -> None:
         """Numbers that such integers have, rounded to the nearest, halves to even, at `pointer`."""
         # Beside a number this large, no fraction is left: one rounding by the CPU's own rule.
         large = self.constant(_ROUNDS)
@@ -102,12 +103,12 @@ class Vectors:
             code.trunc(integers, ir.VectorType(integer, self.lanes)), pointer, align=integer.width // 8
         )
 
-    def bounded(self, code: Code, vector: Any, low: Any, high: Any) -> Any:  # noqa: ANN401
+    def bounded(self, code: Code, vector: Value, low: Value, high: Value) -> Value:
         """No less than `low`, no more than `high`."""
         above = code.select(code.fcmp_ordered(">", vector, low), vector, low)
         return code.select(code.fcmp_ordered("<", above, high), above, high)
 
-    def filled(self, code: Code, value: Any) -> Any:  # noqa: ANN401
+    def filled(self, code: Code, value: Value) -> Value:
         """One fp32 in every lane."""
         undefined = ir.Constant(self.type, ir.Undefined)
         one = code.insert_element(undefined, value, ir.Constant(_LANE, 0))
@@ -115,14 +116,14 @@ class Vectors:
         return code.shuffle_vector(one, undefined, lanes)
 
 
-def number(value: Any) -> Any:  # noqa: ANN401
+def number(value: Value) -> Value:
     """An index: a number of Python's as LLVM's; LLVM's as it is."""
     return ir.Constant(INDEX, value) if isinstance(value, int) else value
 
 
-def at(code: Code, pointer: Any, *offsets: Any, of: ir.Type = FLOAT) -> Any:  # noqa: ANN401
+def at(code: Code, pointer: Value, *offsets: Value, of: ir.Type = FLOAT) -> Value:
     """`pointer` moved on by the sum of `offsets`, in numbers of type `of`; a pair stands for a product."""
-    total: Any = None
+    total: Value = None
     for offset in offsets:
         if isinstance(offset, tuple):
             offset = code.mul(number(offset[0]), number(offset[1]))
@@ -131,7 +132,7 @@ def at(code: Code, pointer: Any, *offsets: Any, of: ir.Type = FLOAT) -> Any:  # 
 
 
 @contextlib.contextmanager
-def loop(code: Code, start: Any, stop: Any, step: int = 1) -> Iterator[Any]:  # noqa: ANN401
+def loop(code: Code, start: Value, stop: Value, step: int = 1) -> Iterator[Value]:
     """The code added inside runs with the index given, from `start` by `step` while it is below `stop`."""
     before = code.block
     head, body, behind = (code.append_basic_block() for _ in range(3))
@@ -145,3 +146,32 @@ def loop(code: Code, start: Any, stop: Any, step: int = 1) -> Iterator[Any]:  # 
     index.add_incoming(code.add(index, number(step)), code.block)
     code.branch(head)
     code.position_at_end(behind)
+
+
+def carried(
+    code: Code,
+    stop: int,
+    step: int,
+    values: Sequence[Value],
+    body: Callable[[Value, list[Value]], list[Value]],
+) -> list[Value]:
+    """`values` after `body(index, values)`, which returns the next ones, for each index from 0 by `step` below `stop`.
+
+    They stay in registers; there is at least one round.
+    """
+    before, again, behind = code.block, code.append_basic_block(), code.append_basic_block()
+    code.branch(again)
+    code.position_at_end(again)
+    index = code.phi(INDEX)
+    index.add_incoming(number(0), before)
+    entering = [code.phi(value.type) for value in values]
+    for entered, value in zip(entering, values, strict=True):
+        entered.add_incoming(value, before)
+    leaving = body(index, list(entering))
+    following = code.add(index, number(step))
+    index.add_incoming(following, code.block)
+    for entered, value in zip(entering, leaving, strict=True):
+        entered.add_incoming(value, code.block)
+    code.cbranch(code.icmp_signed("<", following, number(stop)), again, behind)
+    code.position_at_end(behind)
+    return leaving
