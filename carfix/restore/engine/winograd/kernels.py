@@ -69,75 +69,53 @@ class Method:
 
 
 class Convolution:
-    """A 3x3 convolution by `transform`, `[H, W, inputs]` to `[H, W, outputs]`, written as a function.
+    """A 3x3 convolution by a transform, of one row of tiles, written as a function.
 
-    Its arguments: the result's and the source's first pixel (for the source: that of the ring), the transformed
-    weights, the biases, scratch; tiles down and across; fp32 from row to row of the source and of the result; rows
-    and columns of the picture.
+    Its arguments: the row's first pixel in the result; the row of the source above the tiles, their own first one and
+    that below, each from the ring's pixel on; the first pixel of what is added; the transformed weights, the biases,
+    scratch; tiles across; fp32 from row to row of the source and of the result; rows and columns of the picture that
+    the tiles hold.
     """
 
     def __init__(self, module: ir.Module, name: str, method: "Method", *, inputs: int, outputs: int) -> None:
         self.vectors, self.transform, self.blocking = method.vectors, method.transform, method.blocking
         self.channels, self.outputs = inputs, outputs
         self.slot = slot(max(inputs, outputs), self.blocking.block)
-        self.function = ir.Function(module, ir.FunctionType(ir.VoidType(), [POINTER] * 5 + [INDEX] * 6), name)
+        self.function = ir.Function(module, ir.FunctionType(ir.VoidType(), [POINTER] * 8 + [INDEX] * 5), name)
         self.function.linkage = "internal"
-        (
-            self.target,
-            self.source,
-            self.weights,
-            self.biases,
-            self.scratch,
-            self.down,
-            self.across,
-            self.source_row,
-            self.target_row,
-            self.height,
-            self.width,
-        ) = self.function.args
-        for argument in (self.target, self.weights, self.biases, self.scratch):
-            argument.add_attribute("noalias")
+        self.target, self.above, self.here, self.below, self.added, *rest = self.function.args
+        self.weights, self.biases, self.scratch, self.across, *rest = rest
+        self.source_row, self.target_row, self.height, self.width = rest
         self.code = ir.IRBuilder(self.function.append_basic_block())
         self._held = at(self.code, self.scratch, (self.transform.products + 1) * self.slot)
 
     def write(self) -> None:
         """Write the function."""
         code, block = self.code, self.blocking.block
-        tiles = code.mul(self.down, self.across)
-        with loop(code, 0, tiles, block) as first:
-            left = code.sub(tiles, first)
+        with loop(code, 0, self.across, block) as first:
+            left = code.sub(self.across, first)
             count = code.select(code.icmp_signed("<", left, number(block)), left, number(block))
             with loop(code, 0, count) as tile:
-                self._tile_in(tile, *self._place(first, tile))
+                self._tile_in(tile, code.add(first, tile))
             with loop(code, 0, self.transform.products) as product:
                 self._multiply(product, count)
             with loop(code, 0, count) as tile:
-                self._tile_out(tile, *self._place(first, tile))
+                self._tile_out(tile, code.add(first, tile))
         self._finish()
         code.ret_void()
 
-    def _place(self, first: Value, tile: Value) -> tuple[Value, Value]:
-        """The tile's row and column of tiles."""
-        code = self.code
-        index = code.add(first, tile)
-        row = code.udiv(index, self.across)
-        return row, code.sub(index, code.mul(row, self.across))
-
-    def _tile_in(self, tile: Value, row: Value, column: Value) -> None:
+    def _tile_in(self, tile: Value, column: Value) -> None:
         """B^T d B of all channels; the matrix of product p lies in slot p + 1."""
         code, vectors, size = self.code, self.vectors, self.transform.size
-        step = self.transform.outputs
-        corner = at(
-            code, self.source, (code.mul(row, number(step)), self.source_row), (column, step * self.channels)
-        )
+        place = (column, self.transform.outputs * self.channels)
+        rows = [at(code, self.above, place)]
+        rows += [at(code, self.here, place, (self.source_row, y)) for y in range(self.transform.outputs)]
+        rows += [at(code, self.below, place)]
         into = at(code, self.scratch, self.slot, (tile, self.channels))
         with loop(code, 0, self.channels, vectors.lanes) as channel:
-            origin, target = at(code, corner, channel), at(code, into, channel)
+            target = at(code, into, channel)
             for x in range(size):
-                d = [
-                    vectors.load(code, at(code, origin, (self.source_row, y), x * self.channels))
-                    for y in range(size)
-                ]
+                d = [vectors.load(code, at(code, row, channel, x * self.channels)) for row in rows]
                 for y, value in enumerate(self.transform.inputs(code, vectors, d)):
                     self._hold(y * size + x, value)
             for y in range(size):
@@ -201,7 +179,7 @@ class Convolution:
             rows.append([code.fadd(value, bias) for value in self.transform.results(code, vectors, held)])
         return rows
 
-    def _tile_out(self, tile: Value, row: Value, column: Value) -> None:
+    def _tile_out(self, tile: Value, column: Value) -> None:
         raise NotImplementedError  # each convolution's own
 
     def _finish(self) -> None:
@@ -215,7 +193,7 @@ class Convolution:
 
 
 class Body(Convolution):
-    """With LeakyReLU behind it, and what the result's map held before added, if `residual`."""
+    """With LeakyReLU behind it, and what is given to be added, if `residual`."""
 
     def __init__(
         self, module: ir.Module, name: str, method: Method, *, features: int, slope: float, residual: bool
@@ -223,30 +201,27 @@ class Body(Convolution):
         super().__init__(module, name, method, inputs=features, outputs=features)
         self._slope, self._residual = slope, residual
 
-    def _tile_out(self, tile: Value, row: Value, column: Value) -> None:
-        code, vectors, step = self.code, self.vectors, self.transform.outputs
+    def _tile_out(self, tile: Value, column: Value) -> None:
+        code, vectors = self.code, self.vectors
         products = at(code, self.scratch, (tile, self.outputs))
-        corner = at(
-            code, self.target, (code.mul(row, number(step)), self.target_row), (column, step * self.outputs)
-        )
+        place = (column, self.transform.outputs * self.outputs)
+        corner, added = at(code, self.target, place), at(code, self.added, place)
         with loop(code, 0, self.outputs, vectors.lanes) as channel:
-            origin = at(code, corner, channel)
-            for y, line in enumerate(
-                self._results(at(code, products, channel), at(code, self.biases, channel))
-            ):
+            lines = self._results(at(code, products, channel), at(code, self.biases, channel))
+            for y, line in enumerate(lines):
                 for x, value in enumerate(line):
-                    pixel = at(code, origin, (self.target_row, y), x * self.outputs)
+                    pixel = ((self.target_row, y), channel, x * self.outputs)
                     result = vectors.leaky_relu(code, value, self._slope)
                     if self._residual:
-                        result = code.fadd(result, vectors.load(code, pixel))
-                    vectors.store(code, result, pixel)
+                        result = code.fadd(result, vectors.load(code, at(code, added, *pixel)))
+                    vectors.store(code, result, at(code, corner, *pixel))
 
     def _finish(self) -> None:
         """Zeros beyond the picture: the next convolution's padding."""
-        code, step = self.code, self.transform.outputs
-        rows, columns = code.mul(self.down, number(step)), code.mul(self.across, number(step))
-        self._clear(0, self.height, self.width, columns)
-        self._clear(self.height, rows, 0, columns)
+        step = self.transform.outputs
+        columns = self.code.mul(self.across, number(step))
+        self._clear(0, step, self.width, columns)
+        self._clear(self.height, step, 0, self.width)
 
     def _clear(self, top: Value, bottom: Value, left: Value, right: Value) -> None:
         code, vectors = self.code, self.vectors
@@ -262,13 +237,12 @@ class Tail(Convolution):
         self, module: ir.Module, name: str, method: Method, *, inputs: int, outputs: int, scale: int
     ) -> None:
         super().__init__(module, name, method, inputs=inputs, outputs=outputs)
-        self._scale = scale
+        self.scale = scale
 
-    def _tile_out(self, tile: Value, row: Value, column: Value) -> None:
-        code, vectors, scale = self.code, self.vectors, self._scale
-        side = self.transform.outputs * scale
+    def _tile_out(self, tile: Value, column: Value) -> None:
+        code, vectors, scale = self.code, self.vectors, self.scale
         products = at(code, self.scratch, (tile, self.outputs))
-        corner = at(code, self.target, (code.mul(row, number(side)), self.target_row), (column, side))
+        corner = at(code, self.target, (column, self.transform.outputs * scale))
         for channel in range(0, self.outputs, vectors.lanes):
             lines = self._results(at(code, products, channel), at(code, self.biases, channel))
             places = list(enumerate(range(channel, min(channel + vectors.lanes, scale**2))))

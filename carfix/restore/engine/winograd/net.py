@@ -8,6 +8,7 @@ from carfix.restore.engine import Planes
 from carfix.restore.engine.planes import peak
 from carfix.restore.engine.winograd.kernels import Blocking
 from carfix.restore.engine.winograd.program import Shape, compiled, host_features
+from carfix.restore.engine.winograd.schedule import KEPT_ROWS
 from carfix.restore.engine.winograd.transforms import F4
 
 Floats = NDArray[np.float32]
@@ -16,6 +17,10 @@ Floats = NDArray[np.float32]
 _LINE = 64
 #: Tiles that are transformed and multiplied together: 12 to 72 were equally fast.
 _BLOCK = 24
+
+
+#: Bytes of rows between the layers of a group, at most.
+KEPT_BYTES = 4 << 20
 
 
 class WinogradNet:
@@ -50,16 +55,17 @@ class WinogradNet:
             residual.ctypes.data,
             memory.plane.ctypes.data,
             self._weights.ctypes.data,
-            memory.maps[0].ctypes.data,
-            memory.maps[1].ctypes.data,
+            memory.map.ctypes.data,
+            memory.kept.ctypes.data,
             memory.scratch.ctypes.data,
             memory.rows,
             memory.columns,
             memory.down,
             memory.across,
             memory.plane.shape[1],
-            memory.maps[0].shape[1] * self.shape.features,
+            memory.map.strides[0] // memory.map.itemsize,
             residual.shape[1],
+            memory.group,
         )
         if self._has_tanh:
             np.tanh(residual, out=residual)
@@ -80,7 +86,7 @@ class WinogradNet:
 
 
 class Workspace:
-    """Arrays for windows of one size, for one thread: planes and maps with their rings of zeros, and scratch."""
+    """Arrays for windows of one size, for one thread: planes and map with their rings of zeros, kept rows, scratch."""
 
     def __init__(self, shape: Shape, height: int, width: int) -> None:
         """Raises `MemoryError`."""
@@ -91,7 +97,13 @@ class Workspace:
         rows, columns = (count * step + KERNEL - 1 for count in (self.down, self.across))
         self.plane = zeros(rows * scale, columns * scale)
         self.inside = self.plane[scale : scale + height, scale : scale + width]
-        self.maps = [zeros(rows, columns, shape.features) for _ in range(2)]
+        self.map = zeros(rows, columns, shape.features)
+        row_of_tiles = step * columns * shape.features
+        body = len(shape.layers) - 2
+        fitting = KEPT_BYTES // (KEPT_ROWS * row_of_tiles * self.map.itemsize)
+        self.group = max(2, min(fitting, body) // 2 * 2)
+        # The first and the last group of CAR-CNN have a layer more.
+        self.kept = zeros((self.group + 2) * KEPT_ROWS, row_of_tiles)
         self.residual = zeros(self.down * step * scale, self.across * step * scale)
         self.scratch = zeros(shape.scratch)
 

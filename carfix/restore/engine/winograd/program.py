@@ -11,8 +11,9 @@ from llvmlite import binding, ir
 from carfix.net.arch import KERNEL
 from carfix.restore.engine.winograd.codes import write_entrance, write_exit
 from carfix.restore.engine.winograd.kernels import Blocking, Body, Head, Method, Tail, scratch_size
+from carfix.restore.engine.winograd.schedule import Layer, write_schedule
 from carfix.restore.engine.winograd.transforms import Transform
-from carfix.restore.engine.winograd.vectors import INDEX, POINTER, Value, Vectors, at
+from carfix.restore.engine.winograd.vectors import Vectors
 
 #: fp32 that each layer's weights and biases begin at multiples of: a cache line.
 _LINE = 16
@@ -21,26 +22,6 @@ CODE_BITS = (8, 16)
 #: LLVM's level of optimisation for choosing instructions and registers. Its other passes are left out: the code is
 #: written as it should run, and they took as long again for nothing.
 _LEVEL = 2
-
-
-@dataclasses.dataclass(frozen=True)
-class Layer:
-    """A convolution's weights among those of the network, in fp32."""
-
-    matrices: int
-    inputs: int
-    outputs: int
-    start: int  # of the weights `[matrices, inputs, outputs]`
-
-    @property
-    def biases(self) -> int:
-        """Where the biases begin."""
-        return self.start + _whole(self.matrices * self.inputs * self.outputs)
-
-    @property
-    def stop(self) -> int:
-        """Where the next layer begins."""
-        return self.biases + _whole(self.outputs)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,8 +52,10 @@ class Shape:
             (products, self.features, self.cell),
         ]
         layers: list[Layer] = []
-        for size in sizes:
-            layers.append(Layer(*size, layers[-1].stop if layers else 0))
+        for matrices, inputs, outputs in sizes:
+            start = layers[-1].stop if layers else 0
+            biases = start + _whole(matrices * inputs * outputs)
+            layers.append(Layer(matrices, inputs, outputs, start, biases, biases + _whole(outputs)))
         return layers
 
     @property
@@ -85,9 +68,8 @@ class Shape:
 class MachineCode:
     """Functions that any number of threads may call, each with memory of its own; see `Workspace` for that.
 
-    `network` takes addresses of residual plane, plane, weights, two maps and scratch; rows and columns of cells, tiles
-    down and across; fp32 from row to row of the plane, the maps and the residual plane. For `enter` and `leave`, by
-    the bits of a code's integer, see `carfix.restore.engine.winograd.codes`.
+    For `network` see `carfix.restore.engine.winograd.schedule`; for `enter` and `leave`, by the bits of a code's
+    integer, `carfix.restore.engine.winograd.codes`.
     """
 
     network: Callable[..., None]
@@ -97,7 +79,7 @@ class MachineCode:
 
 
 _ADDRESS, _COUNT, _FLOAT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float
-_NETWORK = ctypes.CFUNCTYPE(None, *[_ADDRESS] * 6, *[_COUNT] * 7)
+_NETWORK = ctypes.CFUNCTYPE(None, *[_ADDRESS] * 6, *[_COUNT] * 8)
 _ENTER = ctypes.CFUNCTYPE(None, *[_ADDRESS] * 2, *[_COUNT] * 4, _FLOAT)
 _LEAVE = ctypes.CFUNCTYPE(None, *[_ADDRESS] * 3, *[_COUNT] * 5, *[_FLOAT] * 2)
 
@@ -162,47 +144,13 @@ def written(shape: Shape) -> ir.Module:
     tail = Tail(module, "tail", method, inputs=features, outputs=shape.cell, scale=shape.scale)
     for layer in (head, plain, residual, tail):
         layer.write()
-    _write_network(module, shape, head, plain, residual, tail)
+    write_schedule(
+        module, shape.layers, inner=shape.inner, head=head, plain=plain, residual=residual, tail=tail
+    )
     for bits in CODE_BITS:
         write_entrance(module, vectors, bits)
         write_exit(module, vectors, bits)
     return module
-
-
-def _write_network(
-    module: ir.Module, shape: Shape, head: Head, plain: Body, residual: Body, tail: Tail
-) -> None:
-    network = ir.Function(module, ir.FunctionType(ir.VoidType(), [POINTER] * 6 + [INDEX] * 7), "network")
-    result, plane, weights, here, there, scratch, *sizes = network.args
-    height, width, down, across, plane_row, map_row, result_row = sizes
-    code = ir.IRBuilder(network.append_basic_block())
-    layers = iter(shape.layers)
-
-    def parameters() -> tuple[Value, Value]:
-        layer = next(layers)
-        return at(code, weights, layer.start), at(code, weights, layer.biases)
-
-    def first_pixel(of: Value) -> Value:
-        return at(code, of, map_row, shape.features)
-
-    def convolve(by: Body | Tail, target: Value, source: Value, target_row: Value) -> None:
-        code.call(
-            by.function,
-            [target, source, *parameters(), scratch, down, across, map_row, target_row, height, width],
-        )
-
-    code.call(head.function, [first_pixel(here), plane, *parameters(), height, width, plane_row, map_row])
-    if shape.inner:
-        convolve(plain, first_pixel(there), here, map_row)
-        here, there = there, here
-    for _ in range(shape.blocks):
-        convolve(plain, first_pixel(there), here, map_row)
-        convolve(residual, first_pixel(here), there, map_row)
-    if shape.inner:
-        convolve(plain, first_pixel(there), here, map_row)
-        here = there
-    convolve(tail, result, here, result_row)
-    code.ret_void()
 
 
 def _whole(size: int) -> int:
