@@ -144,6 +144,24 @@ def test_codes_are_rounded_moved_and_bounded_as_elsewhere(bits: int, share: floa
         assert np.array_equal(found, codes[kept])
 
 
+@pytest.mark.parametrize("blocks", [1, 2, 3, 5])
+@pytest.mark.parametrize("config", [CAR_CNN, FastConfig(scale=2, features=8)], ids=str)
+def test_layers_in_groups_of_any_number_give_the_same_bits(
+    config: CarCnnConfig | FastConfig, blocks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where a group is the whole network, and where there are fewer rows of tiles than layers."""
+    model = awake_model(dataclasses.replace(config, blocks=blocks))
+    net = WinogradNet(model.net)
+    for height in (2, 10, 66):
+        codes = picture(height, 38, 16)[0]
+        results = []
+        for layers in (2, 4, 6, 12):
+            monkeypatch.setattr(winograd_net, "GROUP", layers)
+            results.append(restored(net, codes, 16))
+        assert np.abs(results[0] - exact(model, codes).clip(0, 65535)).max() <= 0.5 + SMALL * 32768
+        assert all(np.array_equal(result, results[0]) for result in results[1:])
+
+
 @pytest.mark.parametrize("config", [CAR_CNN, FastConfig(scale=2, features=16, blocks=1)], ids=str)
 def test_nothing_is_left_of_the_window_before(config: Config) -> None:
     """Memory is used again: what tiles compute beyond the picture must not be the next picture's padding."""
@@ -164,6 +182,21 @@ def test_no_code_depends_on_threads_or_batches() -> None:
         engine.close()
     assert all(np.array_equal(result, results[0]) for result in results[1:])
     assert not np.array_equal(results[0], codes)
+
+
+def test_frames_stay_whole_in_a_video_and_are_shared_out_alone() -> None:
+    """Threads take a frame each where there are many; one that a program waits for is every thread's work."""
+    model = awake_model(FastConfig(scale=2, features=16, blocks=1))
+    engine = WinogradEngine(model, threads=3)
+    codes = picture(240, 320)
+    assert len(engine.cut(codes).found) == 1
+    assert len(engine.cut(codes, alone=True).found) == 3
+    assert len(engine.cut(codes.repeat(2, 0), alone=True).found) in (2, 3)
+    assert len(engine.cut(codes.repeat(3, 0), alone=True).found) == 1
+    difference = engine.submit(codes, 8).result().astype(int) - engine.restore(codes, 8)
+    assert np.abs(difference).max() <= 1
+    assert (difference != 0).mean() < 0.001
+    engine.close()
 
 
 def test_windows_of_several_sizes_take_turns() -> None:

@@ -72,12 +72,18 @@ class CpuEngine(WindowedEngine):
         """See `Overlapping.depth`."""
         return 1 + math.ceil(self._crew.count * WINDOWS_AHEAD / self._windows)
 
-    def windows_of(self, height: int, width: int) -> list[Window]:
-        """See `WindowedEngine.windows_of`: as was planned, or as usual, unless the user or the memory bounds them."""
+    def windows_of(self, height: int, width: int, alone: int | None = None) -> list[Window]:
+        """See `WindowedEngine.windows_of`: as was planned, or as usual, unless the user or the memory bounds them.
+
+        A few planes are cut finer than that if there would be threads without a window at the end.
+        """
         if self.tile < WHOLE_FRAME:
             return super().windows_of(height, width)
         frame = self._frame(height, width)
-        return frame.cut(self._grids.get((height, width)) or usual(frame))
+        grid = self._grids.get((height, width)) or usual(frame)
+        if alone is not None and alone * grid.rows * grid.columns % self.threads:
+            grid = usual(frame, math.ceil(self.threads / alone))
+        return frame.cut(grid)
 
     def _frame(self, height: int, width: int) -> Frame:
         return Frame(height, width, self.model.net.config, self._itemsize)

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import itertools
+import math
 import time
 from collections.abc import Callable, Sequence
 
@@ -53,6 +54,8 @@ class Frame:
     width: int
     config: Config
     itemsize: int
+    quick_bytes: int = MAP_BYTES  # of a map, beyond which windows are slower
+    most_bytes: int = MOST_MAP_BYTES
 
     def cut(self, by: Grid) -> list[Window]:
         """The windows."""
@@ -85,7 +88,7 @@ class Frame:
 
     def cost(self, by: Grid) -> float:
         """Seconds a frame by the model, in those of a frame without overlaps and in small maps."""
-        slower: float = max(1.0, self.map_bytes(by) / MAP_BYTES) ** SLOWING
+        slower: float = max(1.0, self.map_bytes(by) / self.quick_bytes) ** SLOWING
         return self.overlap(by) * slower
 
     def cost_untimed(self, by: Grid) -> float:
@@ -97,15 +100,20 @@ class Frame:
 
 
 @functools.lru_cache(maxsize=64)  # asked for with every batch of a size that was not planned
-def usual(frame: Frame) -> Grid:
-    """How to cut it where nothing is timed."""
-    return min(_possible(frame), key=frame.cost_untimed)
+def usual(frame: Frame, least: int = 1) -> Grid:
+    """How to cut it where nothing is timed, for so many threads that have nothing else to compute."""
+
+    def cost(by: Grid) -> float:
+        windows = by.rows * by.columns
+        return frame.cost_untimed(by) * math.ceil(windows / least) * least / windows
+
+    return min(_possible(frame), key=cost)
 
 
 def candidates(frame: Frame) -> list[Grid]:
     """Grids worth timing, the usual one first; the only one if whole frames are small."""
     first = usual(frame)
-    if frame.overlap(first) == 1.0 and frame.map_bytes(first) <= MAP_BYTES / 2:
+    if frame.overlap(first) == 1.0 and frame.map_bytes(first) <= frame.quick_bytes / 2:
         return [first]
     others = sorted(_possible(frame), key=frame.cost)
     return [first, *(by for by in others if by != first)][:CANDIDATES]
@@ -119,7 +127,9 @@ def _possible(frame: Frame) -> list[Grid]:
         for length in (frame.height, frame.width)
     ]
     every = [Grid(*counts) for counts in itertools.product(*(range(1, count + 1) for count in most))]
-    return [by for by in every if frame.map_bytes(by) <= MOST_MAP_BYTES] or [min(every, key=frame.map_bytes)]
+    return [by for by in every if frame.map_bytes(by) <= frame.most_bytes] or [
+        min(every, key=frame.map_bytes)
+    ]
 
 
 def fastest(

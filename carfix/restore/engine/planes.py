@@ -67,20 +67,23 @@ class WindowedEngine(abc.ABC):
     def restore(self, planes: Planes, bit_depth: int, strengths: Strengths | None = None) -> Planes:
         """See `Engine.restore`."""
         while True:
-            cut = self.cut(planes)
+            cut = self.cut(planes, alone=True)
             try:
                 return cut.back(self.run(cut.codes, cut.found, bit_depth, strengths))
             except OutOfMemory as error:
                 self.shrink(cut, error)
 
-    def cut(self, planes: Planes) -> Cut:
-        """Planes `[N, H, W]` as `run` takes them, in windows of the present size."""
-        codes = _padded(planes, self._cell)
-        _, height, width = codes.shape
-        return Cut(codes, self.windows_of(height, width), self._tile, planes.shape)
+    def cut(self, planes: Planes, *, alone: bool = False) -> Cut:
+        """Planes `[N, H, W]` as `run` takes them, in windows of the present size.
 
-    def windows_of(self, height: int, width: int) -> list[Window]:
-        """How planes of this size, in whole cells, are cut at present."""
+        `alone` if no other batch is under way beside them.
+        """
+        codes = _padded(planes, self._cell)
+        count, height, width = codes.shape
+        return Cut(codes, self.windows_of(height, width, count if alone else None), self._tile, planes.shape)
+
+    def windows_of(self, height: int, width: int, alone: int | None = None) -> list[Window]:
+        """How planes of this size, in whole cells, are cut at present; `alone` if there are only so many."""
         return windows(height, width, self._tile, margin=self._margin, cell=self._cell)
 
     def whole_cells(self, height: int, width: int) -> tuple[int, int]:

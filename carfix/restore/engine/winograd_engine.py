@@ -1,5 +1,6 @@
 """The winograd engine: the network in machine code that LLVM makes for this CPU; in fp32."""
 
+import dataclasses
 import functools
 import threading
 
@@ -7,10 +8,14 @@ from carfix.errors import CarfixError
 from carfix.net.checkpoint import Model
 from carfix.restore.engine import Planes
 from carfix.restore.engine.cpu_engine import CpuEngine, WindowRestorer
+from carfix.restore.engine.cpu_grid import Frame
 from carfix.restore.engine.winograd.net import WinogradNet, Workspace
 
 #: Bytes of an activation.
 _ITEMSIZE = 4
+#: Bytes of a window's map, at most: windows are as fast in maps of any size, and each thread has one. A 1080p frame of
+#: the fast networks stays whole.
+_MAP_BYTES = 128 << 20
 #: Sizes of windows that a thread keeps memory for: frames and fields of a video.
 _SIZES_KEPT = 2
 
@@ -34,6 +39,11 @@ class WinogradEngine(CpuEngine):
             raise CarfixError(f"no machine code can be made here ({error}); use another engine") from error
         self._own = threading.local()
         self.description = f"winograd on cpu, {self.threads} threads, fp32"
+
+    def _frame(self, height: int, width: int) -> Frame:
+        return dataclasses.replace(
+            super()._frame(height, width), quick_bytes=_MAP_BYTES, most_bytes=_MAP_BYTES
+        )
 
     def restorer(self, height: int, width: int) -> WindowRestorer:
         """See `CpuEngine.restorer`."""
