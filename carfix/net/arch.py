@@ -173,6 +173,8 @@ class FastNet(RestorationNet):
 def _initialise(net: nn.Module, negative_slope: float) -> None:
     """He initialisation; the last convolution starts at zero, so that an untrained network changes nothing."""
     layers = [module for module in net.modules() if isinstance(module, nn.Conv2d)]
+    if layers[0].weight.is_meta:
+        return  # a checkpoint fills it; and for random numbers of no memory torch would load its compiler first
     for layer in layers:
         nn.init.kaiming_normal_(layer.weight, a=negative_slope, nonlinearity="leaky_relu")
         if layer.bias is not None:

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -142,3 +144,12 @@ def test_files_of_others_are_refused(tmp_path: Path) -> None:
         read_description(tmp_path / "missing.safetensors")
     with pytest.raises(CheckpointError):
         read_description(tmp_path)
+
+
+def test_loading_does_not_start_torchs_compiler(tmp_path: Path) -> None:
+    """It takes one to two seconds to import, which every restore would pay."""
+    path = tmp_path / "probe.safetensors"
+    written(path)
+    code = f"import carfix, sys; carfix.load_model({str(path)!r}); print('torch._dynamo' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "False"
