@@ -19,9 +19,8 @@ _LINE = 64
 _BLOCK = 24
 
 
-#: Layers of a group, an even number. Two are as fast on two cores; four read and write maps, in memory that many cores
-#: share, half as often; more than four keep more rows than stay in caches.
-GROUP = 4
+#: Layers of a group, an even number: a block's. More keep more rows than stay in caches (`bench/winograd_parts.py`).
+GROUP = 2
 
 
 class WinogradNet:

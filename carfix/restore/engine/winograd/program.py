@@ -112,16 +112,22 @@ def _compiled(shape: Shape) -> MachineCode:
 def target_machine() -> binding.TargetMachine:
     """What LLVM makes code for: this CPU with all that it can."""
     _initialise()
+    features = ",".join(("+" if has else "-") + name for name, has in _features().items())
     target = binding.Target.from_default_triple()
-    return target.create_target_machine(
-        cpu=binding.get_host_cpu_name(), features=binding.get_host_cpu_features().flatten(), opt=_LEVEL
-    )
+    return target.create_target_machine(cpu=binding.get_host_cpu_name(), features=features, opt=_LEVEL)
 
 
 def host_features() -> frozenset[str]:
     """What this CPU can, by LLVM's names."""
     _initialise()
-    return frozenset(name for name, has in binding.get_host_cpu_features().items() if has)
+    return frozenset(name for name, has in _features().items() if has)
+
+
+def _features() -> dict[str, bool]:
+    try:
+        return dict(binding.get_host_cpu_features())
+    except RuntimeError:
+        return {}  # a system that does not tell: what the CPU's name stands for
 
 
 @functools.cache
