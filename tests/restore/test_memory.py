@@ -70,6 +70,30 @@ def test_the_full_network_computes_a_window_a_thread_within_4_gb(tmp_path: Path,
     assert peak < ROOM
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the unit of ru_maxrss is another elsewhere")
+def test_what_is_planned_for_a_gpu_of_4_gb_takes_no_more(tmp_path: Path) -> None:
+    """The GPU's engine and plan on the CPU, for a 1080p frame: depth does not matter, maps of 64 channels do."""
+    weights = save_awake(tmp_path / "shallow.safetensors", CarCnnConfig(blocks=1))
+    peak = _peak(
+        "from carfix.restore.engine.autotune import Plan, Task, geometries\n"
+        "from carfix.restore.engine.cuda_engine import CudaEngine\n"
+        "from carfix.restore.engine.cuda_program import EAGER, Builder\n"
+        "from carfix.restore.engine.cuda_streams import InOrder\n"
+        "import torch\n"
+        "cpu, model = torch.device('cpu'), carfix.load_model(str(source))\n"
+        "task = Task(height=1080, width=1920, frames=4, config=model.net.config, margin=34, itemsize=4,"
+        " memory=4 << 30)\n"
+        "tile, count = geometries(task)[0]\n"
+        "assert 4 * task.memory_needed(tile, count) > task.memory, 'the plan leaves most of it unused'\n"
+        "builder = Builder(model.net, device=cpu, precision='fp32', queues=InOrder(cpu))\n"
+        "engine = CudaEngine(model, builder=builder, planner=lambda *_: Plan(tile, count, EAGER), batch=4, tile=None,"
+        " description='tested')\n"
+        "assert engine.restore(np.zeros((1, 1080, 1920), np.uint8), 8).shape == (1, 1080, 1920)",
+        source=weights,
+    )
+    assert peak < ROOM
+
+
 def _peak(code: str, **names: object) -> int:
     """The largest resident memory, in bytes, of a process that runs `code` with these strings."""
     lines = [f"{name} = {str(value)!r}" for name, value in names.items()]
