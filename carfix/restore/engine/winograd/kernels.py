@@ -24,6 +24,10 @@ from carfix.restore.engine.winograd.vectors import (
 
 #: Steps of the innermost loop of a matrix product that are written out.
 _UNROLLED = 8
+#: Tiles from one that is transformed to the one whose pixels are fetched into the cache: maps are larger than caches.
+_AHEAD = 2
+#: fp32 in a cache line.
+_LINE = 16
 #: fp32 between the matrices of a block of tiles, so that they do not all begin at the same place of a cache's sets.
 _APART = 16
 
@@ -114,6 +118,10 @@ class Convolution:
         into = at(code, self.scratch, self.slot, (tile, self.channels))
         with loop(code, 0, self.channels, vectors.lanes) as channel:
             target = at(code, into, channel)
+            for row in rows:
+                self._fetch_ahead(
+                    row, channel, self.channels, halo=size - self.transform.outputs, to_write=False
+                )
             for x in range(size):
                 d = [vectors.load(code, at(code, row, channel, x * self.channels)) for row in rows]
                 for y, value in enumerate(self.transform.inputs(code, vectors, d)):
@@ -185,6 +193,13 @@ class Convolution:
     def _finish(self) -> None:
         """What is done once all tiles are out."""
 
+    def _fetch_ahead(self, row: Value, channel: Value, channels: int, *, halo: int, to_write: bool) -> None:
+        """Have a later tile's pixels in `row` fetched into the cache, a part with each vector of channels."""
+        step = self.transform.outputs
+        part = at(self.code, row, (channel, step), (_AHEAD * step + halo) * channels)
+        for line in range(0, step * self.vectors.lanes, _LINE):
+            self.vectors.prefetch(self.code, at(self.code, part, line), to_write=to_write)
+
     def _hold(self, index: int, value: Value) -> None:
         self.vectors.store(self.code, value, at(self.code, self._held, index * self.vectors.lanes))
 
@@ -207,6 +222,9 @@ class Body(Convolution):
         place = (column, self.transform.outputs * self.outputs)
         corner, added = at(code, self.target, place), at(code, self.added, place)
         with loop(code, 0, self.outputs, vectors.lanes) as channel:
+            for y in range(self.transform.outputs):
+                line = at(code, corner, (self.target_row, y))
+                self._fetch_ahead(line, channel, self.outputs, halo=0, to_write=True)
             lines = self._results(at(code, products, channel), at(code, self.biases, channel))
             for y, line in enumerate(lines):
                 for x, value in enumerate(line):

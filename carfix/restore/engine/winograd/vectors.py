@@ -52,6 +52,16 @@ class Vectors:
         """The number at `pointer` in every lane."""
         return self.filled(code, code.load(pointer, typ=FLOAT))
 
+    def prefetch(self, code: Code, pointer: Value, *, to_write: bool) -> None:
+        """Have the cache line of `pointer` fetched, which need not be an address of ours."""
+        name = "llvm.prefetch.p0"
+        flag = ir.IntType(32)
+        function = self._module.globals.get(name) or ir.Function(
+            self._module, ir.FunctionType(ir.VoidType(), [POINTER, flag, flag, flag]), name
+        )
+        near, data = 3, 1
+        code.call(function, [pointer, *(ir.Constant(flag, n) for n in (int(to_write), near, data))])
+
     def lane(self, code: Code, vector: Value, number: int) -> Value:
         """One of the vector's numbers."""
         return code.extract_element(vector, ir.Constant(_LANE, number))
