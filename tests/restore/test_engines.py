@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import platform
 import subprocess
@@ -62,7 +63,17 @@ def whole_frame(model: Model, codes: Planes, bits: int = 8) -> np.ndarray:
 
 
 @pytest.mark.parametrize("engine_of", ENGINES)
-@pytest.mark.parametrize("config", [CAR_CNN, FAST, FastConfig(scale=2, features=8, blocks=1)], ids=str)
+@pytest.mark.parametrize(
+    "config",
+    [
+        CAR_CNN,
+        dataclasses.replace(CAR_CNN, global_residual=False),
+        FAST,
+        FastConfig(scale=2, features=8, blocks=1),
+        dataclasses.replace(FAST, global_residual=False),
+    ],
+    ids=str,
+)
 @pytest.mark.parametrize("size", SIZES)
 def test_tiles_of_every_size_give_the_whole_frame(
     engine_of: Callable[[Model, int | None], WindowedEngine], config: Config, size: tuple[int, int]

@@ -81,11 +81,13 @@ class FusedNet:
             y = conv(cells.view(1, rows, columns, scale * scale).permute(0, 3, 1, 2))
             y = conv(_blocks(net, y, conv))
             parts = _swapped(y.permute(0, 2, 3, 1).view(rows, columns, scale, scale))
-            restored = parts.view(x.shape).float().add_(x)
+            restored = parts.view(x.shape).float()
         else:
             y = conv(conv(x.to(self._dtype)[None, None]))
             y = conv(conv(_blocks(net, y, conv)))
-            restored = x + y[0, 0].float().tanh_()
+            restored = y[0, 0].float().tanh_()
+        if net.config.global_residual:
+            restored.add_(x)
         return restored.clamp_(-1.0, 1.0)
 
 

@@ -78,8 +78,11 @@ def write_graph(net: RestorationNet) -> tuple[str, bytes]:
         graph.layer("PixelShuffle", ["tail"], ["residual"], f"0={net.config.scale}")
     else:
         raise TypeError(f"no ncnn graph is known for {type(net).__name__}")
-    graph.layer("BinaryOp", ["identity", "residual"], ["sum"], f"0={_ADD}")
-    graph.layer("Clip", ["sum"], [OUTPUT], "0=-1.0 1=1.0")
+    last = "residual"
+    if net.config.global_residual:
+        graph.layer("BinaryOp", ["identity", "residual"], ["sum"], f"0={_ADD}")
+        last = "sum"
+    graph.layer("Clip", [last], [OUTPUT], "0=-1.0 1=1.0")
     return graph.text(), graph.weights()
 
 

@@ -38,9 +38,7 @@ class Blocking:
 
     lanes: int  # fp32 in a vector
     registers: int  # vectors
-    block: (
-        int  # tiles that are transformed, multiplied and transformed back together: they stay in the L2 cache
-    )
+    block: int  # tiles that are transformed and multiplied together: they stay in the L2 cache
 
     def shape(self, channels: int) -> tuple[int, int]:
         """Tiles and vectors of output channels whose sums are in registers at once.
@@ -81,7 +79,7 @@ class Convolution:
     the tiles hold.
     """
 
-    def __init__(self, module: ir.Module, name: str, method: "Method", *, inputs: int, outputs: int) -> None:
+    def __init__(self, module: ir.Module, name: str, method: Method, *, inputs: int, outputs: int) -> None:
         self.vectors, self.transform, self.blocking = method.vectors, method.transform, method.blocking
         self.channels, self.outputs = inputs, outputs
         self.slot = slot(max(inputs, outputs), self.blocking.block)

@@ -17,8 +17,6 @@ Floats = NDArray[np.float32]
 _LINE = 64
 #: Tiles that are transformed and multiplied together: 12 to 72 were equally fast.
 _BLOCK = 24
-
-
 #: Layers of a group, an even number: a block's. More keep more rows than stay in caches (`bench/winograd_parts.py`).
 GROUP = 2
 
@@ -31,6 +29,7 @@ class WinogradNet:
             raise TypeError(f"no Winograd form is known for {type(net).__name__}")
         self.shape = shape_of(net)
         self._has_tanh = isinstance(net, CarCnn)
+        self._global_residual = net.config.global_residual
         self._code = compiled(self.shape)
         self._weights = packed(net, self.shape)
 
@@ -69,6 +68,10 @@ class WinogradNet:
         )
         if self._has_tanh:
             np.tanh(residual, out=residual)
+        if not self._global_residual:
+            residual[:height, :width] -= (
+                plane  # what is left to be added, of a network that predicts the picture
+            )
         plane, residual = plane[kept], residual[kept]
         result: Planes = np.empty(plane.shape, codes.dtype)
         code.leave[bits](

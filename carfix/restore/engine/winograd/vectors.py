@@ -18,8 +18,6 @@ INDEX = ir.IntType(64)
 _LANE = ir.IntType(32)
 #: Bytes that addresses are multiples of, as far as LLVM may rely on it: those of one fp32.
 _ALIGNED = 4
-
-
 #: 1.5 * 2^23: fp32 of this size are whole numbers.
 _ROUNDS = 12582912.0
 
