@@ -4,6 +4,7 @@ Maps are `[rows, columns, channels]` fp32 with a ring of zeros, the zero padding
 and columns that whole tiles cover the picture; what tiles compute beyond it is made zero again.
 """
 
+import abc
 import dataclasses
 
 from llvmlite import ir
@@ -70,7 +71,7 @@ class Method:
     blocking: Blocking
 
 
-class Convolution:
+class Convolution(abc.ABC):
     """A 3x3 convolution by a transform, of one row of tiles, written as a function.
 
     Its arguments: the row's first pixel in the result; the row of the source above the tiles, their own first one and
@@ -185,10 +186,11 @@ class Convolution:
             rows.append([code.fadd(value, bias) for value in self.transform.results(code, vectors, held)])
         return rows
 
+    @abc.abstractmethod
     def _tile_out(self, tile: Value, column: Value) -> None:
-        raise NotImplementedError  # each convolution's own
+        """The tile's results, to where they belong; `tile` within the block, `column` within the row."""
 
-    def _finish(self) -> None:
+    def _finish(self) -> None:  # noqa: B027 - most have nothing left to do
         """What is done once all tiles are out."""
 
     def _fetch_ahead(self, row: Value, channel: Value, channels: int, *, halo: int, to_write: bool) -> None:

@@ -11,7 +11,7 @@ from llvmlite import binding, ir
 from carfix.net.arch import KERNEL
 from carfix.restore.engine.winograd.codes import write_entrance, write_exit
 from carfix.restore.engine.winograd.kernels import Blocking, Body, Head, Method, Tail, scratch_size
-from carfix.restore.engine.winograd.schedule import Layer, write_schedule
+from carfix.restore.engine.winograd.schedule import Kernels, Layer, write_schedule
 from carfix.restore.engine.winograd.transforms import Transform
 from carfix.restore.engine.winograd.vectors import Vectors
 
@@ -148,11 +148,9 @@ def written(shape: Shape) -> ir.Module:
         for name, adds in (("plain", False), ("residual", True))
     )
     tail = Tail(module, "tail", method, inputs=features, outputs=shape.cell, scale=shape.scale)
-    for layer in (head, plain, residual, tail):
-        layer.write()
-    write_schedule(
-        module, shape.layers, inner=shape.inner, head=head, plain=plain, residual=residual, tail=tail
-    )
+    for kernel in (head, plain, residual, tail):
+        kernel.write()
+    write_schedule(module, shape.layers, Kernels(head, plain, residual, tail), inner=shape.inner)
     for bits in CODE_BITS:
         write_entrance(module, vectors, bits)
         write_exit(module, vectors, bits)

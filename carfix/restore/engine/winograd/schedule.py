@@ -39,39 +39,30 @@ class Layer:
     stop: int
 
 
-def write_schedule(
-    module: ir.Module,
-    layers: Sequence[Layer],
-    *,
-    inner: bool,
-    head: Head,
-    plain: Body,
-    residual: Body,
-    tail: Tail,
-) -> None:
+@dataclasses.dataclass(frozen=True)
+class Kernels:
+    """The functions of all layers."""
+
+    head: Head
+    plain: Body
+    residual: Body
+    tail: Tail
+
+
+def write_schedule(module: ir.Module, layers: Sequence[Layer], kernels: Kernels, *, inner: bool) -> None:
     """A function `network`, with `inner` for a convolution more before and behind the blocks, as CAR-CNN has.
 
     Its arguments: residual plane, plane, weights, map, kept rows and scratch; rows and columns of cells, tiles down and
     across; fp32 from row to row of the plane, the map and the residual plane; layers of a group, an even number.
     """
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), [POINTER] * 6 + [INDEX] * 8), "network")
-    _Schedule(function, layers, inner, head, plain, residual, tail).write()
+    _Schedule(function, layers, kernels, inner).write()
 
 
 class _Schedule:
-    def __init__(
-        self,
-        function: ir.Function,
-        layers: Sequence[Layer],
-        inner: bool,
-        head: Head,
-        plain: Body,
-        residual: Body,
-        tail: Tail,
-    ) -> None:
-        self.layers, self.inner = layers, inner
-        self.head, self.plain, self.residual, self.tail = head, plain, residual, tail
-        self.step, self.features = plain.transform.outputs, plain.outputs
+    def __init__(self, function: ir.Function, layers: Sequence[Layer], kernels: Kernels, inner: bool) -> None:
+        self.layers, self.kernels, self.inner = layers, kernels, inner
+        self.step, self.features = kernels.plain.transform.outputs, kernels.plain.outputs
         self.result, self.plane, self.weights, self.map, self.kept, self.scratch, *rest = function.args
         self.height, self.width, self.down, self.across, *rest = rest
         self.plane_row, self.row, self.result_row, self.group = rest
@@ -104,7 +95,7 @@ class _Schedule:
     def _head(self) -> None:
         code, layer = self.code, self.layers[0]
         code.call(
-            self.head.function,
+            self.kernels.head.function,
             [
                 self._pixel(self._of_map(number(0))),
                 self.plane,
@@ -164,17 +155,17 @@ class _Schedule:
         odd = code.and_(code.icmp_signed("==", parity, number(1)), code.icmp_signed(">", index, number(0)))
         with code.if_else(odd) as (then, otherwise):
             with then:
-                code.call(self.residual.function, arguments)
+                code.call(self.kernels.residual.function, arguments)
             with otherwise:
-                code.call(self.plain.function, arguments)
+                code.call(self.kernels.plain.function, arguments)
 
     def _tail(self) -> None:
         code, layer = self.code, self.layers[-1]
-        lines = self.step * self.tail.scale
+        lines = self.step * self.kernels.tail.scale
         with loop(code, 0, self.down) as row:
             target = at(code, self.result, (code.mul(row, number(lines)), self.result_row))
             code.call(
-                self.tail.function,
+                self.kernels.tail.function,
                 [
                     target,
                     *self._rows_of_map(row),
