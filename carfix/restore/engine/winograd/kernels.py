@@ -13,6 +13,7 @@ from carfix.net.arch import KERNEL
 from carfix.restore.engine.winograd.transforms import Transform
 from carfix.restore.engine.winograd.vectors import (
     INDEX,
+    LINE,
     POINTER,
     Code,
     Value,
@@ -27,8 +28,6 @@ from carfix.restore.engine.winograd.vectors import (
 _UNROLLED = 8
 #: Tiles from one that is transformed to the one whose pixels are fetched into the cache: maps are larger than caches.
 _AHEAD = 2
-#: fp32 in a cache line.
-_LINE = 16
 #: fp32 between the matrices of a block of tiles, so that they do not all begin at the same place of a cache's sets.
 _APART = 16
 
@@ -197,7 +196,7 @@ class Convolution(abc.ABC):
         """Have a later tile's pixels in `row` fetched into the cache, a part with each vector of channels."""
         step = self.transform.outputs
         part = at(self.code, row, (channel, step), (_AHEAD * step + halo) * channels)
-        for line in range(0, step * self.vectors.lanes, _LINE):
+        for line in range(0, step * self.vectors.lanes, LINE):
             self.vectors.prefetch(self.code, at(self.code, part, line), to_write=to_write)
 
     def _hold(self, index: int, value: Value) -> None:

@@ -1,20 +1,16 @@
 """A network with its weights transformed, and the memory that windows are computed in."""
 
 import numpy as np
-from numpy.typing import NDArray
 
 from carfix.net.arch import KERNEL, CarCnn, FastNet, RestorationNet, convolution_layers
 from carfix.restore.engine import Planes
-from carfix.restore.engine.planes import peak
+from carfix.restore.engine.planes import Floats, peak
 from carfix.restore.engine.winograd.kernels import Blocking
 from carfix.restore.engine.winograd.program import Shape, compiled, host_features
 from carfix.restore.engine.winograd.schedule import KEPT_ROWS
 from carfix.restore.engine.winograd.transforms import F4
+from carfix.restore.engine.winograd.vectors import LINE, rounded_up
 
-Floats = NDArray[np.float32]
-
-#: Bytes of a cache line, where every array begins.
-_LINE = 64
 #: Tiles that are transformed and multiplied together: 12 to 72 were equally fast.
 _BLOCK = 24
 #: Layers of a group, an even number: a block's. More keep more rows than stay in caches (`bench/winograd_parts.py`).
@@ -111,8 +107,8 @@ class Workspace:
 def zeros(*shape: int) -> Floats:
     """An array that begins with a cache line. Raises `MemoryError`."""
     size = int(np.prod(shape))
-    memory = np.zeros(size + _LINE // 4, np.float32)
-    start = -memory.ctypes.data % _LINE // 4
+    memory = np.zeros(size + LINE, np.float32)
+    start = -memory.ctypes.data // memory.itemsize % LINE
     return memory[start : start + size].reshape(shape)
 
 
@@ -121,7 +117,7 @@ def shape_of(net: CarCnn | FastNet) -> Shape:
     config = net.config
     blocking = blocking_for(config.features, host_features())
     return Shape(
-        features=-(-config.features // blocking.lanes) * blocking.lanes,
+        features=rounded_up(config.features, blocking.lanes),
         blocks=config.blocks,
         scale=config.scale,
         slope=config.negative_slope,

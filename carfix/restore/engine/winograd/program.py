@@ -13,10 +13,8 @@ from carfix.restore.engine.winograd.codes import write_entrance, write_exit
 from carfix.restore.engine.winograd.kernels import Blocking, Body, Head, Method, Tail, scratch_size
 from carfix.restore.engine.winograd.schedule import Kernels, Layer, write_schedule
 from carfix.restore.engine.winograd.transforms import Transform
-from carfix.restore.engine.winograd.vectors import Vectors
+from carfix.restore.engine.winograd.vectors import LINE, Vectors, rounded_up
 
-#: fp32 that each layer's weights and biases begin at multiples of: a cache line.
-_LINE = 16
 #: Bits of the integers that codes lie in.
 CODE_BITS = (8, 16)
 #: LLVM's level of optimisation for choosing instructions and registers. Its other passes are left out: the code is
@@ -39,11 +37,11 @@ class Shape:
     @property
     def cell(self) -> int:
         """Channels of the tail, whole vectors of them."""
-        return -(-(self.scale**2) // self.blocking.lanes) * self.blocking.lanes
+        return rounded_up(self.scale**2, self.blocking.lanes)
 
     @functools.cached_property
     def layers(self) -> list[Layer]:
-        """The convolutions, in order."""
+        """The convolutions, in order; weights and biases of each begin with a cache line."""
         products = self.transform.products
         body = 2 * self.blocks + (2 if self.inner else 0)
         sizes = [
@@ -54,8 +52,8 @@ class Shape:
         layers: list[Layer] = []
         for matrices, inputs, outputs in sizes:
             start = layers[-1].stop if layers else 0
-            biases = start + _whole(matrices * inputs * outputs)
-            layers.append(Layer(matrices, inputs, outputs, start, biases, biases + _whole(outputs)))
+            biases = start + rounded_up(matrices * inputs * outputs, LINE)
+            layers.append(Layer(matrices, inputs, outputs, start, biases, biases + rounded_up(outputs, LINE)))
         return layers
 
     @property
@@ -155,7 +153,3 @@ def written(shape: Shape) -> ir.Module:
         write_entrance(module, vectors, bits)
         write_exit(module, vectors, bits)
     return module
-
-
-def _whole(size: int) -> int:
-    return -(-size // _LINE) * _LINE

@@ -10,12 +10,10 @@ import dataclasses
 from fractions import Fraction
 
 import numpy as np
-from numpy.typing import NDArray
 
 from carfix.net.arch import KERNEL
+from carfix.restore.engine.planes import Floats
 from carfix.restore.engine.winograd.vectors import Code, Value, Vectors
-
-Floats = NDArray[np.float32]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,6 +18,8 @@ INDEX = ir.IntType(64)
 _LANE = ir.IntType(32)
 #: Bytes that addresses are multiples of, as far as LLVM may rely on it: those of one fp32.
 _ALIGNED = 4
+#: fp32 in a cache line.
+LINE = 16
 #: 1.5 * 2^23: fp32 of this size are whole numbers.
 _ROUNDS = 12582912.0
 
@@ -122,6 +124,11 @@ class Vectors:
         one = code.insert_element(undefined, value, ir.Constant(_LANE, 0))
         lanes = ir.Constant(ir.VectorType(_LANE, self.lanes), [0] * self.lanes)
         return code.shuffle_vector(one, undefined, lanes)
+
+
+def rounded_up(size: int, unit: int) -> int:
+    """The smallest multiple of `unit` that is no less than `size`."""
+    return -(-size // unit) * unit
 
 
 def number(value: Value) -> Value:
