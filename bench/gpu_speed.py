@@ -29,7 +29,7 @@ from carfix.net.checkpoint import Description, Model
 from carfix.restore.engine.autotune import Task, frame_seconds, geometries
 from carfix.restore.engine.cuda_check import picture
 from carfix.restore.engine.cuda_open import open_accelerator
-from carfix.restore.engine.cuda_program import COMPILED, EAGER, Batch, Builder
+from carfix.restore.engine.cuda_program import COMPILED, EAGER, HOPPER, Batch, Builder
 from carfix.restore.engine.cuda_streams import COMPUTE, queues_of, seconds_of
 from carfix.restore.engine.cuda_tune import free_memory
 from carfix.restore.engine.torch_engine import ACCELERATOR_BATCH, DTYPES
@@ -39,7 +39,7 @@ from carfix.restore.windows import window_size
 SIZES = {"1080p": (1080, 1920), "720p": (720, 1280)}
 TINY = {"tiny": (48, 80)}
 #: Seconds a round of timing, rounds; a GPU's clock settles within the first.
-ROUND, ROUNDS = 0.25, 3
+ROUND, ROUNDS = 0.15, 3
 #: Seconds that compiling one network for one shape may take: it is not begun with less time left.
 COMPILING = 60.0
 
@@ -96,7 +96,7 @@ class Bench:
         )
 
     def variant(self, model: Model, size: str, precision: str, variant: str) -> None:
-        """The network alone in its best geometry; the compiler is given one geometry only."""
+        """The network alone in its best geometry; what is slow to build, or to try, is given one geometry only."""
         height, width = {**SIZES, **TINY}[size]
         config = model.net.config
         height, width = height + -height % config.scale, width + -width % config.scale
@@ -108,7 +108,7 @@ class Bench:
         )  # fmt: skip
         builder = Builder(model.net, device=self.device, precision=precision, queues=self.queues)
         best: tuple[float, str] | None = None
-        for tile, count in geometries(task)[: 1 if variant == COMPILED else None]:
+        for tile, count in geometries(task)[: None if variant in (EAGER, HOPPER) else 1]:
             rows, columns = window_size(task.cut(tile))
             program = builder.build(variant, Batch(count, rows, columns, 8))
             with self.queues.on(COMPUTE):
@@ -135,7 +135,7 @@ class Bench:
             device=self.device,
             precision=precision,
             cache=TuneCache(None),
-            variants=self.quick(precision),
+            variants=self.quick(model, precision),
         )
         began = time.monotonic()
         plan = engine.plan(height, width)
@@ -145,10 +145,9 @@ class Bench:
         self.row(model, size, precision, "chosen", rate, how)
         engine.close()
 
-    def quick(self, precision: str) -> tuple[str, ...]:
+    def quick(self, model: Model, precision: str) -> tuple[str, ...]:
         """The variants here without the compiler, which has rows of its own."""
-        builder = Builder(build(CarCnnConfig(features=8, blocks=1)), device=self.device, precision=precision,
-                          queues=self.queues)  # fmt: skip
+        builder = Builder(model.net, device=self.device, precision=precision, queues=self.queues)
         return tuple(v for v in builder.variants() if v != COMPILED)
 
     def pictures(self, model: Model, precisions: list[str]) -> dict[str, Any]:
@@ -179,7 +178,7 @@ class Bench:
     def whole(self, model: Model, size: str) -> dict[str, Any]:
         width, height = (96, 64) if self.tiny else SIZES[size][::-1]
         engine = open_accelerator(
-            model, device=self.device, cache=TuneCache(None), variants=self.quick("fp16"),
+            model, device=self.device, cache=TuneCache(None), variants=self.quick(model, "fp16"),
             precision="fp32" if self.device.type == "cpu" else "auto",
         )  # fmt: skip
         engine.plan(height, width)
@@ -224,7 +223,8 @@ def measure(device: torch.device, *, tiny: bool, seconds: float) -> dict[str, An
             bench.attempt(what, lambda: work(model, size, precision), needed)
 
     # The most telling first: what is left out for want of time is at the end.
-    for variant in ("plain PyTorch", *(v for v in variants if v != COMPILED), "chosen"):
+    soon = [v for v in (EAGER, HOPPER) if v in variants]
+    for variant in ("plain PyTorch", *soon, "chosen"):
         network(first, sizes[0], usual, variant)
     if usual != "fp32":
         network(first, sizes[0], "fp32", "plain PyTorch")
@@ -236,8 +236,9 @@ def measure(device: torch.device, *, tiny: bool, seconds: float) -> dict[str, An
     for model in (first, *others):
         for size in sizes[1:]:
             network(model, size, usual, "chosen")
-    if COMPILED in variants:
-        network(first, sizes[0], usual, COMPILED, COMPILING)
+    for variant in variants:
+        if variant not in soon:
+            network(first, sizes[0], usual, variant, COMPILING if variant == COMPILED else 5.0)
     for precision in precisions[1:]:
         network(first, sizes[0], precision, "chosen")
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "cpu"
@@ -286,6 +287,8 @@ def main() -> None:
     parser.add_argument("--dry-run", action="store_true", help="tiny sizes, to see that everything runs")
     options = parser.parse_args()
     device = torch.device(options.device)
+    if device.type == "cuda" and device.index is None:
+        device = torch.device("cuda", 0)
     if device.type == "cuda" and not torch.cuda.is_available():
         parser.exit(3, "no CUDA device can be used here; --device cpu --dry-run goes through the motions\n")
     found = measure(device, tiny=options.dry_run, seconds=options.seconds)

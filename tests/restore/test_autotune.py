@@ -18,7 +18,7 @@ from carfix.restore.engine.autotune import (
     frame_seconds,
     geometries,
 )
-from carfix.restore.engine.cuda_program import EAGER, Batch, Builder, Program, codes_to_codes
+from carfix.restore.engine.cuda_program import EAGER, HOPPER, Batch, Builder, Program, codes_to_codes
 from carfix.restore.engine.cuda_streams import InOrder
 from carfix.restore.engine.cuda_tune import Tuner, within
 from carfix.restore.engine.tune_cache import TuneCache, cache_folder
@@ -202,8 +202,7 @@ def tuner_of(builder: Builder, folder: Path | None, **options: object) -> Tuner:
         fixed=False,
         identity={"gpu": "none"},
         cache=TuneCache(folder),
-        variants=("eager", "wrong", "broken", "instant"),
-        **options,  # type: ignore[arg-type]
+        **{"variants": ("eager", "wrong", "broken", "instant"), **options},  # type: ignore[arg-type]
     )
 
 
@@ -218,6 +217,23 @@ def test_only_variants_that_give_the_same_picture_are_taken_and_the_choice_is_ke
     assert again.built == []
     tuner_of(again, tmp_path)(96, 64)
     assert again.built  # another size
+
+
+def test_where_the_kernels_made_for_the_gpu_run_no_others_are_built(tmp_path: Path) -> None:
+    variants = (EAGER, HOPPER, "instant")
+
+    class Hopper(Variants):
+        def build(self, variant: str, batch: Batch) -> Program:
+            return super().build(EAGER, batch) if variant == HOPPER else super().build(variant, batch)
+
+    class Refusing(Variants):
+        def build(self, variant: str, batch: Batch) -> Program:
+            return super().build("broken" if variant == HOPPER else variant, batch)
+
+    builder = Hopper()
+    assert tuner_of(builder, None, variants=variants)(64, 96).variant in (EAGER, HOPPER)
+    assert "instant" not in builder.built
+    assert tuner_of(Refusing(), None, variants=variants)(64, 96).variant == "instant"
 
 
 def test_a_kept_plan_that_cannot_be_is_found_again(tmp_path: Path) -> None:

@@ -5,9 +5,11 @@ cost the CPU nothing. The network works in 16 bit and channels_last; the picture
 stays in fp32.
 """
 
+import contextlib
 import copy
 import dataclasses
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +19,13 @@ from carfix.restore.engine.cuda_streams import COMPUTE, CudaStreams, Queues
 from carfix.restore.engine.planes import peak
 from carfix.restore.engine.torch_engine import DTYPES
 
-#: Variants that need nothing but torch; those of `cuda_fused.SHAPES` need Triton.
+if TYPE_CHECKING:
+    from carfix.restore.engine.hopper.net import HopperNet
+
+#: Variants that need nothing but torch; those of `cuda_fused.SHAPES` need Triton, as `COMPILED` does.
 EAGER, COMPILED = "eager", "compiled"
+#: The full network in kernels of our own, on GPUs of that generation.
+HOPPER = "hopper"
 #: Best kernels that the compiler finds; graphs are captured here, not by it, for all variants alike.
 COMPILE_MODE = "max-autotune-no-cudagraphs"
 #: Tensor cores read channels in eights: thinner ends of the network are filled with zeros.
@@ -108,24 +115,32 @@ class Builder:
         self._net = net
         self._networks: dict[str, Predict] = {}
         self._restores: dict[tuple[str, int], Restore] = {}
+        self._hopper_net: HopperNet | None = None
 
     def variants(self) -> tuple[str, ...]:
         """Those that can be tried here."""
         if self.device.type != "cuda":
             return (EAGER,)
+        own: tuple[str, ...] = ()
+        with contextlib.suppress(
+            ImportError
+        ):  # of NVIDIA's own modules, which torch brings in later versions
+            from carfix.restore.engine.hopper.net import usable
+
+            own = (HOPPER,) if usable(self.config, self.device, DTYPES[self.precision]) else ()
         try:
             from carfix.restore.engine.cuda_fused import SHAPES
         except ImportError:  # no Triton, which the compiler needs as well
-            return (EAGER,)
+            return (EAGER, *own)
         if self.precision == "fp32":
             return (EAGER, COMPILED)
-        return (EAGER, *SHAPES, COMPILED)
+        return (EAGER, *own, *SHAPES, COMPILED)
 
     @torch.no_grad()
     def build(self, variant: str, batch: Batch) -> Program:
         """A program, run once; captured as a graph where that works. Raises what the variant's backend raises."""
         with self.queues.on(COMPUTE):  # the weights too: another stream would not wait for their conversion
-            restore = self._restore_of(variant, batch.bit_depth)
+            restore = self._hopper(batch) if variant == HOPPER else self._restore_of(variant, batch.bit_depth)
             if self._graphs:
                 try:
                     return CapturedProgram(restore, batch, self.device)
@@ -138,6 +153,20 @@ class Builder:
             program = Program(restore, batch, self.device)
             program()
         return program
+
+    def _hopper(self, batch: Batch) -> Restore:
+        from carfix.restore.engine.hopper.net import HopperNet, HopperRestore
+
+        if self._hopper_net is None:
+            assert isinstance(self._net, CarCnn)
+            self._hopper_net = HopperNet(self._net, device=self.device, dtype=DTYPES[self.precision])
+        return HopperRestore(
+            self._hopper_net,
+            frames=batch.count,
+            height=batch.height,
+            width=batch.width,
+            bit_depth=batch.bit_depth,
+        )
 
     def _restore_of(self, variant: str, bit_depth: int) -> Restore:
         if (variant, bit_depth) in self._restores:

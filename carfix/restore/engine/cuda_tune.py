@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from carfix.net.arch import margin
 from carfix.restore.engine.autotune import Plan, Task, fastest, geometries
 from carfix.restore.engine.cuda_check import agree, output_of
-from carfix.restore.engine.cuda_program import COMPILED, EAGER, Batch, Builder, is_out_of_memory
+from carfix.restore.engine.cuda_program import COMPILED, EAGER, HOPPER, Batch, Builder, is_out_of_memory
 from carfix.restore.engine.cuda_streams import seconds_of
 from carfix.restore.engine.torch_engine import DTYPES
 from carfix.restore.engine.tune_cache import TuneCache
@@ -89,11 +89,12 @@ class Tuner:
     def _find(self, task: Task) -> Plan:
         usual: dict[Batch, NDArray[np.int64]] = {}  # what torch itself makes of each geometry
         unusable: set[str] = set()
+        works: set[str] = set()
 
         def time(variant: str, count: int, height: int, width: int) -> float | None:
             batch = Batch(count, height, width, 8)
-            if variant in unusable:
-                return None
+            if variant in unusable or (HOPPER in works and variant not in (EAGER, HOPPER)):
+                return None  # the others reach half of its speed, and take their time to be built
             try:
                 program = self._builder.build(variant, batch)
                 output = output_of(program, self._builder)
@@ -101,6 +102,7 @@ class Tuner:
                     usual[batch] = output
                 elif batch not in usual or not agree(output, usual[batch]):
                     return None
+                works.add(variant)
                 return seconds_of(program, self._builder.queues, least=_ROUND, rounds=_ROUNDS)
             except Exception as error:
                 if isinstance(error, RuntimeError) and is_out_of_memory(error):
