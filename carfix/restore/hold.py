@@ -6,6 +6,8 @@ keeps its restored code as long as the decoded picture repeats around it. Measur
 this takes the flicker of static regions from 1.5 % above the decoded video's to 5 % below it, for 0.001 dB.
 """
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,6 +16,8 @@ from carfix.video.luma import Luma
 #: Pixels on each side of one that must repeat for it to be held: half the reach of H.264's deblocking. With 0 the
 #: edges of moving things would leave traces (0.016 dB lost), with 8 most of the shimmer would stay.
 REACH = 2
+#: Pixels that one operation marks.
+_WORD = 64
 
 
 class Hold:
@@ -39,20 +43,34 @@ class Hold:
             and self._decoded.shape == decoded.shape
             and self._restored.dtype == restored.dtype
         ):
-            still = ~near(decoded != self._decoded)
-            shown = np.where(still, self._restored, restored)
+            shown = _chosen(near(decoded != self._decoded), restored, self._restored)
         self._decoded, self._restored = decoded, shown
         return shown
 
 
-def near(changed: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Where `changed`, `[H, W]`, is true within `REACH` rows and columns."""
-    rows = changed.copy()
+def near(changed: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """1 where `changed`, `[H, W]`, is true within `REACH` rows and columns, else 0; 64 pixels at a time."""
+    height, width = changed.shape
+    packed = np.packbits(changed, axis=1, bitorder="little")
+    words = np.zeros((height, math.ceil(width / _WORD)), "<u8")
+    words.view(np.uint8)[:, : packed.shape[1]] = packed
+    rows = words.copy()
     for step in range(1, REACH + 1):
-        rows[step:] |= changed[:-step]
-        rows[:-step] |= changed[step:]
+        rows[step:] |= words[:-step]
+        rows[:-step] |= words[step:]
     both = rows.copy()
     for step in range(1, REACH + 1):
-        both[:, step:] |= rows[:, :-step]
-        both[:, :-step] |= rows[:, step:]
-    return both
+        here, across = np.uint64(step), np.uint64(_WORD - step)
+        both |= rows << here | rows >> here
+        both[:, 1:] |= rows[:, :-1] >> across
+        both[:, :-1] |= rows[:, 1:] << across
+    return np.unpackbits(both.view(np.uint8), axis=1, count=width, bitorder="little")
+
+
+def _chosen(which: NDArray[np.uint8], one: Luma, other: Luma) -> Luma:
+    """`one` where `which` is 1, `other` where it is 0. numpy's `where` takes ten times as long on scattered pixels."""
+    ones = np.negative(which.astype(one.dtype, copy=False))  # every bit, or none
+    found: Luma = one ^ other
+    found &= ones
+    found ^= other
+    return found

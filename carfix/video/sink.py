@@ -9,6 +9,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.codec.context import ThreadType
 from av.container import OutputContainer
 from av.packet import Packet
 from av.video.frame import PictureType, VideoFrame
@@ -244,6 +245,7 @@ def check_segment(folder: Path, segment: SegmentFile) -> None:
     try:
         with av.open(str(path)) as container:
             stream = container.streams.video[0]
+            stream.codec_context.thread_type = ThreadType.AUTO
             for packet in container.demux(stream):
                 if packet.size == 0:
                     continue

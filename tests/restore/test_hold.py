@@ -6,7 +6,7 @@ import pytest
 from av.video.frame import VideoFrame
 from networks import save_awake
 
-from carfix.restore.hold import REACH, Hold
+from carfix.restore.hold import REACH, Hold, near
 from carfix.restore.job import restore_video
 from carfix.video.encoder import EncoderSettings
 from carfix.video.luma import luma_format, read_luma, write_luma
@@ -34,6 +34,16 @@ def test_pixels_are_held_where_the_decoded_picture_repeats_around_them() -> None
     third = hold(second, restored + 4)
     assert np.array_equal(third, shown), "a repeated frame is shown as before"
     assert (restored == 7).all(), "what the engine gave is not written to"
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (9, 64), (40, 65), (33, 127), (5, 200)])
+def test_what_is_near_a_change_is_found_across_words(size: tuple[int, int]) -> None:
+    changed = np.random.default_rng(1).random(size) < 0.02
+    changed[-1, -1] = changed[0, 0] = True
+    expected = np.zeros(size, np.uint8)
+    for y, x in zip(*np.nonzero(changed), strict=True):
+        expected[max(0, y - REACH) : y + REACH + 1, max(0, x - REACH) : x + REACH + 1] = 1
+    assert np.array_equal(near(changed), expected)
 
 
 def test_nothing_is_held_across_a_reset_or_a_change_of_size() -> None:
