@@ -15,7 +15,7 @@ from carfix.errors import CarfixError, UsageError
 from carfix.net.arch import CarCnnConfig, FastConfig
 from carfix.net.checkpoint import Model
 from carfix.restore.engine import Engine, Planes, choose, kind_of_engine, machine, open_engine
-from carfix.restore.engine.choose import NCNN_FP32, TORCH_BF16, TORCH_FP32, Choice, fastest, measure
+from carfix.restore.engine.choose import AMX_BF16, NCNN_FP32, TORCH_BF16, TORCH_FP32, Choice, fastest, measure
 from carfix.restore.models import EngineChoice
 
 
@@ -91,6 +91,23 @@ def test_one_that_refuses_the_network_is_out() -> None:
 
     choice = measure(awake_model(), [TORCH_FP32, NCNN_FP32], open, clock)  # type: ignore[arg-type]
     assert set(choice.speeds) == {TORCH_FP32}
+
+
+def test_engines_of_another_precision_are_compared_with_fp32_and_not_replaced_by_it() -> None:
+    clock = Clock()
+    engines = {TORCH_FP32: Timed(clock, 0.001), AMX_BF16: Timed(clock, 0.002), TORCH_BF16: Timed(clock, 0.01)}
+    kinds = [AMX_BF16, TORCH_BF16]
+
+    def choice() -> Choice:
+        return measure(awake_model(), kinds, lambda kind, model, tile: engines[kind], clock)  # type: ignore[arg-type, return-value]
+
+    assert choice().kind == AMX_BF16
+    assert set(choice().speeds) == set(kinds)
+    assert all(engine.closed for engine in engines.values())
+    engines[AMX_BF16] = Timed(clock, 0.002, add=2)
+    assert choice().kind == TORCH_BF16
+    engines[TORCH_BF16] = Timed(clock, 0.002, add=3)
+    assert choice() == Choice(TORCH_BF16)  # who asks for bf16 gets it
 
 
 def test_of_equals_the_more_exact_is_taken() -> None:
@@ -209,7 +226,8 @@ def test_a_precision_that_is_given_limits_the_candidates() -> None:
 
 def test_bf16_that_is_asked_for_is_taken() -> None:
     needs_bf16()
-    assert choose.candidates("bf16") == (TORCH_BF16,)
+    assert choose.candidates("bf16")[-1] == TORCH_BF16
+    assert TORCH_FP32 not in choose.candidates("bf16")
     engine: Engine = open_engine(awake_model(), device="cpu", precision="bf16")
     assert "bf16" in engine.description
 

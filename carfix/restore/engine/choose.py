@@ -21,17 +21,18 @@ from carfix.restore.engine import Engine, Planes
 from carfix.restore.engine.cpu_engine import FusedEngine
 from carfix.restore.engine.crew import available_threads
 from carfix.restore.engine.fused import is_fusable
-from carfix.restore.engine.machine import facts
+from carfix.restore.engine.machine import facts, has_tiles
 from carfix.restore.engine.torch_engine import DTYPES, TorchEngine
 from carfix.restore.engine.tune_cache import TuneCache, cache_folder
 from carfix.restore.windows import smallest_tile
 
 TORCH_FP32, WINOGRAD_FP32 = "torch fp32", "winograd fp32"
-NCNN_FP32, TORCH_BF16 = "ncnn fp32", "torch bf16"
+NCNN_FP32 = "ncnn fp32"
+AMX_BF16, TORCH_BF16 = "amx bf16", "torch bf16"
 #: Of engines that are equally fast, the more exact is taken: the first is eager PyTorch to the bit.
-EXACT_FIRST = (TORCH_FP32, WINOGRAD_FP32, NCNN_FP32, TORCH_BF16)
+EXACT_FIRST = (TORCH_FP32, WINOGRAD_FP32, NCNN_FP32, AMX_BF16, TORCH_BF16)
 #: What some of them need installed.
-LIBRARIES = {WINOGRAD_FP32: "llvmlite", NCNN_FP32: "ncnn"}
+LIBRARIES = {WINOGRAD_FP32: "llvmlite", AMX_BF16: "llvmlite", NCNN_FP32: "ncnn"}
 #: Shares of the best speed that count as equal: another timing might turn them round.
 EQUALLY_FAST = 0.9
 #: 8-bit codes by which a picture may differ from fp32.
@@ -76,12 +77,14 @@ def open_kind(kind: str, model: Model, *, tile: int | None = None, batch: int | 
         from carfix.restore.engine.ncnn_engine import NcnnEngine
 
         return NcnnEngine(model, tile=tile, batch=batch)
-    if kind == WINOGRAD_FP32:
+    if kind in (WINOGRAD_FP32, AMX_BF16):
         try:
+            from carfix.restore.engine.amx_engine import AmxEngine
             from carfix.restore.engine.winograd_engine import WinogradEngine
         except (ImportError, OSError) as error:  # llvmlite is there, and its library cannot be loaded
             raise CarfixError(f"llvmlite cannot be used here ({error}); reinstall it") from error
-        return WinogradEngine(model, tile=tile, batch=batch)
+        own = AmxEngine if kind == AMX_BF16 else WinogradEngine
+        return own(model, tile=tile, batch=batch)
     precision = kind.split()[1]
     if is_fusable(DTYPES[precision]):
         return FusedEngine(model, precision=precision, tile=tile, batch=batch)
@@ -93,17 +96,18 @@ def candidates(precision: str) -> tuple[str, ...]:
 
     Raises `UsageError` for a precision that its CPU has no instructions for.
     """
+    own = [kind for kind, library in LIBRARIES.items() if importlib.util.find_spec(library) is not None]
+    if not has_tiles():
+        own = [kind for kind in own if kind != AMX_BF16]
+    bf16 = (*(kind for kind in own if kind == AMX_BF16), TORCH_BF16)
     if precision == "bf16":
         if not can_bf16():
             raise UsageError("--precision bf16: this CPU has no instructions for it; use --precision fp32")
-        return (TORCH_BF16,)
-    kinds: tuple[str, ...] = (TORCH_FP32,)
-    for kind, library in LIBRARIES.items():
-        if importlib.util.find_spec(library) is not None:
-            kinds += (kind,)
+        return bf16
+    kinds = (TORCH_FP32, *(kind for kind in own if kind != AMX_BF16))
     # Without these instructions bf16 is emulated, and slower than fp32.
     if precision == "auto" and (torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()):
-        kinds += (TORCH_BF16,)
+        kinds += bf16
     return kinds
 
 
@@ -130,14 +134,15 @@ def choose(model: Model, precision: str) -> Choice:
 
 
 def _key(model: Model, kinds: Sequence[str]) -> Mapping[str, Any]:
+    needed = {LIBRARIES[kind] for kind in kinds if kind in LIBRARIES}
     return {
         **facts(),
         "what": "engine",
         "weights": model.description.sha256 or tensors_sha256(model.net.state_dict()),
         "candidates": list(kinds),
         **{
-            library: importlib.metadata.version(library) if kind in kinds else ""
-            for kind, library in LIBRARIES.items()
+            library: importlib.metadata.version(library) if library in needed else ""
+            for library in LIBRARIES.values()
         },
     }
 
@@ -148,11 +153,14 @@ def measure(
     open: Callable[..., Engine] = open_kind,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Choice:
-    """Time `kinds` (`TORCH_FP32` among them) on a window a thread of a picture like a camera's."""
+    """Time `kinds` on a window a thread of a picture like a camera's.
+
+    Those whose codes are too far from torch's in fp32 are left out; where that leaves none, the last is taken.
+    """
     engines: dict[str, Engine] = {}
     planes = _picture(_side(model), available_threads())
     try:
-        for kind in kinds:
+        for kind in dict.fromkeys((*kinds, TORCH_FP32)):
             try:
                 engines[kind] = open(kind, model, tile=planes.shape[1])
             except CarfixError:
@@ -160,8 +168,10 @@ def measure(
         results = {kind: engine.restore(planes, 8) for kind, engine in engines.items()}  # warms up, too
         exact = results[TORCH_FP32].astype(int)
         for kind, result in results.items():
-            if np.abs(result - exact).max() > MOST_APART:
+            if kind not in kinds or np.abs(result - exact).max() > MOST_APART:
                 engines.pop(kind).close()
+        if not engines:
+            return Choice(kinds[-1])
         seconds = _seconds(engines, planes, clock)
     finally:
         for engine in engines.values():

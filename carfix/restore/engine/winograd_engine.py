@@ -1,64 +1,16 @@
 """The winograd engine: the network in machine code that LLVM makes for this CPU; in fp32."""
 
-import dataclasses
-import functools
-import threading
-
-from carfix.errors import CarfixError
-from carfix.net.checkpoint import Model
-from carfix.restore.engine import Planes
-from carfix.restore.engine.cpu_engine import CpuEngine, WindowRestorer
-from carfix.restore.engine.cpu_grid import Frame
-from carfix.restore.engine.winograd.net import WinogradNet, Workspace
-
-#: Bytes of an activation.
-_ITEMSIZE = 4
-#: Bytes of a window's map, at most: windows are as fast in maps of any size, and each thread has one. A 1080p frame of
-#: the fast networks stays whole.
-_MAP_BYTES = 128 << 20
-#: Sizes of windows that a thread keeps memory for: frames and fields of a video.
-_SIZES_KEPT = 2
+from carfix.net.arch import RestorationNet
+from carfix.restore.engine.compiled_engine import CompiledEngine, CompiledNet
+from carfix.restore.engine.winograd.net import WinogradNet
 
 
-class WinogradEngine(CpuEngine):
+class WinogradEngine(CompiledEngine):
     """Convolutions after Winograd, LeakyReLU and residual sums fused into them."""
 
-    def __init__(
-        self,
-        model: Model,
-        *,
-        tile: int | None = None,
-        batch: int | None = None,
-        threads: int | None = None,
-    ) -> None:
-        """Raises `CarfixError` where no machine code can be made, or the system does not let it run."""
-        super().__init__(model, tile=tile, batch=batch, threads=threads, itemsize=_ITEMSIZE)
-        try:
-            self._net = WinogradNet(model.net)
-        except (RuntimeError, OSError) as error:
-            raise CarfixError(f"no machine code can be made here ({error}); use another engine") from error
-        self._own = threading.local()
-        self.description = f"winograd on cpu, {self.threads} threads, fp32"
+    itemsize = 4
+    name = "winograd fp32"
 
-    def _frame(self, height: int, width: int) -> Frame:
-        return dataclasses.replace(
-            super()._frame(height, width), quick_bytes=_MAP_BYTES, most_bytes=_MAP_BYTES
-        )
-
-    def restorer(self, height: int, width: int) -> WindowRestorer:
-        """See `CpuEngine.restorer`."""
-        return functools.partial(self._restore, (height, width))
-
-    def _restore(
-        self, size: tuple[int, int], codes: Planes, bit_depth: int, share: float, kept: tuple[slice, slice]
-    ) -> Planes:
-        return self._net.restore(codes, bit_depth, share, kept, self._memory(size))
-
-    def _memory(self, size: tuple[int, int]) -> Workspace:
-        """This thread's, for windows of `size`. Raises `MemoryError`."""
-        memories: dict[tuple[int, int], Workspace] = self._own.__dict__.setdefault("memories", {})
-        if size not in memories:
-            if len(memories) == _SIZES_KEPT:
-                del memories[next(iter(memories))]
-            memories[size] = Workspace(self._net.shape, *size)
-        return memories[size]
+    def compiled(self, net: RestorationNet) -> CompiledNet:
+        """See `CompiledEngine.compiled`."""
+        return WinogradNet(net)

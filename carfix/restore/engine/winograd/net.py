@@ -29,6 +29,10 @@ class WinogradNet:
         self._code = compiled(self.shape)
         self._weights = packed(net, self.shape)
 
+    def memory(self, height: int, width: int) -> "Workspace":
+        """What a thread needs for windows of this size. Raises `MemoryError`."""
+        return Workspace(self.shape, height, width)
+
     def restore(
         self, codes: Planes, bit_depth: int, share: float, kept: tuple[slice, slice], memory: "Workspace"
     ) -> Planes:

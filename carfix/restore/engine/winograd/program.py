@@ -82,23 +82,33 @@ _ENTER = ctypes.CFUNCTYPE(None, *[_ADDRESS] * 2, *[_COUNT] * 4, _FLOAT)
 _LEAVE = ctypes.CFUNCTYPE(None, *[_ADDRESS] * 3, *[_COUNT] * 5, *[_FLOAT] * 2)
 
 #: LLVM compiles in one thread at a time.
-_compiling = threading.Lock()
+compiling = threading.Lock()
 
 
 def compiled(shape: Shape) -> MachineCode:
     """Machine code for networks of this shape. Raises `RuntimeError` or `OSError` where none can be made or run."""
-    with _compiling:
+    with compiling:
         return _compiled(shape)
 
 
 @functools.cache
 def _compiled(shape: Shape) -> MachineCode:
+    return functions_of(linked(written(shape)))
+
+
+def linked(module: ir.Module) -> binding.ExecutionEngine:
+    """Machine code of `module` in this process. Raises `RuntimeError` or `OSError` where none can be made or run."""
     machine = target_machine()
     binding.check_jit_execution()
-    module = binding.parse_assembly(str(written(shape)))
-    module.verify()
-    engine = binding.create_mcjit_compiler(module, machine)
+    parsed = binding.parse_assembly(str(module))
+    parsed.verify()
+    engine = binding.create_mcjit_compiler(parsed, machine)
     engine.finalize_object()
+    return engine
+
+
+def functions_of(engine: binding.ExecutionEngine) -> MachineCode:
+    """The functions that all networks have."""
     return MachineCode(
         network=_NETWORK(engine.get_function_address("network")),
         enter={bits: _ENTER(engine.get_function_address(f"enter{bits}")) for bits in CODE_BITS},
@@ -148,7 +158,9 @@ def written(shape: Shape) -> ir.Module:
     tail = Tail(module, "tail", method, inputs=features, outputs=shape.cell, scale=shape.scale)
     for kernel in (head, plain, residual, tail):
         kernel.write()
-    write_schedule(module, shape.layers, Kernels(head, plain, residual, tail), inner=shape.inner)
+    step, scale = shape.transform.outputs, shape.scale
+    kernels = Kernels(head, plain, residual, tail, step=step, cell=features, scale=scale)
+    write_schedule(module, shape.layers, kernels, inner=shape.inner)
     for bits in CODE_BITS:
         write_entrance(module, vectors, bits)
         write_exit(module, vectors, bits)

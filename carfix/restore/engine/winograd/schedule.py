@@ -8,10 +8,10 @@ layer is behind its first, and writes where that has already read.
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Protocol
 
 from llvmlite import ir
 
-from carfix.restore.engine.winograd.kernels import Body, Head, Tail
 from carfix.restore.engine.winograd.vectors import (
     INDEX,
     POINTER,
@@ -39,14 +39,26 @@ class Layer:
     stop: int
 
 
+class Kernel(Protocol):
+    """A layer's function."""
+
+    @property
+    def function(self) -> ir.Function:
+        """See `carfix.restore.engine.winograd.kernels` for its arguments."""
+        ...
+
+
 @dataclasses.dataclass(frozen=True)
 class Kernels:
     """The functions of all layers."""
 
-    head: Head
-    plain: Body
-    residual: Body
-    tail: Tail
+    head: Kernel
+    plain: Kernel
+    residual: Kernel
+    tail: Kernel
+    step: int  # rows of cells that are computed at once: of a tile
+    cell: int  # fp32, or what takes as much memory, of a cell
+    scale: int  # side in pixels of a cell
 
 
 def write_schedule(module: ir.Module, layers: Sequence[Layer], kernels: Kernels, *, inner: bool) -> None:
@@ -62,7 +74,7 @@ def write_schedule(module: ir.Module, layers: Sequence[Layer], kernels: Kernels,
 class _Schedule:
     def __init__(self, function: ir.Function, layers: Sequence[Layer], kernels: Kernels, inner: bool) -> None:
         self.layers, self.kernels, self.inner = layers, kernels, inner
-        self.step, self.features = kernels.plain.transform.outputs, kernels.plain.outputs
+        self.step, self.cell = kernels.step, kernels.cell
         self.result, self.plane, self.weights, self.map, self.kept, self.scratch, *rest = function.args
         self.height, self.width, self.down, self.across, *rest = rest
         self.plane_row, self.row, self.result_row, self.group = rest
@@ -161,7 +173,7 @@ class _Schedule:
 
     def _tail(self) -> None:
         code, layer = self.code, self.layers[-1]
-        lines = self.step * self.kernels.tail.scale
+        lines = self.step * self.kernels.scale
         with loop(code, 0, self.down) as row:
             target = at(code, self.result, (code.mul(row, number(lines)), self.result_row))
             code.call(
@@ -218,4 +230,4 @@ class _Schedule:
 
     def _pixel(self, row: Value) -> Value:
         """The first pixel of the picture in a row that begins with the ring's."""
-        return at(self.code, row, self.features)
+        return at(self.code, row, self.cell)
