@@ -136,7 +136,7 @@ def test_codes_are_rounded_moved_and_bounded_as_elsewhere(bits: int, share: floa
     kept = (slice(3, 30), slice(5, 52))
     found = net.restore(codes, bits, share, kept, memory)
     unit = planes.to_unit(codes, bits)
-    assert np.array_equal(memory.inside, unit)
+    assert np.array_equal(memory.unit, unit)
     network = (unit + memory.residual[: unit.shape[0], : unit.shape[1]]).clip(-1, 1)
     expected = planes.to_codes(planes.moved(unit, network, share)[kept], bits)
     assert found.dtype == codes.dtype

@@ -4,12 +4,13 @@ import abc
 import dataclasses
 import functools
 import threading
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 from carfix.errors import CarfixError
 from carfix.net.arch import RestorationNet
 from carfix.net.checkpoint import Model
 from carfix.restore.engine import Planes
+from carfix.restore.engine.compiled_net import CompiledNet
 from carfix.restore.engine.cpu_engine import CpuEngine, WindowRestorer
 from carfix.restore.engine.cpu_grid import Frame
 
@@ -18,25 +19,6 @@ from carfix.restore.engine.cpu_grid import Frame
 _MAP_BYTES = 128 << 20
 #: Sizes of windows that a thread keeps memory for: frames and fields of a video.
 _SIZES_KEPT = 2
-
-
-class CompiledNet(Protocol):
-    """A network as machine code."""
-
-    def restore(
-        self,
-        codes: Planes,
-        bit_depth: int,
-        share: float,
-        kept: tuple[slice, slice],
-        memory: Any,  # noqa: ANN401 - its own
-    ) -> Planes:
-        """The `kept` part of a window `[H, W]` of codes, restored by `share`, in `memory` for such windows."""
-        ...
-
-    def memory(self, height: int, width: int) -> Any:  # noqa: ANN401 - its own
-        """What a thread needs for windows of this size. Raises `MemoryError`."""
-        ...
 
 
 class CompiledEngine(CpuEngine, abc.ABC):

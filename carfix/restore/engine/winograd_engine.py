@@ -1,7 +1,8 @@
 """The winograd engine: the network in machine code that LLVM makes for this CPU; in fp32."""
 
 from carfix.net.arch import RestorationNet
-from carfix.restore.engine.compiled_engine import CompiledEngine, CompiledNet
+from carfix.restore.engine.compiled_engine import CompiledEngine
+from carfix.restore.engine.compiled_net import CompiledNet
 from carfix.restore.engine.winograd.net import WinogradNet
 
 

@@ -4,11 +4,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carfix.net.arch import KERNEL, CarCnn, FastNet, RestorationNet, convolution_layers
-from carfix.restore.engine import Planes
 from carfix.restore.engine.amx.kernels import Layout
 from carfix.restore.engine.amx.program import Shape, compiled
 from carfix.restore.engine.amx.tiles import FLOATS, PAIRS, ROWS, TILE
-from carfix.restore.engine.planes import Floats, peak
+from carfix.restore.engine.compiled_net import CompiledNet, Memory
+from carfix.restore.engine.planes import Floats
 from carfix.restore.engine.winograd.net import GROUP, zeros
 from carfix.restore.engine.winograd.schedule import KEPT_ROWS
 from carfix.restore.engine.winograd.vectors import rounded_up
@@ -19,87 +19,53 @@ _WIDEST = 4 * ROWS
 _BEYOND = TILE
 
 
-class AmxNet:
+class AmxNet(CompiledNet):
     """`net` as machine code for this CPU; raises `RuntimeError` or `OSError` where none can be made or run."""
 
     def __init__(self, net: RestorationNet) -> None:
+        """Raises `ValueError`, too, for cells that tiles cannot be cut into."""
         if not isinstance(net, CarCnn | FastNet):
             raise TypeError(f"no form in tiles is known for {type(net).__name__}")
         self.shape = shape_of(net)
-        self._has_tanh = isinstance(net, CarCnn)
-        self._global_residual = net.config.global_residual
         self._code = compiled(self.shape)
         self._weights = packed(net, self.shape)
+        super().__init__(net, enter=self._code.common.enter, leave=self._code.common.leave)
 
     def memory(self, height: int, width: int) -> "Workspace":
-        """What a thread needs for windows of this size. Raises `MemoryError`."""
+        """See `CompiledNet.memory`."""
         return Workspace(self.shape, height, width)
 
-    def restore(
-        self, codes: Planes, bit_depth: int, share: float, kept: tuple[slice, slice], memory: "Workspace"
-    ) -> Planes:
-        """The `kept` part of a window `[H, W]` of codes, restored by `share`, in `memory` for such windows."""
-        assert codes.strides[1] == codes.itemsize
-        code, bits = self._code.common, 8 * codes.itemsize
-        height, width = codes.shape
-        plane, residual = memory.plane, memory.residual
-        code.enter[bits](
-            plane.ctypes.data,
-            codes.ctypes.data,
-            height,
-            width,
-            plane.shape[1],
-            codes.strides[0] // codes.itemsize,
-            2.0 / peak(bit_depth),
-        )
+    def compute(self, memory: "Workspace") -> None:
+        """See `CompiledNet.compute`."""
         self._code.cells(
             memory.inside.ctypes.data,
-            plane.ctypes.data,
+            memory.unit.ctypes.data,
             memory.rows,
             memory.columns,
             memory.cells.shape[1],
-            plane.shape[1],
+            memory.unit.shape[1],
         )
         self._code.begin()
-        code.network(
-            residual.ctypes.data,
+        self._code.common.network(
+            memory.residual.ctypes.data,
             memory.cells.ctypes.data,
             self._weights.ctypes.data,
             memory.map.ctypes.data,
             memory.kept.ctypes.data,
-            memory.kept.ctypes.data,
+            memory.kept.ctypes.data,  # scratch, of which tiles need none
             memory.rows,
             memory.columns,
             memory.rows,
             memory.columns,
             memory.cells.shape[1],
             memory.map.shape[1],
-            residual.shape[1],
+            memory.residual.shape[1],
             GROUP,
         )
         self._code.end()
-        residual = residual[:height, :width]
-        if self._has_tanh:
-            np.tanh(residual, out=residual)
-        if not self._global_residual:
-            residual -= plane  # what is left to be added, of a network that predicts the picture
-        plane, residual = plane[kept], residual[kept]
-        result: Planes = np.empty(plane.shape, codes.dtype)
-        code.leave[bits](
-            result.ctypes.data,
-            plane.ctypes.data,
-            residual.ctypes.data,
-            *result.shape,
-            result.shape[1],
-            plane.strides[0] // plane.itemsize,
-            residual.strides[0] // residual.itemsize,
-            share,
-            peak(bit_depth) / 2.0,
-        )
-        return result
 
 
-class Workspace:
+class Workspace(Memory):
     """Arrays for windows of one size, for one thread: cells and map with their rings of zeros, kept rows."""
 
     def __init__(self, shape: Shape, height: int, width: int) -> None:
@@ -108,7 +74,7 @@ class Workspace:
         self.rows, self.columns = height // scale, width // scale
         blocks = rounded_up(self.columns, _WIDEST)
         head, body, _ = shape.layouts
-        self.plane = zeros(height, width)
+        self.unit = zeros(height, width)
         self.cells = _with_end(self.rows + 2, (blocks + 2) * head.units)
         self.inside = self.cells[1:, head.units :]
         self.map = _with_end(self.rows + 2, (blocks + 2) * body.units)

@@ -3,8 +3,8 @@
 import numpy as np
 
 from carfix.net.arch import KERNEL, CarCnn, FastNet, RestorationNet, convolution_layers
-from carfix.restore.engine import Planes
-from carfix.restore.engine.planes import Floats, peak
+from carfix.restore.engine.compiled_net import CompiledNet, Memory
+from carfix.restore.engine.planes import Floats
 from carfix.restore.engine.winograd.kernels import Blocking
 from carfix.restore.engine.winograd.program import Shape, compiled, host_features
 from carfix.restore.engine.winograd.schedule import KEPT_ROWS
@@ -17,41 +17,25 @@ _BLOCK = 24
 GROUP = 2
 
 
-class WinogradNet:
+class WinogradNet(CompiledNet):
     """`net` as machine code for this CPU; raises `RuntimeError` or `OSError` where none can be made or run."""
 
     def __init__(self, net: RestorationNet) -> None:
         if not isinstance(net, CarCnn | FastNet):
             raise TypeError(f"no Winograd form is known for {type(net).__name__}")
         self.shape = shape_of(net)
-        self._has_tanh = isinstance(net, CarCnn)
-        self._global_residual = net.config.global_residual
         self._code = compiled(self.shape)
         self._weights = packed(net, self.shape)
+        super().__init__(net, enter=self._code.enter, leave=self._code.leave)
 
     def memory(self, height: int, width: int) -> "Workspace":
-        """What a thread needs for windows of this size. Raises `MemoryError`."""
+        """See `CompiledNet.memory`."""
         return Workspace(self.shape, height, width)
 
-    def restore(
-        self, codes: Planes, bit_depth: int, share: float, kept: tuple[slice, slice], memory: "Workspace"
-    ) -> Planes:
-        """The `kept` part of a window `[H, W]` of codes, restored by `share`, in `memory` for such windows."""
-        assert codes.strides[1] == codes.itemsize
-        code, bits = self._code, 8 * codes.itemsize
-        height, width = codes.shape
-        plane, residual = memory.inside, memory.residual
-        code.enter[bits](
-            plane.ctypes.data,
-            codes.ctypes.data,
-            height,
-            width,
-            plane.strides[0] // plane.itemsize,
-            codes.strides[0] // codes.itemsize,
-            2.0 / peak(bit_depth),
-        )
-        code.network(
-            residual.ctypes.data,
+    def compute(self, memory: "Workspace") -> None:
+        """See `CompiledNet.compute`."""
+        self._code.network(
+            memory.residual.ctypes.data,
             memory.plane.ctypes.data,
             self._weights.ctypes.data,
             memory.map.ctypes.data,
@@ -63,32 +47,12 @@ class WinogradNet:
             memory.across,
             memory.plane.shape[1],
             memory.map.strides[0] // memory.map.itemsize,
-            residual.shape[1],
+            memory.residual.shape[1],
             GROUP,
         )
-        if self._has_tanh:
-            np.tanh(residual, out=residual)
-        if not self._global_residual:
-            residual[:height, :width] -= (
-                plane  # what is left to be added, of a network that predicts the picture
-            )
-        plane, residual = plane[kept], residual[kept]
-        result: Planes = np.empty(plane.shape, codes.dtype)
-        code.leave[bits](
-            result.ctypes.data,
-            plane.ctypes.data,
-            residual.ctypes.data,
-            *result.shape,
-            result.shape[1],
-            plane.strides[0] // plane.itemsize,
-            residual.strides[0] // residual.itemsize,
-            share,
-            peak(bit_depth) / 2.0,
-        )
-        return result
 
 
-class Workspace:
+class Workspace(Memory):
     """Arrays for windows of one size, for one thread: planes and map with their rings of zeros, kept rows, scratch."""
 
     def __init__(self, shape: Shape, height: int, width: int) -> None:
@@ -99,7 +63,7 @@ class Workspace:
         # A tile reaches a cell beyond what it gives on either side: into the ring.
         rows, columns = (count * step + KERNEL - 1 for count in (self.down, self.across))
         self.plane = zeros(rows * scale, columns * scale)
-        self.inside = self.plane[scale : scale + height, scale : scale + width]
+        self.unit = self.plane[scale : scale + height, scale : scale + width]
         self.map = zeros(rows, columns, shape.features)
         row_of_tiles = step * columns * shape.features
         # The first group of CAR-CNN has a layer more, and the last one; a group's own last one keeps nothing.
