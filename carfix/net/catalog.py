@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+import torch
+
 from carfix.net.checkpoint import CheckpointError, Model, load_checkpoint
 
 SUFFIX = ".safetensors"
@@ -16,7 +18,8 @@ _FOLDERS = (_PACKAGE / "weights", _PACKAGE.parent / "weights")
 FULL_NETWORKS = ("car-cnn-mse", "car-cnn")
 #: ... on a CPU, ...
 FAST_NETWORKS = ("fast", "medium", "tiny")
-#: ... and on one with so many cores that the next rung takes no longer there than `fast` on three.
+#: ... and on one with so many cores that the next rung takes no longer there than `fast` on three, or with tiles (AMX),
+#: where two are enough for that.
 ROOMY_CORES = 8
 ROOMY_NETWORKS = ("medium", "fast", "tiny")
 
@@ -58,7 +61,8 @@ def resolve(name: str, *, accelerator: bool = False) -> Path:
 def _preferred(accelerator: bool) -> tuple[str, ...]:
     if accelerator:
         return FULL_NETWORKS + ROOMY_NETWORKS
-    return (ROOMY_NETWORKS if _cores() >= ROOMY_CORES else FAST_NETWORKS) + FULL_NETWORKS
+    roomy = _cores() >= ROOMY_CORES or torch.cpu._is_amx_tile_supported()
+    return (ROOMY_NETWORKS if roomy else FAST_NETWORKS) + FULL_NETWORKS
 
 
 def _cores() -> int:

@@ -20,19 +20,21 @@ def put(shelf: Path, *names: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("accelerator", "cores", "expected"),
+    ("accelerator", "cores", "tiles", "expected"),
     [
-        (False, 2, "fast"),
-        (False, 7, "fast"),
-        (False, 8, "medium"),
-        (True, 2, "car-cnn-mse"),
+        (False, 2, False, "fast"),
+        (False, 7, False, "fast"),
+        (False, 8, False, "medium"),
+        (False, 2, True, "medium"),
+        (True, 2, False, "car-cnn-mse"),
     ],
 )
 def test_auto_takes_what_the_machine_is_enough_for(
-    shelf: Path, monkeypatch: pytest.MonkeyPatch, accelerator: bool, cores: int, expected: str
+    shelf: Path, monkeypatch: pytest.MonkeyPatch, accelerator: bool, cores: int, tiles: bool, expected: str
 ) -> None:
     put(shelf, "car-cnn", "car-cnn-mse", "fast", "medium", "tiny")
     monkeypatch.setattr(catalog, "_cores", lambda: cores)
+    monkeypatch.setattr("torch.cpu._is_amx_tile_supported", lambda: tiles)
     assert catalog.resolve("auto", accelerator=accelerator).stem == expected
 
 

@@ -50,7 +50,7 @@ def test_arrays_that_are_no_luma_are_refused(luma: np.ndarray, depth: int | None
 
 def test_models_are_found_by_name_or_path(tmp_path: Path) -> None:
     assert carfix.load_model("fast").description.name == "fast"
-    assert carfix.load_model("auto", accelerator=False).description.name == "fast"
+    assert carfix.load_model("auto", accelerator=False).description.name in ("fast", "medium")
     assert carfix.load_model(str(save_awake(tmp_path / "own.safetensors"))).description.name == "awake"
     with pytest.raises(CheckpointError, match=r"installed are .*fast"):
         carfix.load_model("fats")
