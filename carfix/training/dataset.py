@@ -1,15 +1,12 @@
 """Datasets: pristine clips, their encoded variants, and a manifest that says how each came to be."""
 
-import contextlib
 import dataclasses
 import hashlib
 import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
-from multiprocessing import get_context
+from collections.abc import Callable, Sequence
+from concurrent.futures import as_completed
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -29,6 +26,7 @@ from carfix.training.sources import (
     read_photo,
     read_video,
 )
+from carfix.training.workers import workers
 from carfix.video.manifest import FILE_NAME, Clip, Manifest, Split, Variant, read_manifest, write_manifest
 
 #: Percent of the clips that become validation and test clips.
@@ -116,7 +114,7 @@ def build_dataset(
     names = clip_names(paths)
     report = BuildReport([], [], {})
     jobs_to_do = [(name, path, output, recipe, clips.get(name)) for name, path in names.items()]
-    with _workers(jobs) as submit:
+    with workers(jobs) as submit:
         futures = {submit(_build_clip, *job): job[0] for job in jobs_to_do}
         for done, future in enumerate(as_completed(futures), 1):
             name = futures[future]
@@ -138,7 +136,7 @@ def _pack(
 ) -> BuildReport:
     """Pack the sources into the folder `output`; what is packed already, from the same source, is kept."""
     report = BuildReport([], [], {})
-    with _workers(jobs) as submit:
+    with workers(jobs) as submit:
         futures = {submit(_pack_clip, name, path, output, recipe): name for name, path in names.items()}
         for done, future in enumerate(as_completed(futures), 1):
             name = futures[future]
@@ -177,20 +175,6 @@ def _pack_clip(name: str, source: Path, output: Path, recipe: Recipe) -> tuple[s
         name, source, output, size=recipe.size, start=recipe.start, frames=recipe.frames, crf=recipe.pack
     )
     return path.name, note, True
-
-
-@contextlib.contextmanager
-def _workers(jobs: int) -> Iterator[Callable[..., Future[Any]]]:
-    """A `submit`: to a pool of processes, or to a thread of this one if only one job runs at a time."""
-    if jobs == 1:
-        with ThreadPoolExecutor(1) as pool:
-            yield pool.submit
-        return
-    context = get_context("spawn")  # torch and FFmpeg hold threads that a fork would break
-    with ProcessPoolExecutor(
-        jobs, mp_context=context, initializer=torch.set_num_threads, initargs=(1,)
-    ) as processes:
-        yield processes.submit
 
 
 def _build_clip(

@@ -9,7 +9,7 @@ import os
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +19,14 @@ from torch import Tensor
 from carfix.errors import CarfixError
 from carfix.training.encoding import Luma
 from carfix.training.sources import read_video
+from carfix.training.workers import workers
 from carfix.video.manifest import Clip, read_manifest
 
 CACHE_FOLDER = ".cache"
 #: Batches made ahead of the training step.
 PREFETCH = 4
+#: Encodings without a cache from which on processes read them: threads keep three cores of sixteen busy.
+MANY = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,21 +60,73 @@ def load_pairs(
         raise CarfixError(
             f"the dataset {dataset} has no {split} clips; add some or build it with --split {split}"
         )
+    missing = [job for job in jobs if not _cache_of(dataset, *job, frames).exists()]
+    if len(missing) >= MANY:
+        _fill(dataset, missing, frames, progress)
     pairs: list[FramePairs] = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for pair in pool.map(lambda job: _load_pair(dataset, job[0], job[1], frames), jobs):
             pairs.append(pair)
-            progress(len(pairs), len(jobs), pair.clip)
+            if len(missing) < MANY:
+                progress(len(pairs), len(jobs), pair.clip)
     return pairs
 
 
+def _fill(
+    dataset: Path,
+    missing: Sequence[tuple[Clip, str]],
+    frames: int,
+    progress: Callable[[int, int, str], None],
+) -> None:
+    """Make the caches of the `missing` encodings, in processes."""
+    clips = {clip.name: clip for clip, _ in missing}
+    with workers(os.cpu_count() or 1) as submit:
+        # Pristine frames first, which the variants of a clip share.
+        for future in as_completed(
+            [submit(_make_pristine, dataset, clip, frames) for clip in clips.values()]
+        ):
+            future.result()
+        loading = {submit(_make_decoded, dataset, *job, frames): job[0].name for job in missing}
+        for done, future in enumerate(as_completed(loading), 1):
+            future.result()
+            progress(done, len(missing), loading[future])
+
+
+def _make_pristine(dataset: Path, clip: Clip, frames: int) -> None:
+    _cache_pristine(dataset, clip, frames)  # whose memory is not sent to another process
+
+
+def _make_decoded(dataset: Path, clip: Clip, variant: str, frames: int) -> None:
+    _cache_decoded(dataset, clip, variant, frames)
+
+
 def _load_pair(dataset: Path, clip: Clip, variant: str, frames: int) -> FramePairs:
+    return FramePairs(
+        clip.name,
+        variant,
+        _cache_decoded(dataset, clip, variant, frames),
+        _cache_pristine(dataset, clip, frames),
+    )
+
+
+def _cache_pristine(dataset: Path, clip: Clip, frames: int) -> Luma:
     chosen = chosen_frames(clip.frames, frames)
-    folder = dataset / CACHE_FOLDER / f"{clip.name}-{clip.source_sha256[:8]}-{frames}"
-    pristine = _cached(folder / "pristine.npy", dataset / clip.pristine, clip, chosen)
+    return _cached(_folder(dataset, clip, frames) / "pristine.npy", dataset / clip.pristine, clip, chosen)
+
+
+def _cache_decoded(dataset: Path, clip: Clip, variant: str, frames: int) -> Luma:
+    chosen = chosen_frames(clip.frames, frames)
+    cache = _cache_of(dataset, clip, variant, frames)
+    return _cached(cache, dataset / clip.variants[variant].file, clip, chosen)
+
+
+def _cache_of(dataset: Path, clip: Clip, variant: str, frames: int) -> Path:
     size = clip.variants[variant].bytes  # a variant made anew has another size: its cache is stale
-    decoded = _cached(folder / f"{variant}-{size}.npy", dataset / clip.variants[variant].file, clip, chosen)
-    return FramePairs(clip.name, variant, decoded, pristine)
+    return _folder(dataset, clip, frames) / f"{variant}-{size}.npy"
+
+
+def _folder(dataset: Path, clip: Clip, frames: int) -> Path:
+    return dataset / CACHE_FOLDER / f"{clip.name}-{clip.source_sha256[:8]}-{frames}"
 
 
 def _cached(cache: Path, video: Path, clip: Clip, chosen: Sequence[int]) -> Luma:

@@ -1,6 +1,7 @@
 import csv
 import dataclasses
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import carfix
 from carfix.errors import CarfixError, UsageError
 from carfix.net.arch import CarCnnConfig, FastConfig
 from carfix.net.checkpoint import load_checkpoint
+from carfix.training import patches
 from carfix.training.dataset import Recipe, build_dataset
 from carfix.training.encoding import Encoding
 from carfix.training.patches import PatchSampler, chosen_frames, load_pairs
@@ -80,6 +82,28 @@ def test_patches_are_aligned_pairs_on_the_grid(dataset: Path) -> None:
     assert not np.array_equal(decoded, sampler.draw(6)[0])
     other_rank = PatchSampler(pairs, patch=32, batch=16, grid=4, seed=3, rank=1)
     assert not np.array_equal(decoded, other_rank.draw(5)[0])
+
+
+def test_many_encodings_are_read_by_processes_and_are_the_same(
+    dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def loaded() -> list[tuple[str, str, bytes, bytes]]:
+        pairs = load_pairs(dataset, "train", frames=3, progress=lambda *told: progress.append(told))
+        return [(p.clip, p.variant, p.decoded.tobytes(), p.pristine.tobytes()) for p in pairs]
+
+    progress: list[tuple[int, int, str]] = []
+    before = loaded()
+    for cache in (dataset / patches.CACHE_FOLDER).glob("*-3"):
+        shutil.rmtree(cache)
+    progress.clear()
+    monkeypatch.setattr(patches, "MANY", 2)
+    monkeypatch.setattr(patches, "_cached", None)  # here; the processes have their own
+    with pytest.raises(TypeError):
+        loaded()
+    assert progress == [(1, 2, "train"), (2, 2, "train")]
+    assert len(list((dataset / patches.CACHE_FOLDER).glob("*-3/*.npy"))) == 3
+    monkeypatch.undo()
+    assert loaded() == before
 
 
 def test_frames_are_spread_over_the_clip() -> None:
