@@ -39,8 +39,8 @@ def products(load: bool) -> Callable[[], None]:
     tiles = Tiles(module)
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), [INDEX, POINTER]), "run")
     code: Code = ir.IRBuilder(function.append_basic_block())
-    tiles.configure(code)
     memory = function.args[1]
+    tiles.configure(code, at(code, memory, 4 * TILE))
     for tile in range(8):
         tiles.load(code, tile, memory, ROW_BYTES)
     with loop(code, 0, function.args[0]):
@@ -50,11 +50,11 @@ def products(load: bool) -> Callable[[], None]:
                     tiles.load(code, tile, at(code, memory, (tile - 4) * TILE), ROW_BYTES)
             for total in range(4):
                 tiles.multiply_add(code, total, 4 + total // 2, 6 + total % 2)
-    tiles.release(code)
+    tiles.restore(code, at(code, memory, 4 * TILE))
     code.ret_void()
     engine = linked(module)
     run = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_void_p)(engine.get_function_address("run"))
-    zero = zeros(4 * TILE)
+    zero = zeros(5 * TILE)  # the last for the tiles' configuration
 
     def work(kept: object = engine) -> None:
         run(REPEATS, zero.ctypes.data)

@@ -221,6 +221,23 @@ def test_frames_are_within_a_code_of_fp32(config: Config) -> None:
 
 
 @on_amx
+def test_other_libraries_in_a_thread_find_their_tiles_as_they_left_them() -> None:
+    """oneDNN configures tiles for its own sizes; one thread computes by turns."""
+    model = awake_model(FAST)
+    net, codes = AmxNet(model.net), picture(40, 56)[0]
+    memory, before = net.memory(40, 56), torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        x = torch.randn(48, 80, dtype=torch.bfloat16)
+        product, first = x @ x.T, net.restore(codes, 8, 1.0, WHOLE, memory)
+        for _ in range(5):
+            assert torch.equal(x @ x.T, product)
+            assert np.array_equal(net.restore(codes, 8, 1.0, WHOLE, memory), first)
+    finally:
+        torch.set_num_threads(before)
+
+
+@on_amx
 def test_bf16_that_is_asked_for_is_the_quicker_of_two() -> None:
     choice = choose.measure(awake_model(FAST), choose.candidates("bf16"))
     assert choice.kind in (AMX_BF16, TORCH_BF16)

@@ -45,7 +45,7 @@ class AmxNet(CompiledNet):
             memory.cells.shape[1],
             memory.unit.shape[1],
         )
-        self._code.begin()
+        self._code.begin(memory.tiles_before.ctypes.data)
         self._code.common.network(
             memory.residual.ctypes.data,
             memory.cells.ctypes.data,
@@ -62,7 +62,7 @@ class AmxNet(CompiledNet):
             memory.residual.shape[1],
             GROUP,
         )
-        self._code.end()
+        self._code.end(memory.tiles_before.ctypes.data)
 
 
 class Workspace(Memory):
@@ -80,6 +80,7 @@ class Workspace(Memory):
         self.map = _with_end(self.rows + 2, (blocks + 2) * body.units)
         # The first group of CAR-CNN has a layer more, and the last one; a group's own last one keeps nothing.
         self.kept = _with_end((GROUP + 1) * KEPT_ROWS, (blocks + 2) * body.units)
+        self.tiles_before = zeros(TILE // ROWS)
         self.residual = zeros(self.rows * scale, blocks * scale)
 
 

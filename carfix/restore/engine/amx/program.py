@@ -14,7 +14,7 @@ from carfix.restore.engine.winograd import program as winograd
 from carfix.restore.engine.winograd.codes import write_entrance, write_exit
 from carfix.restore.engine.winograd.program import CODE_BITS
 from carfix.restore.engine.winograd.schedule import Kernels, Layer, write_schedule
-from carfix.restore.engine.winograd.vectors import Code, Vectors
+from carfix.restore.engine.winograd.vectors import POINTER, Code, Vectors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,16 +52,19 @@ class Shape:
 
 @dataclasses.dataclass(frozen=True)
 class MachineCode:
-    """Functions that any number of threads may call, each between `begin` and `end`, with memory of its own."""
+    """Functions that any number of threads may call, each with memory of its own.
+
+    The network is called between `begin` and `end`, which keep the thread's configuration of tiles in 64 bytes.
+    """
 
     common: winograd.MachineCode
     cells: Callable[..., None]
-    begin: Callable[[], None]
-    end: Callable[[], None]
+    begin: Callable[[int], None]
+    end: Callable[[int], None]
 
 
 _CELLS = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 2, *[ctypes.c_int64] * 4)
-_NOTHING = ctypes.CFUNCTYPE(None)
+_CONFIGURE = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
 def compiled(shape: Shape) -> MachineCode:
@@ -76,8 +79,8 @@ def _compiled(shape: Shape) -> MachineCode:
     return MachineCode(
         common=winograd.functions_of(engine),
         cells=_CELLS(engine.get_function_address("cells")),
-        begin=_NOTHING(engine.get_function_address("begin")),
-        end=_NOTHING(engine.get_function_address("end")),
+        begin=_CONFIGURE(engine.get_function_address("begin")),
+        end=_CONFIGURE(engine.get_function_address("end")),
     )
 
 
@@ -85,10 +88,10 @@ def written(shape: Shape) -> ir.Module:
     """The network in LLVM's intermediate code."""
     module = ir.Module("carfix")
     tiles, vectors = Tiles(module), Vectors(module, FLOATS)
-    for name, instruction in (("begin", tiles.configure), ("end", tiles.release)):
-        function = ir.Function(module, ir.FunctionType(ir.VoidType(), []), name)
+    for name, instruction in (("begin", tiles.configure), ("end", tiles.restore)):
+        function = ir.Function(module, ir.FunctionType(ir.VoidType(), [POINTER]), name)
         code: Code = ir.IRBuilder(function.append_basic_block())
-        instruction(code)
+        instruction(code, function.args[0])
         code.ret_void()
     entrance, body, exit_ = shape.layouts
     head = Head(module, "head", layout=entrance, slope=shape.slope)

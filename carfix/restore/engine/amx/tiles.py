@@ -43,20 +43,20 @@ class Tiles:
     def __init__(self, module: ir.Module) -> None:
         self._module = module
 
-    def configure(self, code: Code) -> None:
-        """Make all eight whole tiles; it holds for the thread until `release`."""
+    def configure(self, code: Code, before: Value) -> None:
+        """Make all eight whole tiles, for this thread; what was configured goes to the 64 bytes at `before`."""
+        self._call(code, "sttilecfg", [POINTER], [before])
         rows, columns = [ROWS] * 8 + [0] * 8, [ROW_BYTES, 0] * 8 + [0] * 16  # bytes, and little-endian words
         config = [1, 0, *[0] * 14, *columns, *rows]
         value = ir.Constant(ir.ArrayType(_BYTE, len(config)), config)
-        name = "tile_config"
-        variable = ir.GlobalVariable(self._module, value.type, name)
+        variable = ir.GlobalVariable(self._module, value.type, "tile_config")
         variable.initializer, variable.global_constant, variable.linkage = value, True, "internal"
         variable.align = ROW_BYTES
         self._call(code, "ldtilecfg", [POINTER], [variable])
 
-    def release(self, code: Code) -> None:
-        """Leave the thread's tiles as they were found: unused."""
-        self._call(code, "tilerelease", [], [])
+    def restore(self, code: Code, before: Value) -> None:
+        """As it was before `configure`: other libraries' code in this thread may count on it."""
+        self._call(code, "ldtilecfg", [POINTER], [before])
 
     def load(self, code: Code, tile: int, pointer: Value, stride: int) -> None:
         """Sixteen rows of 64 bytes, `stride` bytes apart."""
