@@ -22,10 +22,10 @@ from carfix.restore.engine.amx.net import AmxNet
 from carfix.restore.engine.amx.tiles import ROW_BYTES, TILE, Tiles
 from carfix.restore.engine.choose import TORCH_BF16
 from carfix.restore.engine.cpu_engine import FusedEngine
+from carfix.restore.engine.llvm.linking import linked
+from carfix.restore.engine.llvm.net import zeros
+from carfix.restore.engine.llvm.vectors import INDEX, POINTER, Code, at, loop
 from carfix.restore.engine.machine import has_tiles
-from carfix.restore.engine.winograd.net import zeros
-from carfix.restore.engine.winograd.program import linked
-from carfix.restore.engine.winograd.vectors import INDEX, POINTER, Code, at, loop
 
 NETWORKS = ("tiny", "fast", "medium", "car-cnn-mse")
 FRAME, SMALL = (720, 1280), (192, 320)

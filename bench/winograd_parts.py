@@ -16,16 +16,18 @@ from collections.abc import Callable
 from unittest import mock
 
 import numpy as np
-from llvmlite import binding, ir
+from llvmlite import ir
 
 from carfix.net.catalog import load_model
 from carfix.net.checkpoint import Model
 from carfix.restore.engine.crew import available_threads
+from carfix.restore.engine.llvm.linking import linked
+from carfix.restore.engine.llvm.net import zeros
+from carfix.restore.engine.llvm.vectors import INDEX, POINTER, Vectors, at, carried
 from carfix.restore.engine.winograd import net as winograd_net
 from carfix.restore.engine.winograd import program
 from carfix.restore.engine.winograd.kernels import Body, Convolution
 from carfix.restore.engine.winograd.net import WinogradNet, Workspace
-from carfix.restore.engine.winograd.vectors import INDEX, POINTER, Vectors, at, carried
 
 CASES = ["tiny:1280x720", "fast:1280x720", "medium:1280x720", "car-cnn-mse:320x192"]
 PARTS = {
@@ -97,12 +99,11 @@ def ceiling(net: WinogradNet) -> float:
     for n, total in enumerate(totals):
         vectors.store(code, total, at(code, memory, lanes * n))
     code.ret_void()
-    engine = binding.create_mcjit_compiler(binding.parse_assembly(str(module)), program.target_machine())
-    engine.finalize_object()
+    engine = linked(module)
     call = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(engine.get_function_address("ceiling"))
 
     def prepare() -> Callable[[], object]:
-        own = winograd_net.zeros(lanes * sums)
+        own = zeros(lanes * sums)
         return lambda: call(own.ctypes.data, LOOPS)
 
     return LOOPS * sums * lanes / min(on_all_cores(prepare) for _ in range(5))

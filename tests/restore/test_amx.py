@@ -24,7 +24,7 @@ from carfix.restore.engine.amx.kernels import Layout
 from carfix.restore.engine.amx.net import AmxNet, Workspace, rounded, shape_of, weight_tiles
 from carfix.restore.engine.amx_engine import AmxEngine
 from carfix.restore.engine.choose import AMX_BF16, TORCH_BF16, TORCH_FP32, open_kind
-from carfix.restore.engine.winograd import program as winograd_program
+from carfix.restore.engine.llvm import linking
 
 on_amx = pytest.mark.skipif(not machine.has_tiles(), reason="needs a CPU with AMX, and Linux")
 
@@ -250,6 +250,6 @@ def test_where_no_machine_code_may_run_another_engine_is_taken(monkeypatch: pyte
         raise OSError("cannot allocate executable memory")
 
     model = awake_model(FastConfig(scale=2, features=80, blocks=1))  # of no other test: not compiled yet
-    monkeypatch.setattr(winograd_program.binding, "check_jit_execution", forbidden)
+    monkeypatch.setattr(linking.binding, "check_jit_execution", forbidden)
     with pytest.raises(CarfixError, match="no machine code can be made here"):
         AmxEngine(model)

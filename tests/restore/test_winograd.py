@@ -17,6 +17,7 @@ from carfix.restore.engine import choose, planes
 pytest.importorskip("llvmlite", reason="llvmlite has no wheels for this machine")
 
 from carfix.restore.engine.choose import NCNN_FP32, TORCH_FP32, WINOGRAD_FP32, open_kind
+from carfix.restore.engine.llvm import linking
 from carfix.restore.engine.winograd import net as winograd_net
 from carfix.restore.engine.winograd import program
 from carfix.restore.engine.winograd.kernels import Blocking
@@ -219,7 +220,7 @@ def test_where_no_machine_code_may_run_another_engine_is_taken(monkeypatch: pyte
         raise OSError("cannot allocate executable memory")
 
     model = awake_model(FastConfig(scale=2, features=40, blocks=1))  # of no other test: not compiled yet
-    monkeypatch.setattr(program.binding, "check_jit_execution", forbidden)
+    monkeypatch.setattr(linking.binding, "check_jit_execution", forbidden)
     with pytest.raises(CarfixError, match="no machine code can be made here"):
         WinogradEngine(model)
     choice = choose.measure(model, [TORCH_FP32, WINOGRAD_FP32, NCNN_FP32])

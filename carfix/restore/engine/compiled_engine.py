@@ -10,9 +10,9 @@ from carfix.errors import CarfixError
 from carfix.net.arch import RestorationNet
 from carfix.net.checkpoint import Model
 from carfix.restore.engine import Planes
-from carfix.restore.engine.compiled_net import CompiledNet
 from carfix.restore.engine.cpu_engine import CpuEngine, WindowRestorer
 from carfix.restore.engine.cpu_grid import Frame
+from carfix.restore.engine.llvm.net import CompiledNet
 
 #: Bytes of a window's map, at most: windows are as fast in maps of any size, and each thread has one. A 1080p frame of
 #: the fast networks stays whole.

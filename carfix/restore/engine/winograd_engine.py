@@ -2,7 +2,7 @@
 
 from carfix.net.arch import RestorationNet
 from carfix.restore.engine.compiled_engine import CompiledEngine
-from carfix.restore.engine.compiled_net import CompiledNet
+from carfix.restore.engine.llvm.net import CompiledNet
 from carfix.restore.engine.winograd.net import WinogradNet
 
 

@@ -6,7 +6,7 @@ bf16 has eight bits, a code up to sixteen: the second number is what the first o
 from llvmlite import ir
 
 from carfix.restore.engine.amx.tiles import FLOATS, narrow
-from carfix.restore.engine.winograd.vectors import INDEX, POINTER, Code, Value, Vectors, at, loop, number
+from carfix.restore.engine.llvm.vectors import INDEX, POINTER, Code, Value, Vectors, at, loop, number
 
 _SHORT = ir.IntType(16)
 

@@ -22,7 +22,7 @@ from carfix.restore.engine.amx.tiles import (
     load_wide,
     narrow,
 )
-from carfix.restore.engine.winograd.vectors import (
+from carfix.restore.engine.llvm.vectors import (
     FLOAT,
     INDEX,
     POINTER,
@@ -85,7 +85,7 @@ class Layout:
 
 
 class Convolution(abc.ABC):
-    """A row of a 3x3 convolution, written as a function that `carfix.restore.engine.winograd.schedule` calls.
+    """A row of a 3x3 convolution, written as a function that `carfix.restore.engine.llvm.schedule` calls.
 
     Its arguments: the row's first cell in the result; the rows of the source above, here and below, each from the
     ring's cell on; the first cell of what is added; weights, biases; units from row to row of the result (tail); cells

@@ -7,11 +7,10 @@ from carfix.net.arch import KERNEL, CarCnn, FastNet, RestorationNet, convolution
 from carfix.restore.engine.amx.kernels import Layout
 from carfix.restore.engine.amx.program import Shape, compiled
 from carfix.restore.engine.amx.tiles import FLOATS, PAIRS, ROWS, TILE
-from carfix.restore.engine.compiled_net import CompiledNet, Memory
+from carfix.restore.engine.llvm.net import GROUP, CompiledNet, Memory, zeros
+from carfix.restore.engine.llvm.schedule import KEPT_ROWS
+from carfix.restore.engine.llvm.vectors import rounded_up
 from carfix.restore.engine.planes import Floats
-from carfix.restore.engine.winograd.net import GROUP, zeros
-from carfix.restore.engine.winograd.schedule import KEPT_ROWS
-from carfix.restore.engine.winograd.vectors import rounded_up
 
 #: Cells of the widest block: rows of maps are whole blocks.
 _WIDEST = 4 * ROWS

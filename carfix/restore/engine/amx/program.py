@@ -10,11 +10,11 @@ from llvmlite import ir
 from carfix.restore.engine.amx.cells import write_cells
 from carfix.restore.engine.amx.kernels import Body, Head, Layout, Tail
 from carfix.restore.engine.amx.tiles import FLOATS, TILE, Tiles
-from carfix.restore.engine.winograd import program as winograd
-from carfix.restore.engine.winograd.codes import write_entrance, write_exit
-from carfix.restore.engine.winograd.program import CODE_BITS
-from carfix.restore.engine.winograd.schedule import Kernels, Layer, write_schedule
-from carfix.restore.engine.winograd.vectors import POINTER, Code, Vectors
+from carfix.restore.engine.llvm import linking
+from carfix.restore.engine.llvm.codes import write_entrance, write_exit
+from carfix.restore.engine.llvm.linking import CODE_BITS
+from carfix.restore.engine.llvm.schedule import Kernels, Layer, write_schedule
+from carfix.restore.engine.llvm.vectors import POINTER, Code, Vectors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +57,7 @@ class MachineCode:
     The network is called between `begin` and `end`, which keep the thread's configuration of tiles in 64 bytes.
     """
 
-    common: winograd.MachineCode
+    common: linking.MachineCode
     cells: Callable[..., None]
     begin: Callable[[int], None]
     end: Callable[[int], None]
@@ -69,15 +69,15 @@ _CONFIGURE = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 def compiled(shape: Shape) -> MachineCode:
     """Machine code for networks of this shape. Raises `RuntimeError` or `OSError` where none can be made or run."""
-    with winograd.compiling:
+    with linking.compiling:
         return _compiled(shape)
 
 
 @functools.cache
 def _compiled(shape: Shape) -> MachineCode:
-    engine = winograd.linked(written(shape))
+    engine = linking.linked(written(shape))
     return MachineCode(
-        common=winograd.functions_of(engine),
+        common=linking.functions_of(engine),
         cells=_CELLS(engine.get_function_address("cells")),
         begin=_CONFIGURE(engine.get_function_address("begin")),
         end=_CONFIGURE(engine.get_function_address("end")),

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from llvmlite import ir
 
-from carfix.restore.engine.winograd.vectors import INDEX, POINTER, Code, Value, Vectors
+from carfix.restore.engine.llvm.vectors import INDEX, POINTER, Code, Value, Vectors
 
 #: Rows of a tile, bytes of a row, and what a row holds.
 ROWS, ROW_BYTES = 16, 64

@@ -10,8 +10,7 @@ import dataclasses
 from llvmlite import ir
 
 from carfix.net.arch import KERNEL
-from carfix.restore.engine.winograd.transforms import Transform
-from carfix.restore.engine.winograd.vectors import (
+from carfix.restore.engine.llvm.vectors import (
     INDEX,
     LINE,
     POINTER,
@@ -23,6 +22,7 @@ from carfix.restore.engine.winograd.vectors import (
     loop,
     number,
 )
+from carfix.restore.engine.winograd.transforms import Transform
 
 #: Steps of the innermost loop of a matrix product that are written out.
 _UNROLLED = 8

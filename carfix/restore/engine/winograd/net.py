@@ -1,20 +1,17 @@
 """A network with its weights transformed, and the memory that windows are computed in."""
 
-import numpy as np
-
 from carfix.net.arch import KERNEL, CarCnn, FastNet, RestorationNet, convolution_layers
-from carfix.restore.engine.compiled_net import CompiledNet, Memory
+from carfix.restore.engine.llvm.linking import host_features
+from carfix.restore.engine.llvm.net import GROUP, CompiledNet, Memory, zeros
+from carfix.restore.engine.llvm.schedule import KEPT_ROWS
+from carfix.restore.engine.llvm.vectors import rounded_up
 from carfix.restore.engine.planes import Floats
 from carfix.restore.engine.winograd.kernels import Blocking
-from carfix.restore.engine.winograd.program import Shape, compiled, host_features
-from carfix.restore.engine.winograd.schedule import KEPT_ROWS
+from carfix.restore.engine.winograd.program import Shape, compiled
 from carfix.restore.engine.winograd.transforms import F4
-from carfix.restore.engine.winograd.vectors import LINE, rounded_up
 
 #: Tiles that are transformed and multiplied together: 12 to 72 were equally fast.
 _BLOCK = 24
-#: Layers of a group, an even number: a block's. More keep more rows than stay in caches (`bench/winograd_parts.py`).
-GROUP = 2
 
 
 class WinogradNet(CompiledNet):
@@ -70,14 +67,6 @@ class Workspace(Memory):
         self.kept = zeros((GROUP + 1) * KEPT_ROWS, row_of_tiles)
         self.residual = zeros(self.down * step * scale, self.across * step * scale)
         self.scratch = zeros(shape.scratch)
-
-
-def zeros(*shape: int) -> Floats:
-    """An array that begins with a cache line. Raises `MemoryError`."""
-    size = int(np.prod(shape))
-    memory = np.zeros(size + LINE, np.float32)
-    start = -memory.ctypes.data // memory.itemsize % LINE
-    return memory[start : start + size].reshape(shape)
 
 
 def shape_of(net: CarCnn | FastNet) -> Shape:

@@ -1,25 +1,17 @@
 """A whole network as machine code, for windows of any size."""
 
-import ctypes
 import dataclasses
 import functools
-import threading
-from collections.abc import Callable
 
-from llvmlite import binding, ir
+from llvmlite import ir
 
 from carfix.net.arch import KERNEL
-from carfix.restore.engine.winograd.codes import write_entrance, write_exit
+from carfix.restore.engine.llvm.codes import write_entrance, write_exit
+from carfix.restore.engine.llvm.linking import CODE_BITS, MachineCode, compiling, functions_of, linked
+from carfix.restore.engine.llvm.schedule import Kernels, Layer, write_schedule
+from carfix.restore.engine.llvm.vectors import LINE, Vectors, rounded_up
 from carfix.restore.engine.winograd.kernels import Blocking, Body, Head, Method, Tail, scratch_size
-from carfix.restore.engine.winograd.schedule import Kernels, Layer, write_schedule
 from carfix.restore.engine.winograd.transforms import Transform
-from carfix.restore.engine.winograd.vectors import LINE, Vectors, rounded_up
-
-#: Bits of the integers that codes lie in.
-CODE_BITS = (8, 16)
-#: LLVM's level of optimisation for choosing instructions and registers. Its other passes are left out: the code is
-#: written as it should run, and they took as long again for nothing.
-_LEVEL = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,29 +54,6 @@ class Shape:
         return scratch_size(self.transform, max(self.features, self.cell), self.blocking)
 
 
-@dataclasses.dataclass(frozen=True)
-class MachineCode:
-    """Functions that any number of threads may call, each with memory of its own; see `Workspace` for that.
-
-    For `network` see `carfix.restore.engine.winograd.schedule`; for `enter` and `leave`, by the bits of a code's
-    integer, `carfix.restore.engine.winograd.codes`.
-    """
-
-    network: Callable[..., None]
-    enter: dict[int, Callable[..., None]]
-    leave: dict[int, Callable[..., None]]
-    engine: binding.ExecutionEngine  # in whose memory they lie
-
-
-_ADDRESS, _COUNT, _FLOAT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float
-_NETWORK = ctypes.CFUNCTYPE(None, *[_ADDRESS] * 6, *[_COUNT] * 8)
-_ENTER = ctypes.CFUNCTYPE(None, *[_ADDRESS] * 2, *[_COUNT] * 4, _FLOAT)
-_LEAVE = ctypes.CFUNCTYPE(None, *[_ADDRESS] * 3, *[_COUNT] * 5, *[_FLOAT] * 2)
-
-#: LLVM compiles in one thread at a time.
-compiling = threading.Lock()
-
-
 def compiled(shape: Shape) -> MachineCode:
     """Machine code for networks of this shape. Raises `RuntimeError` or `OSError` where none can be made or run."""
     with compiling:
@@ -94,54 +63,6 @@ def compiled(shape: Shape) -> MachineCode:
 @functools.cache
 def _compiled(shape: Shape) -> MachineCode:
     return functions_of(linked(written(shape)))
-
-
-def linked(module: ir.Module) -> binding.ExecutionEngine:
-    """Machine code of `module` in this process. Raises `RuntimeError` or `OSError` where none can be made or run."""
-    machine = target_machine()
-    binding.check_jit_execution()
-    parsed = binding.parse_assembly(str(module))
-    parsed.verify()
-    engine = binding.create_mcjit_compiler(parsed, machine)
-    engine.finalize_object()
-    return engine
-
-
-def functions_of(engine: binding.ExecutionEngine) -> MachineCode:
-    """The functions that all networks have."""
-    return MachineCode(
-        network=_NETWORK(engine.get_function_address("network")),
-        enter={bits: _ENTER(engine.get_function_address(f"enter{bits}")) for bits in CODE_BITS},
-        leave={bits: _LEAVE(engine.get_function_address(f"leave{bits}")) for bits in CODE_BITS},
-        engine=engine,
-    )
-
-
-def target_machine() -> binding.TargetMachine:
-    """What LLVM makes code for: this CPU with all that it can."""
-    _initialise()
-    features = ",".join(("+" if has else "-") + name for name, has in _features().items())
-    target = binding.Target.from_default_triple()
-    return target.create_target_machine(cpu=binding.get_host_cpu_name(), features=features, opt=_LEVEL)
-
-
-def host_features() -> frozenset[str]:
-    """What this CPU can, by LLVM's names."""
-    _initialise()
-    return frozenset(name for name, has in _features().items() if has)
-
-
-def _features() -> dict[str, bool]:
-    try:
-        return dict(binding.get_host_cpu_features())
-    except RuntimeError:
-        return {}  # a system that does not tell: what the CPU's name stands for
-
-
-@functools.cache
-def _initialise() -> None:
-    binding.initialize_native_target()
-    binding.initialize_native_asmprinter()
 
 
 def written(shape: Shape) -> ir.Module:

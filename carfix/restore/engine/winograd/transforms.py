@@ -12,8 +12,8 @@ from fractions import Fraction
 import numpy as np
 
 from carfix.net.arch import KERNEL
+from carfix.restore.engine.llvm.vectors import Code, Value, Vectors
 from carfix.restore.engine.planes import Floats
-from carfix.restore.engine.winograd.vectors import Code, Value, Vectors
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from llvmlite import ir
 
-from carfix.restore.engine.winograd.vectors import (
+from carfix.restore.engine.llvm.vectors import (
     INDEX,
     POINTER,
     Code,

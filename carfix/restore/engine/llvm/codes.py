@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from llvmlite import ir
 
-from carfix.restore.engine.winograd.vectors import (
+from carfix.restore.engine.llvm.vectors import (
     FLOAT,
     INDEX,
     POINTER,

@@ -8,9 +8,12 @@ import numpy as np
 
 from carfix.net.arch import CarCnn, RestorationNet
 from carfix.restore.engine import Planes
+from carfix.restore.engine.llvm.vectors import LINE
 from carfix.restore.engine.planes import Floats, peak
 
-#: Functions of `carfix.restore.engine.winograd.codes`, by the bits of a code's integer.
+#: Layers of a group, an even number: a block's. More keep more rows than stay in caches (`bench/winograd_parts.py`).
+GROUP = 2
+#: Functions of `carfix.restore.engine.llvm.codes`, by the bits of a code's integer.
 CodeFunctions = Mapping[int, Callable[..., None]]
 
 
@@ -80,3 +83,11 @@ class CompiledNet(abc.ABC):
             peak(bit_depth) / 2.0,
         )
         return result
+
+
+def zeros(*shape: int) -> Floats:
+    """An array that begins with a cache line. Raises `MemoryError`."""
+    size = int(np.prod(shape))
+    memory = np.zeros(size + LINE, np.float32)
+    start = -memory.ctypes.data // memory.itemsize % LINE
+    return memory[start : start + size].reshape(shape)

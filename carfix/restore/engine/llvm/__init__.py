@@ -1,0 +1,1 @@
+"""What the engines share whose networks are machine code that LLVM makes: vectors, schedule, codes in and out."""
