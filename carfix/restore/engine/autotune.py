@@ -134,8 +134,10 @@ def frame_seconds(task: Task, tile: int, count: int, batch_seconds: float) -> fl
 def fastest(task: Task, variants: Sequence[str], slow_to_build: Sequence[str], time: Timer) -> Plan:
     """Time the candidates and take the fastest a frame.
 
-    Every variant is timed in every geometry, except those that are `slow_to_build`: they are tried in the best
-    one only. Where nothing could be timed, the first geometry and variant are taken.
+    All variants are timed in the first geometry where any runs, and the best of them, with the first, in the others:
+    which kernels are quickest hardly depends on how a frame is cut, and each costs seconds to build. Those that are
+    `slow_to_build` are tried in the best geometry at the end. Where nothing could be timed, the first geometry and
+    variant are taken.
     """
     found = geometries(task)
     best: tuple[float, Plan] | None = None
@@ -150,10 +152,10 @@ def fastest(task: Task, variants: Sequence[str], slow_to_build: Sequence[str], t
         if best is None or seconds < best[0]:
             best = (seconds, Plan(tile, count, variant))
 
-    for variant in variants:
-        if variant not in slow_to_build:
-            for tile, count in found:
-                consider(variant, tile, count)
+    quick = [variant for variant in variants if variant not in slow_to_build]
+    for tile, count in found:
+        for variant in quick if best is None else dict.fromkeys((quick[0], best[1].variant)):
+            consider(variant, tile, count)
     tile, count = (best[1].tile, best[1].windows) if best is not None else found[0]
     for variant in variants:
         if variant in slow_to_build:
