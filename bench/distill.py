@@ -26,8 +26,8 @@ from carfix.net.checkpoint import load_checkpoint, save_checkpoint
 from carfix.net.losses import psnr_loss
 from carfix.restore.engine import open_engine
 from carfix.training.patches import FramePairs, chosen_frames, load_pairs, to_unit
-from carfix.training.settings import FINAL_LR_SHARE, auto_precision
-from carfix.training.train import BETAS, training_summary
+from carfix.training.settings import FINAL_LR_SHARE, TrainSettings, auto_precision
+from carfix.training.train import BETAS, move_average, training_summary
 from carfix.training.validation import ValidationSet
 
 TOP = 65535
@@ -140,9 +140,7 @@ def main() -> None:
         nn.utils.clip_grad_norm_(net.parameters(), 0.5)
         optimizer.step()
         step += 1
-        decay = min(0.999, (1 + step) / (10 + step))
-        with torch.no_grad():
-            torch._foreach_lerp_(list(average.parameters()), list(net.parameters()), 1.0 - decay)
+        move_average(average, net, TrainSettings.ema, step)
         losses.append(float(loss.detach()))
         if time.monotonic() - told > 150 or done == 1.0:
             gains = validation.measure(average, CPU, autocast)

@@ -15,6 +15,7 @@ from carfix.restore.engine.cuda_engine import CudaEngine
 from carfix.restore.engine.cuda_program import EAGER, Builder
 from carfix.restore.engine.cuda_streams import DOWNLOAD, InOrder, Mark, Queues
 from carfix.restore.engine.fused import is_fusable
+from carfix.restore.engine.machine import has_tiles
 from carfix.restore.engine.ncnn_engine import NcnnEngine
 from carfix.restore.engine.planes import WindowedEngine
 from carfix.restore.engine.torch_engine import TorchEngine
@@ -22,6 +23,10 @@ from carfix.restore.engine.torch_engine import TorchEngine
 CPU = torch.device("cpu")
 CAR_CNN = CarCnnConfig(features=8, blocks=2)
 FAST = FastConfig(scale=4, features=8, blocks=1)
+
+#: Machine code in tiles runs on no other CPU, whose instructions it consists of; that it can be made, and what its
+#: tiles add up to, is tested everywhere.
+on_amx = pytest.mark.skipif(not has_tiles(), reason="needs a CPU with AMX, and Linux")
 
 
 def picture(height: int, width: int, bits: int = 8, count: int = 1) -> Planes:

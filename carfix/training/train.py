@@ -140,7 +140,7 @@ def train(
             nn.utils.clip_grad_norm_(net.parameters(), settings.clip)
         optimizer.step()
         state.step += 1
-        _average(ema, net, settings.ema, state.step)
+        move_average(ema, net, settings.ema, state.step)
         losses.append(loss.detach())
         last = state.step == settings.steps
         late = minutes is not None and time.monotonic() - started > 60 * minutes
@@ -266,7 +266,7 @@ def _agree(late: bool, place: torch.device) -> bool:
 
 
 @torch.no_grad()
-def _average(ema: nn.Module, net: nn.Module, decay: float, step: int) -> None:
+def move_average(ema: nn.Module, net: nn.Module, decay: float, step: int) -> None:
     """Move the average towards the network; early on it follows quickly."""
     decay = min(decay, (1 + step) / (10 + step)) if decay else 0.0
     torch._foreach_lerp_(list(ema.parameters()), list(net.parameters()), 1.0 - decay)

@@ -5,14 +5,14 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from backends import CAR_CNN, FAST, picture, torch_engine
+from backends import CAR_CNN, FAST, on_amx, picture, torch_engine
 from networks import awake_model
 from torch.nn import functional
 
 from carfix.errors import CarfixError
 from carfix.net.arch import CarCnnConfig, Config, FastConfig, build
 from carfix.net.checkpoint import Model
-from carfix.restore.engine import choose, machine, planes
+from carfix.restore.engine import choose, planes
 
 pytest.importorskip("llvmlite", reason="llvmlite has no wheels for this machine")
 
@@ -21,12 +21,10 @@ from llvmlite import binding
 from carfix.restore.engine.amx import net as amx_net
 from carfix.restore.engine.amx import program
 from carfix.restore.engine.amx.kernels import Layout
-from carfix.restore.engine.amx.net import AmxNet, Workspace, rounded, shape_of, weight_tiles
+from carfix.restore.engine.amx.net import AmxNet, rounded, shape_of, weight_tiles
 from carfix.restore.engine.amx_engine import AmxEngine
 from carfix.restore.engine.choose import AMX_BF16, TORCH_BF16, TORCH_FP32, open_kind
 from carfix.restore.engine.llvm import linking
-
-on_amx = pytest.mark.skipif(not machine.has_tiles(), reason="needs a CPU with AMX, and Linux")
 
 WHOLE = (slice(None), slice(None))
 CONFIGS = [
@@ -147,26 +145,6 @@ def test_a_window_is_torchs(config: Config, cells: tuple[int, int]) -> None:
 
 
 @on_amx
-@pytest.mark.parametrize("bits", [8, 10, 16])
-@pytest.mark.parametrize("share", [1.0, 0.37, 0.0, 2.0])
-def test_codes_are_rounded_moved_and_bounded_as_elsewhere(bits: int, share: float) -> None:
-    """To the code: the network's residual, taken out of its memory, goes through numpy's operations once more."""
-    net = AmxNet(awake_model(CAR_CNN).net)
-    codes = picture(37, 53, bits)[0]
-    codes[:4], codes[4:8] = 0, planes.peak(bits)
-    memory = Workspace(net.shape, *codes.shape)
-    kept = (slice(3, 30), slice(5, 52))
-    found = net.restore(codes, bits, share, kept, memory)
-    unit = planes.to_unit(codes, bits)
-    network = (unit + memory.residual[: unit.shape[0], : unit.shape[1]]).clip(-1, 1)
-    expected = planes.to_codes(planes.moved(unit, network, share)[kept], bits)
-    assert found.dtype == codes.dtype
-    assert np.array_equal(found, expected)
-    if share == 0.0:
-        assert np.array_equal(found, codes[kept])
-
-
-@on_amx
 @pytest.mark.parametrize("blocks", [1, 2, 5])
 @pytest.mark.parametrize("config", [CAR_CNN, FastConfig(scale=2, features=16)], ids=str)
 def test_layers_in_groups_of_any_number_give_the_same_bits(
@@ -181,17 +159,6 @@ def test_layers_in_groups_of_any_number_give_the_same_bits(
             monkeypatch.setattr(amx_net, "GROUP", layers)
             results.append(restored(net, codes, 16))
         assert all(np.array_equal(result, results[0]) for result in results[1:])
-
-
-@on_amx
-@pytest.mark.parametrize("config", [CAR_CNN, FastConfig(scale=2, features=16, blocks=1)], ids=str)
-def test_nothing_is_left_of_the_window_before(config: Config) -> None:
-    """Memory is used again: what blocks compute beyond the picture must not be the next picture's padding."""
-    net = AmxNet(awake_model(config).net)
-    first, second = picture(26, 38, count=2)
-    memory = net.memory(26, 38)
-    for codes in (first, second, first):
-        assert np.array_equal(net.restore(codes, 8, 1.0, WHOLE, memory), restored(net, codes))
 
 
 @on_amx

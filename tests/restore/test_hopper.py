@@ -12,6 +12,7 @@ from carfix.restore.engine.cuda_streams import queues_of
 from carfix.restore.engine.hopper.layout import map_shape, packed_map, packed_weights, swizzled, unpacked_map
 
 HERE = torch.cuda.is_available() and torch.cuda.get_device_capability() == (9, 0)
+#: Neither emulators nor other GPUs have its instructions; layouts, and that the kernels compile, are tested everywhere.
 on_hopper = pytest.mark.skipif(not HERE, reason="needs a Hopper GPU")
 
 

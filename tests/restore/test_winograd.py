@@ -125,27 +125,6 @@ def test_any_number_of_points_gives_the_convolution(pairs: tuple[Fraction, ...])
     assert np.abs(restored(net, codes, 16) - exact(model, codes).clip(0, 65535)).max() <= 0.5 + SMALL * 32768
 
 
-@pytest.mark.parametrize("bits", [8, 9, 10, 12, 16])
-@pytest.mark.parametrize("share", [1.0, 0.37, 0.0, 2.0])
-def test_codes_are_rounded_moved_and_bounded_as_elsewhere(bits: int, share: float) -> None:
-    """To the code: the network's residual, taken out of its memory, goes through numpy's operations once more."""
-    model = awake_model(CAR_CNN)
-    net = WinogradNet(model.net)
-    codes = picture(37, 53, bits)[0]
-    codes[:4], codes[4:8] = 0, planes.peak(bits)
-    memory = Workspace(net.shape, *codes.shape)
-    kept = (slice(3, 30), slice(5, 52))
-    found = net.restore(codes, bits, share, kept, memory)
-    unit = planes.to_unit(codes, bits)
-    assert np.array_equal(memory.unit, unit)
-    network = (unit + memory.residual[: unit.shape[0], : unit.shape[1]]).clip(-1, 1)
-    expected = planes.to_codes(planes.moved(unit, network, share)[kept], bits)
-    assert found.dtype == codes.dtype
-    assert np.array_equal(found, expected)
-    if share == 0.0:
-        assert np.array_equal(found, codes[kept])
-
-
 @pytest.mark.parametrize("blocks", [1, 2, 3, 5])
 @pytest.mark.parametrize("config", [CAR_CNN, FastConfig(scale=2, features=8)], ids=str)
 def test_layers_in_groups_of_any_number_give_the_same_bits(
@@ -162,16 +141,6 @@ def test_layers_in_groups_of_any_number_give_the_same_bits(
             results.append(restored(net, codes, 16))
         assert np.abs(results[0] - exact(model, codes).clip(0, 65535)).max() <= 0.5 + SMALL * 32768
         assert all(np.array_equal(result, results[0]) for result in results[1:])
-
-
-@pytest.mark.parametrize("config", [CAR_CNN, FastConfig(scale=2, features=16, blocks=1)], ids=str)
-def test_nothing_is_left_of_the_window_before(config: Config) -> None:
-    """Memory is used again: what tiles compute beyond the picture must not be the next picture's padding."""
-    net = WinogradNet(awake_model(config).net)
-    first, second = picture(26, 38, count=2)
-    memory = Workspace(net.shape, 26, 38)
-    for codes in (first, second, first):
-        assert np.array_equal(net.restore(codes, 8, 1.0, WHOLE, memory), restored(net, codes))
 
 
 def test_no_code_depends_on_threads_or_batches() -> None:

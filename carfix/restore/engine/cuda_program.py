@@ -140,7 +140,7 @@ class Builder:
     def build(self, variant: str, batch: Batch) -> Program:
         """A program, run once; captured as a graph where that works. Raises what the variant's backend raises."""
         with self.queues.on(COMPUTE):  # the weights too: another stream would not wait for their conversion
-            restore = self._hopper(batch) if variant == HOPPER else self._restore_of(variant, batch.bit_depth)
+            restore = self._restore_of(variant, batch)
             if self._graphs:
                 try:
                     return CapturedProgram(restore, batch, self.device)
@@ -168,7 +168,10 @@ class Builder:
             bit_depth=batch.bit_depth,
         )
 
-    def _restore_of(self, variant: str, bit_depth: int) -> Restore:
+    def _restore_of(self, variant: str, batch: Batch) -> Restore:
+        if variant == HOPPER:
+            return self._hopper(batch)  # anew: it holds the batch's maps
+        bit_depth = batch.bit_depth
         if (variant, bit_depth) in self._restores:
             return self._restores[variant, bit_depth]
         if variant not in self._networks:

@@ -5,10 +5,8 @@ bf16 has eight bits, a code up to sixteen: the second number is what the first o
 
 from llvmlite import ir
 
-from carfix.restore.engine.amx.tiles import FLOATS, narrow
+from carfix.restore.engine.amx.tiles import FLOATS, SHORT, narrow, widened
 from carfix.restore.engine.llvm.vectors import INDEX, POINTER, Code, Value, Vectors, at, loop, number
-
-_SHORT = ir.IntType(16)
 
 
 def write_cells(module: ir.Module, scale: int) -> None:
@@ -31,10 +29,10 @@ def write_cells(module: ir.Module, scale: int) -> None:
             )
             value = vectors.load(code, source)
             high = narrow(code, value)
-            bits = code.bitcast(high, ir.VectorType(_SHORT, vectors.lanes))
+            bits = code.bitcast(high, ir.VectorType(SHORT, vectors.lanes))
             highs.append(bits)
-            low = narrow(code, code.fsub(value, _widened(code, bits, vectors)))
-            lows.append(code.bitcast(low, ir.VectorType(_SHORT, vectors.lanes)))
+            low = narrow(code, code.fsub(value, widened(code, vectors, bits)))
+            lows.append(code.bitcast(low, ir.VectorType(SHORT, vectors.lanes)))
         parts = _joined(code, highs + lows)
         # Of cell c, [part, line, column]: parts lie one after another, `count` cells of `scale` columns each.
         order = [
@@ -53,13 +51,6 @@ def write_cells(module: ir.Module, scale: int) -> None:
         with loop(code, whole, width) as x:
             some(y, x, 1)
     code.ret_void()
-
-
-def _widened(code: Code, bits: Value, vectors: Vectors) -> Value:
-    long = ir.VectorType(ir.IntType(32), vectors.lanes)
-    return code.bitcast(
-        code.shl(code.zext(bits, long), ir.Constant(long, [16] * vectors.lanes)), vectors.type
-    )
 
 
 def _joined(code: Code, vectors: list[Value]) -> Value:

@@ -17,6 +17,8 @@ PAIRS, FLOATS = 16, 16
 TILE = ROWS * ROW_BYTES // 4
 
 _BYTE = ir.IntType(8)
+#: In which the bits of a bf16 lie.
+SHORT = ir.IntType(16)
 
 
 class _BFloat(ir.Type):  # type: ignore[misc] # llvmlite has no types
@@ -88,10 +90,14 @@ def _tile(number: int) -> Value:
 
 def load_wide(code: Code, vectors: Vectors, pointer: Value) -> Value:
     """As many bf16 as a vector has lanes, as fp32."""
-    short = code.load(pointer, typ=ir.VectorType(ir.IntType(16), vectors.lanes), align=2)
+    return widened(code, vectors, code.load(pointer, typ=ir.VectorType(SHORT, vectors.lanes), align=2))
+
+
+def widened(code: Code, vectors: Vectors, bits: Value) -> Value:
+    """The bits of bf16, in integers, as fp32."""
     long = ir.VectorType(ir.IntType(32), vectors.lanes)
-    bits = code.shl(code.zext(short, long), ir.Constant(long, [16] * vectors.lanes))
-    return code.bitcast(bits, vectors.type)
+    moved = code.shl(code.zext(bits, long), ir.Constant(long, [16] * vectors.lanes))
+    return code.bitcast(moved, vectors.type)
 
 
 def narrow(code: Code, vector: Value) -> Value:
