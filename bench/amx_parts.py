@@ -16,16 +16,16 @@ from collections.abc import Callable
 import numpy as np
 from llvmlite import ir
 
-from carfix.net.arch import CarCnnConfig, multiply_adds_per_pixel
+from carfix.cpu import has_tiles
 from carfix.net.catalog import load_model
+from carfix.net.config import CarCnnConfig, multiply_adds_per_pixel
 from carfix.restore.engine.amx.net import AmxNet
 from carfix.restore.engine.amx.tiles import ROW_BYTES, TILE, Tiles
 from carfix.restore.engine.choose import TORCH_BF16
-from carfix.restore.engine.cpu_engine import FusedEngine
+from carfix.restore.engine.fused_engine import FusedEngine
 from carfix.restore.engine.llvm.linking import linked
 from carfix.restore.engine.llvm.net import zeros
 from carfix.restore.engine.llvm.vectors import INDEX, POINTER, Code, at, loop
-from carfix.restore.engine.machine import has_tiles
 
 NETWORKS = ("tiny", "fast", "medium", "car-cnn-mse")
 FRAME, SMALL = (720, 1280), (192, 320)
@@ -78,10 +78,10 @@ def main() -> None:
     whole = (slice(None), slice(None))
     for name in NETWORKS:
         model = load_model(name)
-        height, width = SMALL if isinstance(model.net.config, CarCnnConfig) else FRAME
+        height, width = SMALL if isinstance(model.config, CarCnnConfig) else FRAME
         codes = rng.integers(16, 236, (height, width)).astype(np.uint8)
-        operations = 2 * multiply_adds_per_pixel(model.net) * height * width
-        net = AmxNet(model.net)
+        operations = 2 * multiply_adds_per_pixel(model.config) * height * width
+        net = AmxNet(model)
         memory = net.memory(height, width)
         torch_engine = FusedEngine(model, precision=TORCH_BF16.split()[1], threads=1)
         works[f"{name}, amx"] = (

@@ -14,7 +14,8 @@ import numpy as np
 
 from carfix.net.catalog import load_model
 from carfix.restore.engine import Planes
-from carfix.restore.engine.cpu_engine import FusedEngine, WindowRestorer, in_floats
+from carfix.restore.engine.cpu_engine import WindowRestorer, in_floats
+from carfix.restore.engine.fused_engine import FusedEngine
 from carfix.restore.engine.overlap import begin, in_order
 from carfix.restore.engine.planes import Floats
 

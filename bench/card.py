@@ -10,8 +10,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from carfix.net.arch import multiply_adds_per_pixel, receptive_field_radius
 from carfix.net.checkpoint import load_checkpoint, save_checkpoint
+from carfix.net.config import multiply_adds_per_pixel, parameter_count, receptive_field_radius
 
 #: Rows of every card: the rivals.
 RIVALS = {"spp-best": "spp, best quantizer for each variant", "spp": "spp as FFmpeg runs it on H.264"}
@@ -48,10 +48,10 @@ def main() -> None:
             model.description, gains={"psnr": gain["psnr"], "ssim": gain["ssim"]}
         )
         save_checkpoint(path, model.net, description)
-        least, net = gain["smallest"], model.net
-        parameters = sum(parameter.numel() for parameter in net.parameters())
-        print(f"\n{description.name}: {parameters:,} parameters, {multiply_adds_per_pixel(net):,.0f} multiply-adds a "
-              f"pixel, radius {receptive_field_radius(net.config)}, SHA-256 {model.description.sha256}")  # fmt: skip
+        least, config = gain["smallest"], model.config
+        parameters = parameter_count(config)
+        print(f"\n{description.name}: {parameters:,} parameters, {multiply_adds_per_pixel(config):,.0f} multiply-adds "
+              f"a pixel, radius {receptive_field_radius(config)}, SHA-256 {model.description.sha256}")  # fmt: skip
         print(row(f"`{description.name}`", method, decoded))
         print(f"smallest {least['psnr']:+.3f} dB ({least['clip']}, {least['variant']}); "
               f"flicker {method['flicker']['shown']:.4f}, decoded {decoded['flicker']['shown']:.4f}, "

@@ -16,10 +16,10 @@ from multiprocessing.connection import Connection
 
 import numpy as np
 
-from carfix.net.arch import Config, margin
 from carfix.net.catalog import LARGE_PAGES, load_model
-from carfix.restore.engine.cpu_engine import FusedEngine
+from carfix.net.config import Config, margin
 from carfix.restore.engine.cpu_grid import MAP_BYTES, SLOW_CELLS_16_BIT
+from carfix.restore.engine.fused_engine import FusedEngine
 from carfix.restore.engine.overlap import begin, in_order
 from carfix.restore.engine.tune_cache import TuneCache
 from carfix.restore.windows import window_size
@@ -51,7 +51,7 @@ def serve(connection: Connection, name: str, size: tuple[int, int], precision: s
     itemsize = 2 if precision == "bf16" else 4
     ways = {
         way: FusedEngine(model, precision=precision, tile=tile, cache=TuneCache(None))
-        for way, tile in ((SQUARE, square(model.net.config, itemsize)), (MODEL, None), (TIMED, None))
+        for way, tile in ((SQUARE, square(model.config, itemsize)), (MODEL, None), (TIMED, None))
     }
     planes = np.random.default_rng(0).integers(0, 256, (ways[SQUARE].batch, *size)).astype(np.uint8)
     while way := connection.recv():

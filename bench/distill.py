@@ -1,6 +1,6 @@
-"""Trains a fast network further on frames that a teacher restored ahead of time.
+"""Trains fast networks further on frames that a teacher restored ahead of time.
 
-    python bench/distill.py data weights/medium.safetensors medium.safetensors --teacher car-cnn-mse --minutes 25
+    python bench/distill.py data runs/taught weights/fast.safetensors weights/tiny.safetensors --minutes 25
 
 `carfix train --teacher` runs the teacher on every patch, which takes a large one many times as long as the student's
 own step. Here it restores each frame once, in 16-bit codes, with the quickest engine of this machine, and patches of
@@ -22,7 +22,7 @@ from torch import nn
 
 from carfix.net.arch import build
 from carfix.net.catalog import load_model
-from carfix.net.checkpoint import load_checkpoint, save_checkpoint
+from carfix.net.checkpoint import Model, load_checkpoint, save_checkpoint
 from carfix.net.losses import psnr_loss
 from carfix.restore.engine import open_engine
 from carfix.training.patches import FramePairs, chosen_frames, load_pairs, to_unit
@@ -92,23 +92,35 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("dataset", type=Path)
-    parser.add_argument("student", type=Path)
-    parser.add_argument("output", type=Path, help="the best weights; a log of the same name ends in .csv")
+    parser.add_argument("output", type=Path, help="a folder for the best weights and a log of each student")
+    parser.add_argument("students", type=Path, nargs="+", help="trained one after another")
     parser.add_argument("--teacher", default="car-cnn-mse")
     parser.add_argument("--share", type=float, default=0.9)
     parser.add_argument("--clip-frames", type=int, default=3, help="of each encoding of a clip")
     parser.add_argument("--still-frames", type=int, default=1, help="of each encoding of a photograph")
-    parser.add_argument("--minutes", type=float, default=25.0, help="of training, behind the teacher's work")
+    parser.add_argument("--minutes", type=float, default=25.0, help="of each training")
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--patch", type=int, default=96)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    student = load_checkpoint(options.student)
+    options.output.mkdir(parents=True, exist_ok=True)
     pairs, held_out = (load_pairs(options.dataset, split, frames=24) for split in ("train", "val"))
     taught = teach(pairs, options.teacher, options.clip_frames, options.still_frames)
+    for student in options.students:
+        train(load_checkpoint(student), options.output / student.name, taught, held_out, options)
+
+
+def train(
+    student: Model,
+    output: Path,
+    taught: list[Taught],
+    held_out: list[FramePairs],
+    options: argparse.Namespace,
+) -> None:
+    """One student from `taught`; the best average of its weights, by the held-out pairs, goes to `output`."""
     ends = np.cumsum([len(each.decoded) for each in taught])
-    net = build(student.net.config)
+    net = build(student.config)
     net.load_state_dict(student.net.state_dict())
     net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(net).requires_grad_(False).eval()
@@ -116,7 +128,7 @@ def main() -> None:
     autocast = torch.bfloat16 if auto_precision(CPU) == "bf16" else None
     validation = ValidationSet(held_out, 60)
     rng = np.random.default_rng(options.seed)
-    log = csv.writer(options.output.with_suffix(".csv").open("w", newline=""))
+    log = csv.writer(output.with_suffix(".csv").open("w", newline=""))
     log.writerow(("step", "seconds", "lr", "loss", "gain_psnr", "gain_ssim", "worst_gain_psnr"))
     best, step, losses = -math.inf, 0, []
     began = told = time.monotonic()
@@ -128,9 +140,7 @@ def main() -> None:
         rate = options.lr * min(1.0, (step + 1) / 100) * (FINAL_LR_SHARE + (1 - FINAL_LR_SHARE) * cosine)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        x, pristine, restored = draw(
-            taught, ends, rng, options.batch, options.patch, student.net.config.scale
-        )
+        x, pristine, restored = draw(taught, ends, rng, options.batch, options.patch, student.config.scale)
         target = torch.lerp(pristine, restored, options.share * (1 - done / 2))
         with torch.autocast("cpu", autocast, enabled=autocast is not None):
             y = net(x.contiguous(memory_format=torch.channels_last))
@@ -159,7 +169,7 @@ def main() -> None:
                     gains={"psnr": gains.psnr, "ssim": gains.ssim},
                     sha256="",
                 )
-                save_checkpoint(options.output, average, description)
+                save_checkpoint(output, average, description)
 
 
 if __name__ == "__main__":

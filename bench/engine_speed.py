@@ -25,19 +25,14 @@ import numpy as np
 import torch
 
 import carfix
-from carfix.net.arch import (
-    CarCnnConfig,
-    Config,
-    FastConfig,
-    build,
-    convolution_layers,
-    multiply_adds_per_pixel,
-)
+from carfix.cpu import available_threads
+from carfix.net.arch import build, convolution_layers
 from carfix.net.catalog import installed
 from carfix.net.checkpoint import Description, Model
+from carfix.net.config import CarCnnConfig, Config, FastConfig, multiply_adds_per_pixel
+from carfix.net.tensors import model_of
 from carfix.restore.engine import Engine, Planes
 from carfix.restore.engine.choose import EXACT_FIRST, LIBRARIES, can_bf16, candidates, open_kind
-from carfix.restore.engine.crew import available_threads
 from carfix.restore.engine.overlap import prepare
 from carfix.restore.engine.torch_engine import TorchEngine
 
@@ -88,7 +83,7 @@ def network(name: str) -> Model:
     description = Description(
         name=name, config=config, loss="mse", steps=1, training_data="none", gains={}, licence="Apache-2.0"
     )
-    return Model(net, description, Path(name))
+    return model_of(net, description, Path(name))
 
 
 def engines_of(model: Model, tile: int | None) -> dict[str, Engine]:
@@ -147,7 +142,7 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     for name in options.networks:
         model = network(name)
-        per_pixel = multiply_adds_per_pixel(model.net)
+        per_pixel = multiply_adds_per_pixel(model.config)
         whole = per_pixel * frame.size <= MOST_WORK
         for kind, planes, tile in (
             ("windows", cut(frame, 2 * threads), SIDE),

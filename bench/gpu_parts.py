@@ -14,7 +14,8 @@ import torch
 from av.codec.context import ThreadType
 from torch import Tensor
 
-from carfix.net.arch import RestorationNet, convolution_layers, multiply_adds_per_pixel
+from carfix.net.arch import RestorationNet, convolution_layers
+from carfix.net.config import multiply_adds_per_pixel
 from carfix.restore.engine import Engine, Planes
 from carfix.restore.engine.cuda_streams import Queues, seconds_of
 from carfix.restore.engine.overlap import begin, in_order
@@ -52,7 +53,7 @@ def ceilings(
         here = pixels / net.config.scale**2
         compute = 2 * layer.weight.numel() * here / operations
         least += max(compute, (layer.in_channels + layer.out_channels) * itemsize * here / transfer)
-    return operations / (2 * multiply_adds_per_pixel(net) * pixels), 1 / least
+    return operations / (2 * multiply_adds_per_pixel(net.config) * pixels), 1 / least
 
 
 def plain_pytorch(net: RestorationNet, device: torch.device, precision: str) -> Callable[[Tensor], Tensor]:

@@ -23,9 +23,11 @@ import numpy as np
 import torch
 
 import carfix
-from carfix.net.arch import CarCnnConfig, RestorationNet, build, convolution_layers, margin
+from carfix.net.arch import RestorationNet, build, convolution_layers
 from carfix.net.catalog import installed, load_model
 from carfix.net.checkpoint import Description, Model
+from carfix.net.config import CarCnnConfig, margin
+from carfix.net.tensors import model_of
 from carfix.restore.engine.autotune import Task, frame_seconds, geometries
 from carfix.restore.engine.cuda_check import picture
 from carfix.restore.engine.cuda_open import open_accelerator
@@ -98,7 +100,7 @@ class Bench:
     def variant(self, model: Model, size: str, precision: str, variant: str) -> None:
         """The network alone in its best geometry; what is slow to build, or to try, is given one geometry only."""
         height, width = {**SIZES, **TINY}[size]
-        config = model.net.config
+        config = model.config
         height, width = height + -height % config.scale, width + -width % config.scale
         cuda = self.device.type == "cuda"
         task = Task(
@@ -197,7 +199,7 @@ def random_model(config: CarCnnConfig) -> Model:
     last.weight.mul_(0.03 / (net(x) - x).abs().mean())
     description = Description(name="car-cnn (random)", config=config, loss="none", steps=0,
                               training_data="none", gains={}, licence="Apache-2.0")  # fmt: skip
-    return Model(net=net, description=description, path=Path("random"))
+    return model_of(net, description, Path("random"))
 
 
 def measure(device: torch.device, *, tiny: bool, seconds: float) -> dict[str, Any]:

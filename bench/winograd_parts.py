@@ -18,9 +18,9 @@ from unittest import mock
 import numpy as np
 from llvmlite import ir
 
+from carfix.cpu import available_threads
 from carfix.net.catalog import load_model
 from carfix.net.checkpoint import Model
-from carfix.restore.engine.crew import available_threads
 from carfix.restore.engine.llvm.linking import linked
 from carfix.restore.engine.llvm.net import zeros
 from carfix.restore.engine.llvm.vectors import INDEX, POINTER, Vectors, at, carried
@@ -67,7 +67,7 @@ def without(model: Model, parts: list[str]) -> WinogradNet:
     patches = [mock.patch.object(*PARTS[part], lambda *_: None) for part in parts]
     for patch in patches:
         patch.start()
-    net = WinogradNet(model.net)
+    net = WinogradNet(model)
     for patch in patches:
         patch.stop()
     program._compiled.cache_clear()
@@ -135,7 +135,7 @@ def main() -> None:
             f"{case}: a frame {1e3 * best['whole']:.0f} ms on each core at once: {shown}, the rest {1e3 * rest:.0f}"
         )
         layers = nets["whole"].shape.layers[1:-1]  # of the body, which the parts are those of
-        tiles = np.prod([-(-side // model.net.config.scale // 4) for side in (height, width)])
+        tiles = np.prod([-(-side // model.config.scale // 4) for side in (height, width)])
         products = tiles * sum(layer.matrices * layer.inputs * layer.outputs for layer in layers)
         most = ceiling(nets["whole"])
         speed = products / (best["products"] - rest)

@@ -4,18 +4,18 @@ import numpy as np
 import pytest
 import torch
 
+from carfix.cpu import has_tiles
 from carfix.errors import MissingPartError
-from carfix.net.arch import CarCnnConfig, FastConfig
 from carfix.net.checkpoint import Model
+from carfix.net.config import CarCnnConfig, FastConfig
 from carfix.restore.engine import Planes, open_engine
 from carfix.restore.engine.autotune import Plan
 from carfix.restore.engine.choose import WINOGRAD_FP32, can_bf16, open_kind
-from carfix.restore.engine.cpu_engine import FusedEngine
 from carfix.restore.engine.cuda_engine import CudaEngine
 from carfix.restore.engine.cuda_program import EAGER, Builder
 from carfix.restore.engine.cuda_streams import DOWNLOAD, InOrder, Mark, Queues
 from carfix.restore.engine.fused import is_fusable
-from carfix.restore.engine.machine import has_tiles
+from carfix.restore.engine.fused_engine import FusedEngine
 from carfix.restore.engine.ncnn_engine import NcnnEngine
 from carfix.restore.engine.planes import WindowedEngine
 from carfix.restore.engine.torch_engine import TorchEngine

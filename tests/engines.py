@@ -6,7 +6,7 @@ import numpy as np
 from networks import SMALL, describe
 
 from carfix.net.arch import build
-from carfix.net.checkpoint import Model
+from carfix.net.tensors import model_of
 from carfix.restore.engine import Planes, Strengths
 
 
@@ -15,9 +15,7 @@ class Adding:
 
     def __init__(self, add: int = 0, batch: int = 2) -> None:
         self.description = f"adds {add}"
-        self.model = Model(
-            net=build(SMALL), description=describe(SMALL, f"adding-{add}"), path=Path("adding")
-        )
+        self.model = model_of(build(SMALL), describe(SMALL, f"adding-{add}"), Path("adding"))
         self.batch = batch
         self.add = add
         self.planes = 0

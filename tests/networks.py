@@ -4,8 +4,10 @@ from pathlib import Path
 
 import torch
 
-from carfix.net.arch import Config, FastConfig, build, convolution_layers
+from carfix.net.arch import build, convolution_layers
 from carfix.net.checkpoint import Description, Model, save_checkpoint
+from carfix.net.config import Config, FastConfig
+from carfix.net.tensors import model_of
 
 SMALL = FastConfig(scale=4, features=8, blocks=1)
 
@@ -16,10 +18,11 @@ def awake_model(config: Config = SMALL, seed: int = 0) -> Model:
     net = build(config).eval().requires_grad_(False)
     layer = convolution_layers(net)[-1]
     layer.weight.normal_(0, 0.02)
-    x = torch.rand(1, 1, 64, 64) * 2 - 1
+    side = 64 // config.scale * config.scale
+    x = torch.rand(1, 1, side, side) * 2 - 1
     change = (net(x) - x).abs().mean()
     layer.weight.mul_(0.03 / change)  # about four 8-bit codes
-    return Model(net=net, description=describe(config), path=Path("awake"))
+    return model_of(net, describe(config), Path("awake"))
 
 
 def describe(config: Config, name: str = "awake") -> Description:

@@ -36,13 +36,13 @@ def export(
     the command prints. Name, SHA-256, licence and the overlap that tiles need stand in the file's metadata.
     """
     from carfix.cli.app import stderr
-    from carfix.net.arch import margin
     from carfix.net.catalog import load_model
+    from carfix.net.config import margin
     from carfix.net.export import export_onnx
 
     model = load_model(name)
     export_onnx(model=model, output=output, overwrite=overwrite)
-    config = model.net.config
+    config = model.config
     stderr.print(
         f"{output}: {model.description.name}, luma in [0, 1], height and width multiples of {config.scale}, "
         f"tiles overlap by {margin(config)} pixels a side",

@@ -66,20 +66,20 @@ def models(
 
 def _described(path: Path) -> dict[str, Any]:
     """One model as `--json` prints it."""
-    from carfix.net.arch import build, multiply_adds_per_pixel, parameter_count, receptive_field_radius
     from carfix.net.checkpoint import read_description
+    from carfix.net.config import multiply_adds_per_pixel, parameter_count, receptive_field_radius
 
     description = read_description(path)
-    net = build(description.config)
+    config = description.config
     return {
         "name": description.name,
         "path": str(path),
         "architecture": description.config.architecture,
         "loss": description.loss,
         "steps": description.steps,
-        "parameters": parameter_count(net),
-        "receptive_field_radius": receptive_field_radius(description.config),
-        "multiply_adds_per_pixel": multiply_adds_per_pixel(net),
+        "parameters": parameter_count(config),
+        "receptive_field_radius": receptive_field_radius(config),
+        "multiply_adds_per_pixel": multiply_adds_per_pixel(config),
         "gains": dict(description.gains),
         "training_data": description.training_data,
         "licence": description.licence,

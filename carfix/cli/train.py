@@ -136,8 +136,8 @@ def train(
     from carfix.cli.app import stderr
     from carfix.cli.progress import counted
     from carfix.errors import UsageError
-    from carfix.net.arch import CarCnnConfig, Config, FastConfig
     from carfix.net.catalog import resolve
+    from carfix.net.config import CarCnnConfig, Config, FastConfig
     from carfix.training.settings import TrainSettings, auto_precision, pick_device
     from carfix.training.train import train as run_training
 

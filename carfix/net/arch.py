@@ -5,79 +5,15 @@ out. All are residual in the sense of Kim et al. 2016 (VDSR): the convolutions p
 the input, and the sum is clamped to [-1, 1].
 """
 
-import dataclasses
-import math
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from carfix.errors import CarfixError
-
-#: Every convolution is 3x3 with stride 1: one ring of neighbours a layer.
-KERNEL = 3
-LAYER_RADIUS = KERNEL // 2
+from carfix.net.config import KERNEL, LAYER_RADIUS, CarCnnConfig, Config, FastConfig
 
 #: What the second convolution of a residual block is scaled by at the start. Fifteen unnormalised blocks at
 #: full scale would double the activations' variance fifteen times over and training would diverge.
 BLOCK_INIT_GAIN = 0.1
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class CarCnnConfig:
-    """The 34-layer network of Aqqa and Shah (VISAPP 2021)."""
-
-    architecture: ClassVar[str] = "car-cnn"
-
-    features: int = 64  # section 3.1 of the paper
-    blocks: int = 15  # two convolutions each: 15 * 2 + 4 = 34
-    negative_slope: float = 0.2  # of LeakyReLU
-    stride: int = 1  # the paper's text names no other; kept as a field so that a checkpoint says it
-    norm: str = "none"  # no normalisation layers: they cost range precision and gain nothing in restoration
-    global_residual: bool = (
-        True  # the reading of "residual" that is taken here (VDSR): output = input + network
-    )
-
-    @property
-    def scale(self) -> int:
-        """Side in pixels of the cell that the network works on; windows start at multiples of it."""
-        return 1
-
-    @property
-    def convolutions(self) -> int:
-        """Number of convolution layers."""
-        return 2 * self.blocks + 4
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class FastConfig:
-    """Residual blocks between PixelUnshuffle and PixelShuffle: 1/scale^2 of the positions, so far cheaper.
-
-    The cells line up with H.264's 4x4 transform blocks when `scale` divides 4, so that each channel keeps one
-    fixed place within a block: the network need not find the block grid, it is given.
-    """
-
-    architecture: ClassVar[str] = "fast"
-
-    scale: int = 4  # side of a cell; H.264's smallest transform block
-    features: int = 64
-    blocks: int = 4  # two convolutions each
-    negative_slope: float = 0.2
-    global_residual: bool = True
-
-    @property
-    def convolutions(self) -> int:
-        """Number of convolution layers."""
-        return 2 * self.blocks + 2
-
-
-Config = CarCnnConfig | FastConfig
-CONFIGS: dict[str, type[CarCnnConfig] | type[FastConfig]] = {
-    CarCnnConfig.architecture: CarCnnConfig,
-    FastConfig.architecture: FastConfig,
-}
 
 
 def conv(inputs: int, outputs: int) -> nn.Conv2d:
@@ -123,10 +59,6 @@ class CarCnn(RestorationNet):
 
     def __init__(self, config: CarCnnConfig) -> None:
         super().__init__()
-        if config.stride != 1 or config.norm != "none":
-            raise CarfixError(
-                f"car-cnn with stride {config.stride} and norm {config.norm!r} is not supported"
-            )
         self.config: CarCnnConfig = config
         self.head = nn.ModuleList([conv(1, config.features), conv(config.features, config.features)])
         self.blocks = nn.ModuleList(
@@ -191,60 +123,6 @@ def build(config: Config) -> RestorationNet:
     return CarCnn(config) if isinstance(config, CarCnnConfig) else FastNet(config)
 
 
-def config_from_dict(architecture: str, fields: Mapping[str, Any]) -> Config:
-    """The config that a checkpoint describes.
-
-    Raises `CarfixError` if the architecture or a field is unknown or of a wrong type.
-    """
-    if architecture not in CONFIGS:
-        raise CarfixError(f"unknown architecture {architecture!r}; this carfix knows {', '.join(CONFIGS)}")
-    cls = CONFIGS[architecture]
-    known: dict[str, Callable[[Any], bool]] = {
-        field.name: _type_check(field.default) for field in dataclasses.fields(cls)
-    }
-    for name, value in fields.items():
-        if name not in known or not known[name](value):
-            raise CarfixError(f"architecture {architecture!r} has no field {name!r} that could be {value!r}")
-    return cls(**fields)
-
-
-def _type_check(default: object) -> Callable[[Any], bool]:
-    kind = type(default)
-    if kind is float:
-        # A slope; one beyond 1, infinite or not a number gives no picture.
-        return lambda value: (
-            isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
-        )
-    if kind is int:
-        # A count or a side: a foreign checkpoint must not make us allocate the machine away.
-        return lambda value: isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 1024
-    return lambda value: isinstance(value, kind)
-
-
-def receptive_field_radius(config: Config) -> int:
-    """Largest distance in pixels, along an axis, from which an input pixel can change an output pixel.
-
-    One ring of cells a convolution; a pixel's cell reaches up to `scale - 1` pixels past the pixel itself.
-    """
-    return config.convolutions * LAYER_RADIUS * config.scale + config.scale - 1
-
-
-def margin(config: Config) -> int:
-    """Pixels that a window loses at a cut edge: the rings of whole cells that the cut can influence."""
-    return math.ceil((receptive_field_radius(config) - config.scale + 1) / config.scale) * config.scale
-
-
 def convolution_layers(net: nn.Module) -> list[nn.Conv2d]:
     """All convolutions in the order of computation."""
     return [module for module in net.modules() if isinstance(module, nn.Conv2d)]
-
-
-def parameter_count(net: nn.Module) -> int:
-    """Number of weights and biases."""
-    return sum(parameter.numel() for parameter in net.parameters())
-
-
-def multiply_adds_per_pixel(net: RestorationNet) -> float:
-    """Multiplications (each with an addition) that one pixel of the frame costs; biases not counted."""
-    weights = sum(layer.weight.numel() for layer in convolution_layers(net))
-    return weights / net.config.scale**2

@@ -3,8 +3,7 @@
 import os
 from pathlib import Path
 
-import torch
-
+from carfix import cpu
 from carfix.net.checkpoint import CheckpointError, Model, load_checkpoint
 
 SUFFIX = ".safetensors"
@@ -61,15 +60,8 @@ def resolve(name: str, *, accelerator: bool = False) -> Path:
 def _preferred(accelerator: bool) -> tuple[str, ...]:
     if accelerator:
         return FULL_NETWORKS + ROOMY_NETWORKS
-    roomy = _cores() >= ROOMY_CORES or torch.cpu._is_amx_tile_supported()
+    roomy = len(cpu.cores()) >= ROOMY_CORES or cpu.has_amx()
     return (ROOMY_NETWORKS if roomy else FAST_NETWORKS) + FULL_NETWORKS
-
-
-def _cores() -> int:
-    """Cores that this process may use: containers and `taskset` give fewer than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def load_model(name: str = "auto", *, accelerator: bool = False) -> Model:

@@ -6,20 +6,27 @@ is refused with one line.
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor
+from safetensors.numpy import save
 
 from carfix.errors import CarfixError
-from carfix.net.arch import Config, RestorationNet, build, config_from_dict
+from carfix.net.config import Config, config_from_dict
+
+if TYPE_CHECKING:  # torch takes longer to load than a short clip to restore, and not every engine needs it
+    from carfix.net.arch import RestorationNet
+
+#: A checkpoint's tensors, fp32, by name.
+Tensors = Mapping[str, NDArray[np.float32]]
 
 #: Key of the description among the file's metadata.
 METADATA_KEY = "carfix"
@@ -67,21 +74,54 @@ class Description:
 
 
 @dataclasses.dataclass(frozen=True)
-class Model:
-    """A network with its description, ready for inference."""
+class Convolution:
+    """Weights `[outputs, inputs, 3, 3]` and biases `[outputs]`."""
 
-    net: RestorationNet
+    weight: NDArray[np.float32]
+    bias: NDArray[np.float32]
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """Weights with their description, ready for inference; see `model_of` for a network that there is already."""
+
+    tensors: Tensors
     description: Description
     path: Path
 
+    @property
+    def config(self) -> Config:
+        """Of its network."""
+        return self.description.config
 
-def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
+    @property
+    def sha256(self) -> str:
+        """Of its tensors, whether a file states it or not."""
+        return self.description.sha256 or tensors_sha256(self.tensors)
+
+    @property
+    def convolutions(self) -> list[Convolution]:
+        """In the order of computation."""
+        return [
+            Convolution(self.tensors[f"{layer.name}.weight"], self.tensors[f"{layer.name}.bias"])
+            for layer in self.config.layers
+        ]
+
+    @functools.cached_property
+    def net(self) -> "RestorationNet":
+        """The network in torch, on the CPU, in evaluation mode; it has its weights in the memory of `tensors`."""
+        from carfix.net.tensors import with_tensors
+
+        return with_tensors(self.config, self.tensors)
+
+
+def tensors_sha256(tensors: Tensors) -> str:
     """SHA-256 over names, types, shapes and bytes, in the order of the names."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
-        tensor = tensors[name].detach().cpu().contiguous()
-        digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.numpy().tobytes())
+        tensor = tensors[name]
+        digest.update(f"{name}:torch.{tensor.dtype}:{tensor.shape}\n".encode())
+        digest.update(tensor.tobytes())
     return digest.hexdigest()
 
 
@@ -90,13 +130,11 @@ def _fields_sha256(fields: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
-def save_checkpoint(path: Path, net: RestorationNet, description: Description) -> Description:
+def save_checkpoint(path: Path, net: "RestorationNet", description: Description) -> Description:
     """Write `net` to `path` (through a temporary file) and return the description with its SHA-256."""
-    # Contiguous in the plain layout: channels_last is a matter of the machine that trains.
-    tensors = {
-        name: tensor.detach().float().cpu().contiguous(memory_format=torch.contiguous_format)
-        for name, tensor in net.state_dict().items()
-    }
+    from carfix.net.tensors import tensors_of
+
+    tensors = tensors_of(net)
     description = dataclasses.replace(description, config=net.config, sha256=tensors_sha256(tensors))
     fields = {
         "format": FORMAT,
@@ -114,7 +152,7 @@ def save_checkpoint(path: Path, net: RestorationNet, description: Description) -
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         # Not `save_file`: it makes files that only their owner can read.
-        temporary.write_bytes(save(tensors, metadata={METADATA_KEY: text}))
+        temporary.write_bytes(save(dict(tensors), metadata={METADATA_KEY: text}))
         temporary.replace(path)
     except OSError as error:
         raise CheckpointError(f"cannot write {path}: {error.strerror or error}") from error
@@ -133,7 +171,7 @@ def read_description(path: Path) -> Description:
 def _opened(path: Path) -> Iterator[Any]:
     """The file, whose damage shows now or when something is read from it. Raises `CheckpointError`."""
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(path, framework="np") as file:
             yield file
     except FileNotFoundError:
         raise CheckpointError(f"no such weights file: {path}") from None
@@ -189,24 +227,23 @@ def _parse(fields: Mapping[str, Any]) -> Description:
 
 
 def load_checkpoint(path: Path) -> Model:
-    """Load a network in evaluation mode on the CPU in fp32. Raises `CheckpointError`."""
+    """Load weights. Raises `CheckpointError`."""
     with _opened(path) as file:
         description = _described(path, file)
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-    if any(tensor.dtype != torch.float32 for tensor in tensors.values()):
-        raise CheckpointError(f"{path}: its tensors are not of 32-bit floats, as carfix writes them")
+        names = set(file.keys())
+        shapes = {name: shape for layer in description.config.layers for name, shape in layer.tensors.items()}
+        kinds = {file.get_slice(name).get_dtype() for name in names}
+        if kinds - {"F32"}:
+            raise CheckpointError(f"{path}: its tensors are not of 32-bit floats, as carfix writes them")
+        if names != shapes.keys() or any(
+            tuple(file.get_slice(name).get_shape()) != shape for name, shape in shapes.items()
+        ):
+            raise CheckpointError(
+                f"{path}: its tensors do not fit the architecture {description.config.architecture!r} that it states"
+            )
+        tensors = {name: file.get_tensor(name) for name in shapes}
     if tensors_sha256(tensors) != description.sha256:
         raise CheckpointError(
             f"{path} was altered: its tensors do not have the SHA-256 that it states; fetch it again"
         )
-    # First without memory: a config of a foreign file may describe a network larger than the machine.
-    with torch.device("meta"):
-        shapes = {name: tensor.shape for name, tensor in build(description.config).state_dict().items()}
-    if shapes != {name: tensor.shape for name, tensor in tensors.items()}:
-        raise CheckpointError(
-            f"{path}: its tensors do not fit the architecture {description.config.architecture!r} that it states"
-        )
-    net = build(description.config)
-    net.load_state_dict(tensors)
-    net.eval().requires_grad_(False)
-    return Model(net=net, description=description, path=path)
+    return Model(tensors=tensors, description=description, path=path)

@@ -13,8 +13,9 @@ from torch import nn
 
 from carfix import __version__
 from carfix.errors import CarfixError, MissingPartError
-from carfix.net.arch import KERNEL, LAYER_RADIUS, CarCnn, FastNet, ResidualBlock, RestorationNet, margin
+from carfix.net.arch import CarCnn, FastNet, ResidualBlock, RestorationNet
 from carfix.net.checkpoint import Model
+from carfix.net.config import KERNEL, LAYER_RADIUS, margin
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto, TensorProto

@@ -14,7 +14,8 @@ import dataclasses
 import torch
 
 from carfix.errors import UsageError
-from carfix.net.arch import CarCnn, Config, FastNet, RestorationNet, build
+from carfix.net.arch import CarCnn, FastNet, RestorationNet, build
+from carfix.net.config import Config
 
 
 def can_deepen(shallow: Config, deep: Config) -> bool:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from carfix.quality.metrics import Planes
+from carfix.restore.engine import Planes
 
 #: Distance of the grid lines: the side of H.264's large transform, of MPEG's and of JPEG's blocks.
 GRID = 8

@@ -11,7 +11,7 @@ from av.video.frame import VideoFrame
 
 from carfix.errors import CarfixError
 from carfix.quality.alignment import Unmatched, aligned
-from carfix.quality.metrics import FrameQuality, Planes, measure
+from carfix.quality.metrics import FrameQuality, measure
 from carfix.quality.reader import (
     END,
     LumaFrame,
@@ -24,6 +24,7 @@ from carfix.quality.reader import (
 )
 from carfix.quality.results import Candidate, Result
 from carfix.quality.vmaf import VmafMeter
+from carfix.restore.engine import Planes
 from carfix.video.convert import SCALER_THREADS
 from carfix.video.source import open_input
 

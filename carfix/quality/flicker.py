@@ -7,7 +7,7 @@ in the pristine clip, so that every method is judged on the same pixels.
 import numpy as np
 from numpy.typing import NDArray
 
-from carfix.quality.metrics import Planes
+from carfix.restore.engine import Planes
 
 #: Side of the blocks that are static or not: large enough that sensor noise averages out.
 BLOCK = 8

@@ -8,7 +8,6 @@ from typing import Protocol
 
 from carfix.net.catalog import load_model
 from carfix.net.checkpoint import Model
-from carfix.quality.metrics import Planes
 from carfix.quality.reader import (
     END,
     LumaFrame,
@@ -20,7 +19,7 @@ from carfix.quality.reader import (
     stacked,
 )
 from carfix.quality.spp import PostFilter, filtered_frames
-from carfix.restore.engine import Engine, open_engine, uses_accelerator
+from carfix.restore.engine import Engine, Planes, open_engine, uses_accelerator
 from carfix.restore.engine.overlap import in_order
 from carfix.restore.fields import begin_pictures
 from carfix.restore.hold import Hold

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from carfix.errors import CarfixError
 from carfix.net.ssim import PSNR_IDENTICAL, WINDOW, psnr, ssim
+from carfix.restore.engine import Planes
 
 #: Raised whenever a change of this file or of `carfix.net.ssim` may change a number: caches depend on it.
 METRICS_VERSION = 1
@@ -23,8 +24,6 @@ METRICS_VERSION = 1
 CPU_PIXELS = 1920 * 1080
 ACCELERATOR_PIXELS = 16 * CPU_PIXELS
 
-#: Luma codes: uint8 for 8-bit video, uint16 (low bits used) for 9 to 16 bit.
-Planes = NDArray[np.uint8] | NDArray[np.uint16]
 Numbers = NDArray[np.float64]
 
 

@@ -14,7 +14,7 @@ from av.container import InputContainer
 from av.video.frame import PictureType, VideoFrame
 
 from carfix.errors import CarfixError
-from carfix.quality.metrics import Planes
+from carfix.restore.engine import Planes
 from carfix.video.convert import SCALER_THREADS
 from carfix.video.demux import decoded
 from carfix.video.faults import MEDIA_ERRORS, reason

@@ -15,7 +15,8 @@ import numpy as np
 
 from carfix.errors import CarfixError
 from carfix.quality.ffmpeg import find_ffmpeg
-from carfix.quality.metrics import Numbers, Planes
+from carfix.quality.metrics import Numbers
+from carfix.restore.engine import Planes
 
 FILTER = "libvmaf"
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from carfix.errors import MissingPartError, UsageError
-from carfix.net.arch import Config
+from carfix.net.config import Config
 from carfix.net.losses import LOSSES
 
 #: The cosine ends at this share of the peak: late steps still move, and the average takes their noise out.

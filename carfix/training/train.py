@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from carfix.errors import CarfixError, UsageError
-from carfix.net.arch import Config, RestorationNet, build
+from carfix.net.arch import RestorationNet, build
 from carfix.net.checkpoint import Description, load_checkpoint, save_checkpoint
+from carfix.net.config import Config
 from carfix.net.grow import can_deepen, deepen
 from carfix.net.losses import LOSSES
 from carfix.training.leaks import by_clip, find_leaks

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -40,3 +42,15 @@ def test_a_foreign_file_is_an_error(tmp_path: Path) -> None:
     foreign.write_bytes(b"no weights")
     with pytest.raises(CarfixError, match=r"foreign\.safetensors is not a readable weights file"):
         CliRunner().invoke(app, ["models", str(foreign)], catch_exceptions=False)
+
+
+def test_the_list_does_not_wait_for_torch() -> None:
+    run = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "carfix", "models"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    loaded = {line.rpartition("|")[2].strip() for line in run.stderr.splitlines()}
+    assert "carfix.net.checkpoint" in loaded
+    assert "torch" not in loaded

@@ -33,8 +33,8 @@ def test_auto_takes_what_the_machine_is_enough_for(
     shelf: Path, monkeypatch: pytest.MonkeyPatch, accelerator: bool, cores: int, tiles: bool, expected: str
 ) -> None:
     put(shelf, "car-cnn", "car-cnn-mse", "fast", "medium", "tiny")
-    monkeypatch.setattr(catalog, "_cores", lambda: cores)
-    monkeypatch.setattr("torch.cpu._is_amx_tile_supported", lambda: tiles)
+    monkeypatch.setattr("carfix.cpu.cores", lambda: list(range(cores)))
+    monkeypatch.setattr("carfix.cpu.has_amx", lambda: tiles)
     assert catalog.resolve("auto", accelerator=accelerator).stem == expected
 
 

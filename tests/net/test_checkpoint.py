@@ -8,7 +8,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from carfix.net.arch import CarCnnConfig, Config, FastConfig, build, convolution_layers
+from carfix.net.arch import build, convolution_layers
 from carfix.net.checkpoint import (
     CheckpointError,
     Description,
@@ -16,6 +16,7 @@ from carfix.net.checkpoint import (
     read_description,
     save_checkpoint,
 )
+from carfix.net.config import CarCnnConfig, Config, FastConfig
 
 
 def written(path: Path, config: Config | None = None) -> tuple[torch.nn.Module, Description]:

@@ -11,8 +11,8 @@ import torch
 from faults import mutated
 from networks import awake_model, describe, save_awake
 
-from carfix.net.arch import FastConfig
 from carfix.net.checkpoint import CheckpointError, load_checkpoint, read_description, save_checkpoint
+from carfix.net.config import FastConfig
 
 #: More in the nightly run: CARFIX_MUTANTS=1000.
 MUTANTS = int(os.environ.get("CARFIX_MUTANTS", "200"))

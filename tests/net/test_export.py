@@ -7,8 +7,9 @@ import torch
 from networks import awake_model
 
 from carfix.errors import CarfixError, MissingPartError
-from carfix.net.arch import CarCnnConfig, Config, FastConfig, convolution_layers, margin
+from carfix.net.arch import convolution_layers
 from carfix.net.checkpoint import Model
+from carfix.net.config import CarCnnConfig, Config, FastConfig, margin
 from carfix.net.export import INPUT, OPSET, OUTPUT, export_onnx, onnx_model
 
 CONFIGS = [

@@ -3,7 +3,7 @@ import torch
 from networks import awake_model
 
 from carfix.errors import UsageError
-from carfix.net.arch import CarCnnConfig, Config, FastConfig
+from carfix.net.config import CarCnnConfig, Config, FastConfig
 from carfix.net.grow import deepen
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import carfix
-from carfix.net.arch import multiply_adds_per_pixel
 from carfix.net.catalog import installed
+from carfix.net.config import multiply_adds_per_pixel
 from carfix.quality.methods import open_restored
 from carfix.training.encoding import Encoding, encode
 from carfix.training.sources import read_video
@@ -37,7 +37,7 @@ def test_a_card_is_of_the_weights_beside_it(name: str) -> None:
     stated = re.search(r"SHA-256 of the tensors \| `([0-9a-f]{64})`", card)
     assert stated and stated[1] == model.description.sha256
     assert f"{sum(p.numel() for p in model.net.parameters()):,}" in card
-    assert f"{round(multiply_adds_per_pixel(model.net)):,}" in card
+    assert f"{round(multiply_adds_per_pixel(model.config)):,}" in card
 
 
 @pytest.mark.parametrize("name", SMALL)

@@ -8,8 +8,9 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from carfix.net.arch import FastConfig, build
+from carfix.net.arch import build
 from carfix.net.checkpoint import Description, save_checkpoint
+from carfix.net.config import FastConfig
 from carfix.quality.metrics import measure
 from carfix.quality.reader import read_frames
 from carfix.video.manifest import Clip, Manifest, Variant, write_manifest

@@ -17,7 +17,7 @@ from quality.clips import moving_picture, write_clip, write_model
 from rich.console import Console
 
 from carfix.errors import CarfixError, MissingPartError, UsageError
-from carfix.net.arch import CarCnnConfig, Config, multiply_adds_per_pixel
+from carfix.net.config import CarCnnConfig, Config, multiply_adds_per_pixel
 from carfix.quality.bench import ceilings, peers, stages
 from carfix.quality.bench.clip import (
     ENCODED_FRAMES,
@@ -311,4 +311,4 @@ def test_values_that_cannot_be_right(clip: Path, tmp_path: Path) -> None:
 
 
 def test_the_cost_that_is_reported_is_the_networks(made_up: Sample) -> None:
-    assert multiply_adds_per_pixel(awake_model(SMALL).net) == 9 * (16 * 8 + 8 * 8 * 2 + 8 * 16) / 16
+    assert multiply_adds_per_pixel(SMALL) == 9 * (16 * 8 + 8 * 8 * 2 + 8 * 16) / 16

@@ -10,8 +10,8 @@ from networks import awake_model
 from torch.nn import functional
 
 from carfix.errors import CarfixError
-from carfix.net.arch import CarCnnConfig, Config, FastConfig, build
 from carfix.net.checkpoint import Model
+from carfix.net.config import CarCnnConfig, Config, FastConfig
 from carfix.restore.engine import choose, planes
 
 pytest.importorskip("llvmlite", reason="llvmlite has no wheels for this machine")
@@ -81,7 +81,7 @@ def test_steps_and_tiles_add_up_to_the_convolution(channels: int, outputs: int) 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=str)
 def test_the_code_can_be_made_on_any_machine(config: Config) -> None:
-    module = binding.parse_assembly(str(program.written(shape_of(awake_model(config).net))))  # type: ignore[arg-type]
+    module = binding.parse_assembly(str(program.written(shape_of(config))))
     module.verify()
     try:
         binding.initialize_all_targets()
@@ -95,7 +95,7 @@ def test_the_code_can_be_made_on_any_machine(config: Config) -> None:
 
 def test_cells_that_tiles_cannot_hold_are_left_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("carfix.restore.engine.amx_engine.has_tiles", lambda: True)
-    model = dataclasses.replace(awake_model(FAST), net=build(FastConfig(scale=3, features=8, blocks=1)))
+    model = awake_model(FastConfig(scale=3, features=8, blocks=1))
     with pytest.raises(CarfixError, match="cells of 3x3 pixels"):
         AmxEngine(model)
 
@@ -105,7 +105,7 @@ def test_it_is_a_candidate_where_there_are_tiles(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(choose, "has_tiles", lambda: False)
     assert AMX_BF16 not in choose.candidates("auto")
     assert choose.candidates("bf16") == (TORCH_BF16,)
-    monkeypatch.setattr("torch.cpu._is_amx_tile_supported", lambda: True)
+    monkeypatch.setattr(choose, "multiplies_bf16", lambda: True)
     monkeypatch.setattr(choose, "has_tiles", lambda: True)
     assert {AMX_BF16, TORCH_BF16, TORCH_FP32} <= set(choose.candidates("auto"))
     assert choose.candidates("bf16") == (AMX_BF16, TORCH_BF16)
@@ -137,7 +137,7 @@ def test_a_window_is_torchs(config: Config, cells: tuple[int, int]) -> None:
     """In 16-bit codes, so that rounding hides nothing; bf16's own errors are fractions of an 8-bit code."""
     model = awake_model(config)
     codes = picture(cells[0] * config.scale, cells[1] * config.scale, 16)[0]
-    found = restored(AmxNet(model.net), codes, 16) / 257
+    found = restored(AmxNet(model), codes, 16) / 257
     difference = np.abs(found - exact(model, codes, 16))
     assert difference.max() < 0.15
     assert difference.mean() < 0.03
@@ -151,7 +151,7 @@ def test_layers_in_groups_of_any_number_give_the_same_bits(
     config: CarCnnConfig | FastConfig, blocks: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = awake_model(dataclasses.replace(config, blocks=blocks))
-    net = AmxNet(model.net)
+    net = AmxNet(model)
     for height in (2, 10, 66):
         codes = picture(height, 38, 16)[0]
         results = []
@@ -191,7 +191,7 @@ def test_frames_are_within_a_code_of_fp32(config: Config) -> None:
 def test_other_libraries_in_a_thread_find_their_tiles_as_they_left_them() -> None:
     """oneDNN configures tiles for its own sizes; one thread computes by turns."""
     model = awake_model(FAST)
-    net, codes = AmxNet(model.net), picture(40, 56)[0]
+    net, codes = AmxNet(model), picture(40, 56)[0]
     memory, before = net.memory(40, 56), torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from networks import awake_model
 
-from carfix.net.arch import CarCnnConfig, FastConfig, margin
+from carfix.net.config import CarCnnConfig, FastConfig, margin
 from carfix.restore.engine.autotune import (
     FIXED_BYTES,
     MOST_OVERLAP,

@@ -12,9 +12,9 @@ from backends import needs_bf16
 from networks import awake_model, save_awake
 
 from carfix.errors import CarfixError, UsageError
-from carfix.net.arch import CarCnnConfig, FastConfig
 from carfix.net.checkpoint import Model
-from carfix.restore.engine import Engine, Planes, choose, kind_of_engine, machine, open_engine
+from carfix.net.config import CarCnnConfig, FastConfig
+from carfix.restore.engine import Engine, Planes, choose, kind_of_engine, open_engine
 from carfix.restore.engine.choose import AMX_BF16, NCNN_FP32, TORCH_BF16, TORCH_FP32, Choice, fastest, measure
 from carfix.restore.models import EngineChoice
 
@@ -171,7 +171,7 @@ def test_other_weights_or_threads_are_timed_anew(timings: list[str], monkeypatch
     kind_of_engine(awake_model(seed=0), device="cpu")
     kind_of_engine(awake_model(seed=1), device="cpu")
     assert len(timings) == 2
-    monkeypatch.setattr(machine, "available_threads", lambda: 77)
+    monkeypatch.setattr("carfix.cpu.available_threads", lambda: 77)
     kind_of_engine(awake_model(seed=0), device="cpu")
     assert len(timings) == 3
 

@@ -5,7 +5,7 @@ import pytest
 from backends import CAR_CNN, on_amx, picture
 from networks import awake_model
 
-from carfix.net.arch import Config, FastConfig
+from carfix.net.config import Config, FastConfig
 from carfix.restore.engine import planes
 
 pytest.importorskip("llvmlite", reason="llvmlite has no wheels for this machine")
@@ -24,7 +24,7 @@ def test_codes_are_rounded_moved_and_bounded_as_elsewhere(
     kind: type[WinogradNet | AmxNet], bits: int, share: float
 ) -> None:
     """To the code: the network's residual, taken out of its memory, goes through numpy's operations once more."""
-    net = kind(awake_model(CAR_CNN).net)
+    net = kind(awake_model(CAR_CNN))
     codes = picture(37, 53, bits)[0]
     codes[:4], codes[4:8] = 0, planes.peak(bits)
     memory = net.memory(*codes.shape)
@@ -44,7 +44,7 @@ def test_codes_are_rounded_moved_and_bounded_as_elsewhere(
 @pytest.mark.parametrize("config", [CAR_CNN, FastConfig(scale=2, features=16, blocks=1)], ids=str)
 def test_nothing_is_left_of_the_window_before(kind: type[WinogradNet | AmxNet], config: Config) -> None:
     """Memory is used again: what is computed beyond the picture must not be the next picture's padding."""
-    net = kind(awake_model(config).net)
+    net = kind(awake_model(config))
     first, second = picture(26, 38, count=2)
     memory = net.memory(26, 38)
     for codes in (first, second, first):

@@ -13,10 +13,10 @@ import pytest
 from backends import CAR_CNN, FAST, picture
 from networks import awake_model
 
-from carfix.net.arch import CarCnnConfig, Config, FastConfig, margin
 from carfix.net.catalog import LARGE_PAGES
+from carfix.net.config import CarCnnConfig, Config, FastConfig, margin
 from carfix.restore.engine import Planes
-from carfix.restore.engine.cpu_engine import FusedEngine, WindowRestorer, in_floats
+from carfix.restore.engine.cpu_engine import WindowRestorer, in_floats
 from carfix.restore.engine.cpu_grid import (
     CANDIDATES,
     MOST_MAP_BYTES,
@@ -28,6 +28,7 @@ from carfix.restore.engine.cpu_grid import (
     usual,
 )
 from carfix.restore.engine.fused import is_fusable
+from carfix.restore.engine.fused_engine import FusedEngine
 from carfix.restore.engine.overlap import Planning, prepare
 from carfix.restore.engine.planes import Floats
 from carfix.restore.engine.tune_cache import TuneCache
@@ -156,7 +157,7 @@ def test_planned_windows_change_no_code(fused: Callable[[], FusedEngine]) -> Non
     codes = picture(360, 640)
     planned, unplanned = fused(), fused()
     found = planned.plan(360, 640)
-    assert len(candidates(Frame(360, 640, planned.model.net.config, 4))) > 1
+    assert len(candidates(Frame(360, 640, planned.model.config, 4))) > 1
     assert planned.cut(codes).found == found
     assert np.array_equal(planned.restore(codes, 8), unplanned.restore(codes, 8))
 
@@ -167,17 +168,17 @@ def test_a_plan_is_kept(
     def taken(found: list[Grid], seconds: object) -> Grid:
         return found[-1]
 
-    monkeypatch.setattr("carfix.restore.engine.cpu_engine.fastest", taken)
+    monkeypatch.setattr("carfix.restore.engine.fused_engine.fastest", taken)
     first = fused().plan(360, 640)
     assert len(list(tmp_path.glob("tune-*"))) == 1
-    monkeypatch.setattr("carfix.restore.engine.cpu_engine.fastest", None)  # nothing is timed again
+    monkeypatch.setattr("carfix.restore.engine.fused_engine.fastest", None)  # nothing is timed again
     assert fused().plan(360, 640) == first != fused().windows_of(360, 640)
 
 
 def test_frames_that_are_not_cut_and_windows_that_the_user_chose_are_not_timed(
     fused: Callable[[], FusedEngine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("carfix.restore.engine.cpu_engine.fastest", None)
+    monkeypatch.setattr("carfix.restore.engine.fused_engine.fastest", None)
     assert len(fused().plan(90, 120)) == 1
     chosen = FusedEngine(awake_model(CAR_CNN), precision="fp32", tile=100, threads=2)
     assert max(w.rows.stop - w.rows.start for w in chosen.plan(360, 640)) <= 100

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from carfix.restore.engine.crew import Crew
+from carfix.restore.engine.fused_engine import TorchCrew
 from carfix.restore.engine.planes import OutOfMemory
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
@@ -14,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 def test_crew_takes_every_number_once_and_leaves_torch_its_threads() -> None:
     torch.set_num_threads(2)
-    crew = Crew(3)
+    crew = TorchCrew(3)
     taken: list[int] = []
     inside: list[int] = []
 

@@ -10,8 +10,9 @@ from backends import CAR_CNN, CPU, FAST, Late, cuda_engine, expected_of, picture
 from networks import awake_model
 
 from carfix.errors import UsageError
-from carfix.net.arch import CarCnnConfig, Config, FastConfig, convolution_layers
+from carfix.net.arch import convolution_layers
 from carfix.net.checkpoint import Model
+from carfix.net.config import CarCnnConfig, Config, FastConfig
 from carfix.restore.engine import open_engine, select
 from carfix.restore.engine.autotune import Plan
 from carfix.restore.engine.cuda_check import safe_precision

@@ -9,7 +9,8 @@ import torch
 from networks import awake_model
 from torch.nn import functional
 
-from carfix.net.arch import CarCnnConfig, Config, FastConfig, conv
+from carfix.net.arch import conv
+from carfix.net.config import CarCnnConfig, Config, FastConfig
 
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # read as the kernel's module is imported

@@ -22,12 +22,12 @@ from backends import (
 from networks import awake_model, save_awake
 
 from carfix.errors import CarfixError, MissingPartError, UsageError
-from carfix.net.arch import CarCnnConfig, Config, FastConfig, margin
 from carfix.net.checkpoint import Model
+from carfix.net.config import CarCnnConfig, Config, FastConfig, margin
 from carfix.restore.engine import Planes, Strengths, choose, open_engine
 from carfix.restore.engine.allocator import FROM_HEAP, KEPT, keep_freed_memory
-from carfix.restore.engine.cpu_engine import FusedEngine
 from carfix.restore.engine.fused import is_fusable
+from carfix.restore.engine.fused_engine import FusedEngine
 from carfix.restore.engine.planes import OutOfMemory, WindowedEngine
 from carfix.restore.windows import Window, smallest_tile
 
@@ -53,10 +53,10 @@ def picture(height: int, width: int, bits: int = 8, count: int = 1) -> Planes:
 def whole_frame(model: Model, codes: Planes, bits: int = 8) -> np.ndarray:
     """The network run on the whole frame in float64, as [-1, 1], with no engine between."""
     height, width = codes.shape[1:]
-    cell = model.net.config.scale
+    cell = model.config.scale
     padded = np.pad(codes, ((0, 0), (0, -height % cell), (0, -width % cell)), mode="edge")
     x = torch.from_numpy(padded.astype(np.float64))[:, None] * (2 / (2**bits - 1)) - 1
-    net = awake_model(model.net.config).net
+    net = awake_model(model.config).net
     y = net(x.float())[:, 0, :height, :width].numpy()
     result: np.ndarray = (y + 1) * ((2**bits - 1) / 2)
     return result
@@ -272,7 +272,7 @@ def test_out_of_memory_below_the_smallest_window_is_an_error() -> None:
     large = awake_model(FastConfig(scale=4, features=8, blocks=4))
     with pytest.raises(CarfixError, match="smallest window"):
         Cramped(large, tile=512, batch=1).restore(picture(256, 256), 8)
-    assert model.net.config == CAR_CNN
+    assert model.config == CAR_CNN
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from backends import picture
 from networks import awake_model
 from torch.nn import functional
 
-from carfix.net.arch import CarCnnConfig
+from carfix.net.config import CarCnnConfig
 from carfix.restore.engine.cuda_program import EAGER, HOPPER, Batch, Builder
 from carfix.restore.engine.cuda_streams import queues_of
 from carfix.restore.engine.hopper.layout import map_shape, packed_map, packed_weights, swizzled, unpacked_map

@@ -5,6 +5,8 @@ import errno
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import av
@@ -307,3 +309,29 @@ def test_a_full_disk_is_survived(
     monkeypatch.undo()
     restore(clip, tmp_path / "out.mp4")
     assert (tmp_path / "out.mp4").read_bytes() == whole.read_bytes()
+
+
+WITHOUT_TORCH = """
+import sys
+from carfix import restore_video
+from carfix.restore.engine import choose
+
+choose.choose = lambda model, precision: choose.Choice(choose.WINOGRAD_FP32)
+report = restore_video(source=sys.argv[1], output=sys.argv[2], model="tiny", device="cpu")
+assert report.engine.startswith("winograd"), report.engine
+print(report.frames, *sorted(name for name in sys.modules if name in ("torch", "scipy", "skimage")))
+"""
+
+
+def test_an_engine_of_carfix_s_own_restores_without_torch(tmp_path: Path) -> None:
+    """torch takes longer to load than a short clip to restore, and 200 MB."""
+    pytest.importorskip("llvmlite", reason="llvmlite has no wheels for this machine")
+    source = media.write_clip(tmp_path / "in.mp4", frames=3)
+    run = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH, str(source), str(tmp_path / "out.mp4")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.split() == ["3"]

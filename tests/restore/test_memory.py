@@ -10,7 +10,7 @@ import pytest
 from backends import needs_bf16
 from networks import save_awake
 
-from carfix.net.arch import CarCnnConfig
+from carfix.net.config import CarCnnConfig
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
@@ -81,7 +81,7 @@ def test_what_is_planned_for_a_gpu_of_4_gb_takes_no_more(tmp_path: Path) -> None
         "from carfix.restore.engine.cuda_streams import InOrder\n"
         "import torch\n"
         "cpu, model = torch.device('cpu'), carfix.load_model(str(source))\n"
-        "task = Task(height=1080, width=1920, frames=4, config=model.net.config, margin=34, itemsize=4,"
+        "task = Task(height=1080, width=1920, frames=4, config=model.config, margin=34, itemsize=4,"
         " memory=4 << 30)\n"
         "tile, count = geometries(task)[0]\n"
         "assert 4 * task.memory_needed(tile, count) > task.memory, 'the plan leaves most of it unused'\n"
@@ -102,7 +102,7 @@ import resource
 import numpy as np
 import carfix
 from carfix.restore.engine import open_engine
-from carfix.restore.engine.crew import available_threads
+from carfix.cpu import available_threads
 """
     end = "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
     program = "\n".join([start, *lines, code, end])

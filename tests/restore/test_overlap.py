@@ -9,8 +9,9 @@ from engines import Overlapped
 from networks import awake_model
 
 from carfix.restore.engine import Planes
-from carfix.restore.engine.cpu_engine import WINDOWS_AHEAD, FusedEngine, WindowRestorer
+from carfix.restore.engine.cpu_engine import WINDOWS_AHEAD, WindowRestorer
 from carfix.restore.engine.fused import is_fusable
+from carfix.restore.engine.fused_engine import FusedEngine
 from carfix.restore.engine.overlap import begin, in_order
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")

@@ -19,9 +19,9 @@ from backends import (
 from networks import awake_model, save_awake
 
 from carfix.errors import UsageError
-from carfix.net.arch import Config
 from carfix.net.catalog import installed, load_model
 from carfix.net.checkpoint import Model, read_description
+from carfix.net.config import Config
 from carfix.quality.methods import Restored
 from carfix.quality.reader import decode
 from carfix.restore.engine import Engine

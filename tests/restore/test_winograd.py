@@ -10,8 +10,8 @@ from backends import CAR_CNN, FAST, picture, torch_engine
 from networks import awake_model
 
 from carfix.errors import CarfixError
-from carfix.net.arch import CarCnnConfig, Config, FastConfig
 from carfix.net.checkpoint import Model
+from carfix.net.config import CarCnnConfig, Config, FastConfig
 from carfix.restore.engine import choose, planes
 
 pytest.importorskip("llvmlite", reason="llvmlite has no wheels for this machine")
@@ -64,7 +64,7 @@ def test_a_window_is_torchs(config: Config, cells: tuple[int, int]) -> None:
     """16-bit codes show errors of 3e-5; whole tiles, parts of tiles, fewer cells than registers take at once."""
     model = awake_model(config)
     codes = picture(cells[0] * config.scale, cells[1] * config.scale, 16)[0]
-    difference = restored(WinogradNet(model.net), codes, 16) - exact(model, codes).clip(0, 65535)
+    difference = restored(WinogradNet(model), codes, 16) - exact(model, codes).clip(0, 65535)
     assert np.abs(difference).max() <= 0.5 + SMALL * 32768
 
 
@@ -76,9 +76,9 @@ def test_the_code_of_every_kind_of_cpu_computes_the_same(
     """To the bit: sums are taken in one order. LLVM takes vectors apart where the CPU has none so long."""
     model = awake_model(FastConfig(scale=2, features=features, blocks=1))
     codes = picture(50, 62, 16)[0]
-    expected = restored(WinogradNet(model.net), codes, 16)
+    expected = restored(WinogradNet(model), codes, 16)
     monkeypatch.setattr(winograd_net, "blocking_for", lambda *_: Blocking(lanes, registers, 24))
-    net = WinogradNet(model.net)
+    net = WinogradNet(model)
     assert net.shape.blocking.lanes == lanes
     assert np.array_equal(restored(net, codes, 16), expected)
     assert np.abs(expected - exact(model, codes).clip(0, 65535)).max() <= 0.5 + SMALL * 32768
@@ -116,11 +116,11 @@ def test_weights_of_f4_are_those_of_the_textbook() -> None:
 @pytest.mark.parametrize("pairs", [(1,), (1, 2), (1, 2, Fraction(1, 2))], ids=str)
 def test_any_number_of_points_gives_the_convolution(pairs: tuple[Fraction, ...]) -> None:
     model = awake_model(FastConfig(scale=2, features=8, blocks=1))
-    shape = winograd_net.shape_of(model.net)  # type: ignore[arg-type]
+    shape = winograd_net.shape_of(model.config)
     transform = Transform(tuple(Fraction(a) for a in pairs))
-    net = WinogradNet(model.net)
+    net = WinogradNet(model)
     net.shape = dataclasses.replace(shape, transform=transform)
-    net._code, net._weights = program.compiled(net.shape), winograd_net.packed(model.net, net.shape)
+    net._code, net._weights = program.compiled(net.shape), winograd_net.packed(model.convolutions, net.shape)
     codes = picture(44, 38, 16)[0]
     assert np.abs(restored(net, codes, 16) - exact(model, codes).clip(0, 65535)).max() <= 0.5 + SMALL * 32768
 
@@ -132,7 +132,7 @@ def test_layers_in_groups_of_any_number_give_the_same_bits(
 ) -> None:
     """Also where a group is the whole network, and where there are fewer rows of tiles than layers."""
     model = awake_model(dataclasses.replace(config, blocks=blocks))
-    net = WinogradNet(model.net)
+    net = WinogradNet(model)
     for height in (2, 10, 66):
         codes = picture(height, 38, 16)[0]
         results = []

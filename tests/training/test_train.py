@@ -16,8 +16,8 @@ from networks import save_awake
 
 import carfix
 from carfix.errors import CarfixError, UsageError
-from carfix.net.arch import CarCnnConfig, FastConfig
 from carfix.net.checkpoint import load_checkpoint
+from carfix.net.config import CarCnnConfig, FastConfig
 from carfix.training import patches
 from carfix.training.dataset import Recipe, build_dataset
 from carfix.training.encoding import Encoding

@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from carfix.errors import CarfixError, MissingPartError
-from carfix.net.arch import margin
 from carfix.net.checkpoint import Model
+from carfix.net.config import margin
 from carfix.net.export import INPUT, OUTPUT, onnx_model
 from carfix.quality.bench.ceilings import DTYPES
 from carfix.quality.bench.clip import Sample, batches
@@ -100,7 +100,7 @@ def onnxruntime(model: Model, device: str) -> Restore:
         sess_options=options,
         providers=[(provider, {"device_id": number} if number else {})],
     )
-    cell = model.net.config.scale
+    cell = model.config.scale
 
     def restore(planes: Planes, bit_depth: int) -> Planes:
         top = np.float32((1 << bit_depth) - 1)

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from carfix.errors import UsageError
-from carfix.net.arch import multiply_adds_per_pixel
 from carfix.net.catalog import load_model
 from carfix.net.checkpoint import Model
+from carfix.net.config import multiply_adds_per_pixel
 from carfix.quality.bench import ceilings, peers, stages
 from carfix.quality.bench.clip import Sample, generate_clip, open_sample
 from carfix.quality.bench.machine import describe_machine, torch_device
@@ -181,7 +181,7 @@ def _result(subject: _Subject, sample: Sample, measured: Measured) -> ModelResul
     rates = measured.rates
     description = subject.model.description
     inference = rates[subject.inference]
-    cost = multiply_adds_per_pixel(subject.model.net)
+    cost = multiply_adds_per_pixel(subject.model.config)
     product = rates.get(ceilings.product_name(subject.precision))
     share = None if product is None else inference.times(2 * cost * sample.megapixels / 1e6).over(product)
     return ModelResult(

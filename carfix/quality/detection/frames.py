@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 
 from carfix.quality.detection.letterbox import Picture
-from carfix.quality.metrics import Planes
 from carfix.quality.reader import LumaFrame, luma_of
 from carfix.quality.report.pictures import colorspace_of, rgb
+from carfix.restore.engine import Planes
 
 #: 8-bit codes of black and white in the limited range (BT.601 and BT.709).
 BLACK, WHITE = 16, 235

@@ -7,7 +7,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterator, Sequence
 
-from carfix.net.arch import Config
+from carfix.net.config import Config
 from carfix.restore.windows import Window, smallest_tile, window_size, windows
 
 #: Feature maps that live at once: a block's input, its first map, its second before and after LeakyReLU, their sum,

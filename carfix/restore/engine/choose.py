@@ -12,17 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
+from carfix.cpu import available_threads, has_tiles, multiplies_bf16
 from carfix.errors import CarfixError, UsageError
-from carfix.net.arch import margin, multiply_adds_per_pixel
-from carfix.net.checkpoint import Model, tensors_sha256
+from carfix.net.checkpoint import Model
+from carfix.net.config import margin, multiply_adds_per_pixel
 from carfix.restore.engine import Engine, Planes
-from carfix.restore.engine.cpu_engine import FusedEngine
-from carfix.restore.engine.crew import available_threads
-from carfix.restore.engine.fused import is_fusable
-from carfix.restore.engine.machine import facts, has_tiles
-from carfix.restore.engine.torch_engine import DTYPES, TorchEngine
+from carfix.restore.engine.machine import facts
 from carfix.restore.engine.tune_cache import TuneCache, cache_folder
 from carfix.restore.windows import smallest_tile
 
@@ -85,6 +81,13 @@ def open_kind(kind: str, model: Model, *, tile: int | None = None, batch: int | 
             raise CarfixError(f"llvmlite cannot be used here ({error}); reinstall it") from error
         own = AmxEngine if kind == AMX_BF16 else WinogradEngine
         return own(model, tile=tile, batch=batch)
+    # Imported only where they are needed: torch takes longer to load than a short clip to restore.
+    import torch
+
+    from carfix.restore.engine.fused import is_fusable
+    from carfix.restore.engine.fused_engine import FusedEngine
+    from carfix.restore.engine.torch_engine import DTYPES, TorchEngine
+
     precision = kind.split()[1]
     if is_fusable(DTYPES[precision]):
         return FusedEngine(model, precision=precision, tile=tile, batch=batch)
@@ -106,13 +109,17 @@ def candidates(precision: str) -> tuple[str, ...]:
         return bf16
     kinds = (TORCH_FP32, *(kind for kind in own if kind != AMX_BF16))
     # Without these instructions bf16 is emulated, and slower than fp32.
-    if precision == "auto" and (torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()):
+    if precision == "auto" and multiplies_bf16():
         kinds += bf16
     return kinds
 
 
 def can_bf16() -> bool:
     """Whether this CPU computes in bf16, be it slowly: oneDNN refuses to without AVX-512."""
+    import torch
+
+    from carfix.restore.engine.fused import is_fusable
+
     return is_fusable(torch.bfloat16) or not is_fusable(torch.float32)
 
 
@@ -138,7 +145,7 @@ def _key(model: Model, kinds: Sequence[str]) -> Mapping[str, Any]:
     return {
         **facts(),
         "what": "engine",
-        "weights": model.description.sha256 or tensors_sha256(model.net.state_dict()),
+        "weights": model.sha256,
         "candidates": list(kinds),
         **{
             library: importlib.metadata.version(library) if library in needed else ""
@@ -205,8 +212,8 @@ def _seconds(engines: Mapping[str, Engine], planes: Planes, clock: Callable[[], 
 
 def _side(model: Model) -> int:
     """Side of the window that is timed: that of the engines, or smaller for a large network."""
-    config = model.net.config
-    affordable = int((_WORK / multiply_adds_per_pixel(model.net)) ** 0.5)
+    config = model.config
+    affordable = int((_WORK / multiply_adds_per_pixel(model.config)) ** 0.5)
     side = min(affordable, _LARGEST) // config.scale * config.scale
     return max(side, smallest_tile(margin(config), config.scale))
 

@@ -7,7 +7,6 @@ import threading
 from typing import Any, ClassVar
 
 from carfix.errors import CarfixError
-from carfix.net.arch import RestorationNet
 from carfix.net.checkpoint import Model
 from carfix.restore.engine import Planes
 from carfix.restore.engine.cpu_engine import CpuEngine, WindowRestorer
@@ -39,7 +38,7 @@ class CompiledEngine(CpuEngine, abc.ABC):
         """Raises `CarfixError` where no machine code can be made, or the system does not let it run."""
         super().__init__(model, tile=tile, batch=batch, threads=threads, itemsize=self.itemsize)
         try:
-            self._net = self.compiled(model.net)
+            self._net = self.compiled(model)
         except (RuntimeError, OSError, ValueError) as error:
             raise CarfixError(f"no machine code can be made here ({error}); use another engine") from error
         self._own = threading.local()
@@ -47,8 +46,8 @@ class CompiledEngine(CpuEngine, abc.ABC):
         self.description = f"{library} on cpu, {self.threads} threads, {precision}"
 
     @abc.abstractmethod
-    def compiled(self, net: RestorationNet) -> CompiledNet:
-        """`net` as machine code. Raises `RuntimeError`, `OSError` or `ValueError` where none can be made or run."""
+    def compiled(self, model: Model) -> CompiledNet:
+        """The network in machine code. Raises `RuntimeError`, `OSError` or `ValueError` where none can be made."""
 
     def _frame(self, height: int, width: int) -> Frame:
         return dataclasses.replace(

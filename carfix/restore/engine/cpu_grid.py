@@ -7,9 +7,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 
-import torch
-
-from carfix.net.arch import Config, margin
+from carfix.net.config import Config, margin
 from carfix.restore.windows import Window, grid, side_of
 
 #: Bytes of one layer's feature map in a window. The maps of a window come and go in the caches of its core; those of
@@ -25,6 +23,7 @@ LEAST_MARGINS = 4
 #: nearly half with some odd numbers of cells; some larger ones are quick again, which timing finds.
 SLOW_CELLS_16_BIT = 249
 SLOW_16_BIT = 1.25
+_SIXTEEN_BIT = 2  # bytes
 #: Grids that are worth timing.
 CANDIDATES = 12
 #: Of the usual grid's time, what another has to stay below: two timings of one grid differ by as much.
@@ -93,7 +92,7 @@ class Frame:
 
     def cost_untimed(self, by: Grid) -> float:
         """`cost`, and what rows of many cells may cost on top."""
-        wide = self.itemsize == torch.bfloat16.itemsize and (
+        wide = self.itemsize == _SIXTEEN_BIT and (
             self.window(by)[1] // self.config.scale >= SLOW_CELLS_16_BIT
         )
         return self.cost(by) * (SLOW_16_BIT if wide else 1.0)

@@ -6,29 +6,13 @@ how many cores there are.
 """
 
 import itertools
-import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-import torch
-
-
-def available_threads() -> int:
-    """Threads that compute at once: as many as torch would use, and no more than this process has cores.
-
-    torch heeds `OMP_NUM_THREADS` and `torch.set_num_threads`; containers and `taskset` give fewer cores than the
-    machine has.
-    """
-    if hasattr(os, "sched_getaffinity"):
-        cores = len(os.sched_getaffinity(0))
-    else:
-        cores = os.cpu_count() or 1
-    return max(1, min(torch.get_num_threads(), cores))
-
 
 class Crew:
-    """So many threads, each with one torch thread; they start with the first work and end with `close`."""
+    """So many threads; they start with the first work and end with `close`."""
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -44,12 +28,11 @@ class Crew:
 
         A thread that finds nothing left of one goes on with the next: none waits for the others in between.
         """
-        pool = self._pool = self._pool or _start(self.count)
+        pool = self._pool = self._pool or self._start()
         numbers = itertools.count()  # its `next` is one step of the interpreter: no number comes twice
         failed = threading.Event()
         closing = self._closing
 
-        @torch.inference_mode()
         def take() -> None:
             while not (failed.is_set() or closing.is_set()) and (number := next(numbers)) < count:
                 try:
@@ -79,19 +62,19 @@ class Crew:
             self._pool = None
             self._closing = threading.Event()
 
+    def _start(self) -> ThreadPoolExecutor:
+        return self.pool(lambda: None)
 
-def _start(count: int) -> ThreadPoolExecutor:
-    before = torch.get_num_threads()
-    started = threading.Barrier(count + 1)
+    def pool(self, prepare: Callable[[], None]) -> ThreadPoolExecutor:
+        """Its threads, running, behind `prepare` in each of them."""
+        started = threading.Barrier(self.count + 1)
 
-    def alone() -> None:
-        torch.set_num_threads(1)  # of this thread, and of threads started later
-        torch.get_num_threads()  # what a thread has not asked for by then, it would take from everyone's below
+        def alone() -> None:
+            prepare()
+            started.wait()
+
+        pool = ThreadPoolExecutor(self.count, thread_name_prefix="carfix-window", initializer=alone)
+        for _ in range(self.count):
+            pool.submit(int)
         started.wait()
-
-    pool = ThreadPoolExecutor(count, thread_name_prefix="carfix-window", initializer=alone)
-    for _ in range(count):
-        pool.submit(int)
-    started.wait()
-    torch.set_num_threads(before)  # again as it was for everyone else
-    return pool
+        return pool

@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from carfix.net.arch import KERNEL, CarCnn, FastNet, ResidualBlock, RestorationNet
+from carfix.net.arch import CarCnn, FastNet, ResidualBlock, RestorationNet
+from carfix.net.config import KERNEL
 from carfix.restore.engine.cuda_kernel import convolve
 
 #: Rows of output that one program computes: its four rows of input serve both, where two programs would read six.

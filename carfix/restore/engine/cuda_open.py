@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 import carfix
-from carfix.net.checkpoint import Model, tensors_sha256
+from carfix.net.checkpoint import Model
 from carfix.restore.engine.cuda_check import SAFER, safe_precision
 from carfix.restore.engine.cuda_engine import CudaEngine
 from carfix.restore.engine.cuda_program import Builder
@@ -104,4 +104,4 @@ def _keep_compiled(folder: Path | None) -> None:
 
 
 def _weights_of(model: Model) -> str:
-    return model.description.sha256 or tensors_sha256(model.net.state_dict())
+    return model.sha256

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from carfix.net.arch import margin
+from carfix.net.config import margin
 from carfix.restore.engine.autotune import Plan, Task, fastest, geometries
 from carfix.restore.engine.cuda_check import agree, output_of
 from carfix.restore.engine.cuda_program import COMPILED, EAGER, HOPPER, Batch, Builder, is_out_of_memory

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from carfix.net.arch import LAYER_RADIUS, CarCnn, FastNet, RestorationNet, convolution_layers
+from carfix.net.arch import CarCnn, FastNet, RestorationNet, convolution_layers
+from carfix.net.config import LAYER_RADIUS
 
 #: Window shapes whose packed weights are kept: frames and fields of a video, with room for another.
 _SHAPES_KEPT = 4

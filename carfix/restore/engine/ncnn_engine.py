@@ -87,7 +87,7 @@ class VulkanEngine(WindowedEngine):
 
 
 def _load(model: Model, *, threads: int, vulkan: bool = False, half: bool = False) -> "ncnn.Net":
-    text, weights = write_graph(model.net)
+    text, weights = write_graph(model)
     net = ncnn.Net()
     net.opt.use_vulkan_compute = vulkan
     net.opt.num_threads = threads

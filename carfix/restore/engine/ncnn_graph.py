@@ -5,10 +5,10 @@ The param format is ncnn's own ("7767517", then counts, then a layer a line); a 
 """
 
 import struct
+from collections.abc import Iterator
 
-from torch import nn
-
-from carfix.net.arch import KERNEL, LAYER_RADIUS, CarCnn, FastNet, ResidualBlock, RestorationNet
+from carfix.net.checkpoint import Convolution, Model
+from carfix.net.config import KERNEL, LAYER_RADIUS, CarCnnConfig
 
 INPUT = "luma"
 OUTPUT = "restored"
@@ -34,19 +34,16 @@ class GraphWriter:
             " ".join([kind, name, str(len(inputs)), str(len(outputs)), *inputs, *outputs, params]).rstrip()
         )
 
-    def convolution(self, source: str, target: str, layer: nn.Module, slope: float | None) -> None:
+    def convolution(self, source: str, target: str, layer: Convolution, slope: float | None) -> None:
         """Add a convolution, with LeakyReLU fused behind it if `slope` is given."""
-        assert isinstance(layer, nn.Conv2d)
         params = (
-            f"0={layer.out_channels} 1={KERNEL} 11={KERNEL} 4={LAYER_RADIUS} 14={LAYER_RADIUS} "
-            f"5=1 6={layer.weight.numel()}"
+            f"0={len(layer.weight)} 1={KERNEL} 11={KERNEL} 4={LAYER_RADIUS} 14={LAYER_RADIUS} "
+            f"5=1 6={layer.weight.size}"
         )
         if slope is not None:
             params += f" 9={_LEAKY_RELU} -23310=1,{slope:.9g}"
         self.layer("Convolution", [source], [target], params)
-        weight = layer.weight.detach().float().contiguous().numpy()
-        assert layer.bias is not None  # every convolution of ours has one
-        self._weights += [_FP32_FLAG, weight.tobytes(), layer.bias.detach().float().numpy().tobytes()]
+        self._weights += [_FP32_FLAG, layer.weight.tobytes(), layer.bias.tobytes()]
 
     def text(self) -> str:
         """The param file."""
@@ -57,41 +54,39 @@ class GraphWriter:
         return b"".join(self._weights)
 
 
-def write_graph(net: RestorationNet) -> tuple[str, bytes]:
-    """Param text and weights of `net`, from `INPUT` `[1, H, W]` in [-1, 1] to `OUTPUT` of the same shape."""
+def write_graph(model: Model) -> tuple[str, bytes]:
+    """Param text and weights, from `INPUT` `[1, H, W]` in [-1, 1] to `OUTPUT` of the same shape."""
     graph = GraphWriter()
-    slope = net.config.negative_slope
+    config, layers = model.config, iter(model.convolutions)
+    slope = config.negative_slope
     graph.layer("Input", [], [INPUT])
     graph.layer("Split", [INPUT], ["x", "identity"])
-    if isinstance(net, CarCnn):
-        graph.convolution("x", "head0", net.head[0], slope)
-        graph.convolution("head0", "block0", net.head[1], slope)
-        last = _blocks(graph, net.blocks, slope)
-        graph.convolution(last, "tail0", net.tail[0], slope)
-        graph.convolution("tail0", "tail1", net.tail[1], None)
+    if isinstance(config, CarCnnConfig):
+        graph.convolution("x", "head0", next(layers), slope)
+        graph.convolution("head0", "block0", next(layers), slope)
+        last = _blocks(graph, config.blocks, layers, slope)
+        graph.convolution(last, "tail0", next(layers), slope)
+        graph.convolution("tail0", "tail1", next(layers), None)
         graph.layer("TanH", ["tail1"], ["residual"])
-    elif isinstance(net, FastNet):
-        graph.layer("Reorg", ["x"], ["cells"], f"0={net.config.scale}")
-        graph.convolution("cells", "block0", net.head, slope)
-        last = _blocks(graph, net.blocks, slope)
-        graph.convolution(last, "tail", net.tail, None)
-        graph.layer("PixelShuffle", ["tail"], ["residual"], f"0={net.config.scale}")
     else:
-        raise TypeError(f"no ncnn graph is known for {type(net).__name__}")
+        graph.layer("Reorg", ["x"], ["cells"], f"0={config.scale}")
+        graph.convolution("cells", "block0", next(layers), slope)
+        last = _blocks(graph, config.blocks, layers, slope)
+        graph.convolution(last, "tail", next(layers), None)
+        graph.layer("PixelShuffle", ["tail"], ["residual"], f"0={config.scale}")
     last = "residual"
-    if net.config.global_residual:
+    if config.global_residual:
         graph.layer("BinaryOp", ["identity", "residual"], ["sum"], f"0={_ADD}")
         last = "sum"
     graph.layer("Clip", [last], [OUTPUT], "0=-1.0 1=1.0")
     return graph.text(), graph.weights()
 
 
-def _blocks(graph: GraphWriter, blocks: nn.ModuleList, slope: float) -> str:
+def _blocks(graph: GraphWriter, blocks: int, layers: Iterator[Convolution], slope: float) -> str:
     """Write the residual blocks behind the blob `block0`; returns the last blob."""
-    for number, block in enumerate(blocks):
-        assert isinstance(block, ResidualBlock)
+    for number in range(blocks):
         graph.layer("Split", [f"block{number}"], [f"in{number}", f"skip{number}"])
-        graph.convolution(f"in{number}", f"mid{number}", block.conv1, slope)
-        graph.convolution(f"mid{number}", f"out{number}", block.conv2, slope)
+        graph.convolution(f"in{number}", f"mid{number}", next(layers), slope)
+        graph.convolution(f"mid{number}", f"out{number}", next(layers), slope)
         graph.layer("BinaryOp", [f"skip{number}", f"out{number}"], [f"block{number + 1}"], f"0={_ADD}")
-    return f"block{len(blocks)}"
+    return f"block{blocks}"

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carfix.errors import CarfixError, UsageError
-from carfix.net.arch import margin
 from carfix.net.checkpoint import Model
+from carfix.net.config import margin
 from carfix.restore.engine import Planes, Strengths
 from carfix.restore.windows import Window, smallest_tile, window_size, windows
 
@@ -45,8 +45,8 @@ class WindowedEngine(abc.ABC):
     def __init__(self, model: Model, *, tile: int, batch: int) -> None:
         self.model = model
         self.batch = batch
-        self._cell = model.net.config.scale
-        self._margin = margin(model.net.config)
+        self._cell = model.config.scale
+        self._margin = margin(model.config)
         least = smallest_tile(self._margin, self._cell)
         if tile < least:
             raise UsageError(f"--tile {tile} is too small for {model.description.name}: at least {least}")

@@ -1,22 +1,51 @@
-"""Which engine runs a model on a device, and why."""
+"""Which engine runs a model on a device, and why.
 
+torch is loaded where a GPU is asked for, or may be here: it takes longer to load than a short clip to restore, and a
+CPU's own engines do without.
+"""
+
+import ctypes
 import importlib.util
-
-import torch
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from carfix.errors import MissingPartError, UsageError
 from carfix.net.checkpoint import Model
 from carfix.restore.engine import Engine
 from carfix.restore.engine.choose import Choice, choose, open_kind
-from carfix.restore.engine.torch_engine import DTYPES
 
-PRECISIONS = ("auto", *DTYPES)
-VULKAN = "vulkan"
+if TYPE_CHECKING:
+    import torch
+
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+VULKAN, CPU = "vulkan", "cpu"
+#: What no GPU that torch can use on Linux is without: NVIDIA's driver, or the device of AMD's.
+_NVIDIA_DRIVER, _AMD_DEVICE = "libcuda.so.1", Path("/dev/kfd")
 
 
 def accelerator_available() -> bool:
     """Whether `--device auto` finds a GPU."""
+    if not _gpu_is_possible():
+        return False
+    import torch
+
     return torch.cuda.is_available() or torch.backends.mps.is_available()
+
+
+def _gpu_is_possible() -> bool:
+    """False where torch need not be asked."""
+    if sys.platform != "linux" or _AMD_DEVICE.exists():
+        return True
+    try:
+        ctypes.CDLL(_NVIDIA_DRIVER)
+    except OSError:
+        return False
+    return True
+
+
+def _on_cpu_device(device: str) -> bool:
+    return device == CPU or (device == "auto" and not accelerator_available())
 
 
 def select_engine(
@@ -36,8 +65,7 @@ def select_engine(
             raise UsageError(f"{option} must be positive, not {value}")
     if device == VULKAN:
         return _open_vulkan(model, precision, tile, batch)
-    place = _place(device)
-    if place.type != "cpu":
+    if not _on_cpu_device(device) and (place := _place(device)).type != CPU:
         from carfix.restore.engine.cuda_open import open_accelerator
 
         return open_accelerator(model, device=place, precision=precision, tile=tile, batch=batch)
@@ -52,7 +80,7 @@ def kind_of_engine(model: Model, *, device: str, precision: str, kind: str | Non
 
     Raises as `select_engine` does.
     """
-    if device == VULKAN or _place(device).type != "cpu":
+    if device == VULKAN or not (_on_cpu_device(device) or _place(device).type == CPU):
         return ""
     return kind or _on_cpu(model, precision).kind
 
@@ -75,16 +103,18 @@ def _open_vulkan(model: Model, precision: str, tile: int | None, batch: int | No
     return VulkanEngine(model, precision=chosen, tile=tile, batch=batch)
 
 
-def _place(device: str) -> torch.device:
+def _place(device: str) -> "torch.device":
+    import torch
+
     if device == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+        return torch.device("mps" if torch.backends.mps.is_available() else CPU)
     try:
         place = torch.device(device)
     except RuntimeError:
         raise UsageError(f"--device is auto, cpu, cuda, cuda:N, mps or vulkan, not {device!r}") from None
-    if place.type not in ("cpu", "cuda", "mps"):
+    if place.type not in (CPU, "cuda", "mps"):
         raise UsageError(f"--device is auto, cpu, cuda, cuda:N, mps or vulkan, not {device!r}")
     if place.type == "cuda" and not torch.cuda.is_available():
         raise MissingPartError(

@@ -1,6 +1,6 @@
 """The winograd engine: the network in machine code that LLVM makes for this CPU; in fp32."""
 
-from carfix.net.arch import RestorationNet
+from carfix.net.checkpoint import Model
 from carfix.restore.engine.compiled_engine import CompiledEngine
 from carfix.restore.engine.llvm.net import CompiledNet
 from carfix.restore.engine.winograd.net import WinogradNet
@@ -12,6 +12,6 @@ class WinogradEngine(CompiledEngine):
     itemsize = 4
     name = "winograd fp32"
 
-    def compiled(self, net: RestorationNet) -> CompiledNet:
+    def compiled(self, model: Model) -> CompiledNet:
         """See `CompiledEngine.compiled`."""
-        return WinogradNet(net)
+        return WinogradNet(model)

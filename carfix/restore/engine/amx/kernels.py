@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from llvmlite import ir
 
-from carfix.net.arch import KERNEL
+from carfix.net.config import KERNEL
 from carfix.restore.engine.amx.tiles import (
     FLOATS,
     PAIRS,

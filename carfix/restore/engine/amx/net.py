@@ -1,9 +1,12 @@
 """A network with its weights in pairs, and the memory that windows are computed in."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
-from carfix.net.arch import KERNEL, CarCnn, FastNet, RestorationNet, convolution_layers
+from carfix.net.checkpoint import Convolution, Model
+from carfix.net.config import KERNEL, CarCnnConfig, Config
 from carfix.restore.engine.amx.kernels import Layout
 from carfix.restore.engine.amx.program import Shape, compiled
 from carfix.restore.engine.amx.tiles import FLOATS, PAIRS, ROWS, TILE
@@ -19,16 +22,14 @@ _BEYOND = TILE
 
 
 class AmxNet(CompiledNet):
-    """`net` as machine code for this CPU; raises `RuntimeError` or `OSError` where none can be made or run."""
+    """A network as machine code for this CPU; raises `RuntimeError` or `OSError` where none can be made or run."""
 
-    def __init__(self, net: RestorationNet) -> None:
+    def __init__(self, model: Model) -> None:
         """Raises `ValueError`, too, for cells that tiles cannot be cut into."""
-        if not isinstance(net, CarCnn | FastNet):
-            raise TypeError(f"no form in tiles is known for {type(net).__name__}")
-        self.shape = shape_of(net)
+        self.shape = shape_of(model.config)
         self._code = compiled(self.shape)
-        self._weights = packed(net, self.shape)
-        super().__init__(net, enter=self._code.common.enter, leave=self._code.common.leave)
+        self._weights = packed(model.convolutions, self.shape)
+        super().__init__(model.config, enter=self._code.common.enter, leave=self._code.common.leave)
 
     def memory(self, height: int, width: int) -> "Workspace":
         """See `CompiledNet.memory`."""
@@ -88,9 +89,8 @@ def _with_end(rows: int, units: int) -> Floats:
     return zeros(rows * units + _BEYOND)[: rows * units].reshape(rows, units)
 
 
-def shape_of(net: CarCnn | FastNet) -> Shape:
-    """What machine code `net` needs. Raises `ValueError` for cells that tiles cannot be cut into."""
-    config = net.config
+def shape_of(config: Config) -> Shape:
+    """What machine code such a network needs. Raises `ValueError` for cells that tiles cannot be cut into."""
     if FLOATS % config.scale:
         raise ValueError(f"cells of {config.scale}x{config.scale} pixels")
     return Shape(
@@ -98,23 +98,21 @@ def shape_of(net: CarCnn | FastNet) -> Shape:
         blocks=config.blocks,
         scale=config.scale,
         slope=config.negative_slope,
-        inner=isinstance(net, CarCnn),
+        inner=isinstance(config, CarCnnConfig),
     )
 
 
-def packed(net: RestorationNet, shape: Shape) -> Floats:
+def packed(layers: Sequence[Convolution], shape: Shape) -> Floats:
     """Weights and biases of all layers, each where the machine code looks for it."""
     memory = zeros(shape.layers[-1].stop)
     head, body, tail = shape.layouts
-    layers = convolution_layers(net)
     layouts = [head, *[body] * (len(layers) - 2), tail]
     for layer, layout, place in zip(layers, layouts, shape.layers, strict=True):
-        weights = layer.weight.detach().float().cpu().numpy()
+        weights = layer.weight
         if layout is head:
             weights = np.concatenate([weights, weights], axis=1)  # a pixel is the sum of two numbers
-        assert layer.bias is not None  # every convolution of ours has one
         biases = np.zeros(layout.groups * FLOATS, np.float32)
-        biases[: len(weights)] = layer.bias.detach().float().cpu().numpy()
+        biases[: len(weights)] = layer.bias
         tiles = weight_tiles(weights, layout)
         memory[place.start : place.biases].view(np.uint16)[:] = tiles.ravel()
         rows = np.repeat(biases.reshape(layout.groups, 1, FLOATS), ROWS, axis=1)

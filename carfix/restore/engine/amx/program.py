@@ -75,7 +75,7 @@ def compiled(shape: Shape) -> MachineCode:
 
 @functools.cache
 def _compiled(shape: Shape) -> MachineCode:
-    engine = linking.linked(written(shape))
+    engine = linking.kept(shape, lambda: written(shape))
     return MachineCode(
         common=linking.functions_of(engine),
         cells=_CELLS(engine.get_function_address("cells")),

@@ -5,7 +5,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from carfix.net.arch import CarCnn, CarCnnConfig, Config
+from carfix.net.arch import CarCnn
+from carfix.net.config import CarCnnConfig, Config
 from carfix.restore.engine.hopper.layout import CHANNELS, map_shape, packed_weights, pitch
 from carfix.restore.engine.hopper.module import CAPABILITY, HEAD_BLOCK, TAIL_BLOCK, module
 from carfix.restore.engine.planes import peak

@@ -6,7 +6,10 @@ import functools
 import threading
 from collections.abc import Callable
 
+import llvmlite
 from llvmlite import binding, ir
+
+from carfix.restore.engine.llvm.code_cache import code_for
 
 #: Bits of the integers that codes lie in.
 CODE_BITS = (8, 16)
@@ -40,11 +43,30 @@ compiling = threading.Lock()
 
 def linked(module: ir.Module) -> binding.ExecutionEngine:
     """Machine code of `module` in this process. Raises `RuntimeError` or `OSError` where none can be made or run."""
+    return _loaded(_object_of(module))
+
+
+def kept(shape: object, write: Callable[[], ir.Module]) -> binding.ExecutionEngine:
+    """`linked` for the module that `write` makes for `shape`, which its `repr` tells from others; kept from earlier
+    processes on such a CPU. Raises as `linked` does.
+    """
+    cpu = binding.get_host_cpu_name(), sorted(host_features()), binding.get_default_triple()
+    key = f"{type(shape).__module__} {shape!r} {cpu} {_LEVEL} {llvmlite.__version__} {binding.llvm_version_info}"
+    return _loaded(code_for(key, lambda: _object_of(write())))
+
+
+def _object_of(module: ir.Module) -> bytes:
     machine = target_machine()
-    binding.check_jit_execution()
     parsed = binding.parse_assembly(str(module))
     parsed.verify()
-    engine = binding.create_mcjit_compiler(parsed, machine)
+    code: bytes = machine.emit_object(parsed)
+    return code
+
+
+def _loaded(code: bytes) -> binding.ExecutionEngine:
+    binding.check_jit_execution()
+    engine = binding.create_mcjit_compiler(binding.parse_assembly(""), target_machine())
+    engine.add_object_file(binding.ObjectFileRef.from_data(code))
     engine.finalize_object()
     return engine
 

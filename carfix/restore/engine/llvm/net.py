@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from carfix.net.arch import CarCnn, RestorationNet
+from carfix.net.config import CarCnnConfig, Config
 from carfix.restore.engine import Planes
 from carfix.restore.engine.llvm.vectors import LINE
 from carfix.restore.engine.planes import Floats, peak
@@ -27,9 +27,9 @@ class Memory(abc.ABC):
 class CompiledNet(abc.ABC):
     """A network as machine code, which any number of threads may call, each with memory of its own."""
 
-    def __init__(self, net: RestorationNet, *, enter: CodeFunctions, leave: CodeFunctions) -> None:
-        self._has_tanh = isinstance(net, CarCnn)
-        self._global_residual = net.config.global_residual
+    def __init__(self, config: Config, *, enter: CodeFunctions, leave: CodeFunctions) -> None:
+        self._has_tanh = isinstance(config, CarCnnConfig)
+        self._global_residual = config.global_residual
         self._enter, self._leave = enter, leave
 
     @abc.abstractmethod

@@ -9,7 +9,7 @@ import dataclasses
 
 from llvmlite import ir
 
-from carfix.net.arch import KERNEL
+from carfix.net.config import KERNEL
 from carfix.restore.engine.llvm.vectors import (
     INDEX,
     LINE,

@@ -1,6 +1,9 @@
 """A network with its weights transformed, and the memory that windows are computed in."""
 
-from carfix.net.arch import KERNEL, CarCnn, FastNet, RestorationNet, convolution_layers
+from collections.abc import Sequence
+
+from carfix.net.checkpoint import Convolution, Model
+from carfix.net.config import KERNEL, CarCnnConfig, Config
 from carfix.restore.engine.llvm.linking import host_features
 from carfix.restore.engine.llvm.net import GROUP, CompiledNet, Memory, zeros
 from carfix.restore.engine.llvm.schedule import KEPT_ROWS
@@ -15,15 +18,13 @@ _BLOCK = 24
 
 
 class WinogradNet(CompiledNet):
-    """`net` as machine code for this CPU; raises `RuntimeError` or `OSError` where none can be made or run."""
+    """A network as machine code for this CPU; raises `RuntimeError` or `OSError` where none can be made or run."""
 
-    def __init__(self, net: RestorationNet) -> None:
-        if not isinstance(net, CarCnn | FastNet):
-            raise TypeError(f"no Winograd form is known for {type(net).__name__}")
-        self.shape = shape_of(net)
+    def __init__(self, model: Model) -> None:
+        self.shape = shape_of(model.config)
         self._code = compiled(self.shape)
-        self._weights = packed(net, self.shape)
-        super().__init__(net, enter=self._code.enter, leave=self._code.leave)
+        self._weights = packed(model.convolutions, self.shape)
+        super().__init__(model.config, enter=self._code.enter, leave=self._code.leave)
 
     def memory(self, height: int, width: int) -> "Workspace":
         """See `CompiledNet.memory`."""
@@ -69,16 +70,15 @@ class Workspace(Memory):
         self.scratch = zeros(shape.scratch)
 
 
-def shape_of(net: CarCnn | FastNet) -> Shape:
-    """What machine code `net` needs on this CPU."""
-    config = net.config
+def shape_of(config: Config) -> Shape:
+    """What machine code such a network needs on this CPU."""
     blocking = blocking_for(config.features, host_features())
     return Shape(
         features=rounded_up(config.features, blocking.lanes),
         blocks=config.blocks,
         scale=config.scale,
         slope=config.negative_slope,
-        inner=isinstance(net, CarCnn),
+        inner=isinstance(config, CarCnnConfig),
         transform=F4,
         blocking=blocking,
     )
@@ -96,11 +96,11 @@ def blocking_for(features: int, names: frozenset[str]) -> Blocking:
     return Blocking(lanes=lanes, registers=registers, block=_BLOCK)
 
 
-def packed(net: RestorationNet, shape: Shape) -> Floats:
+def packed(layers: Sequence[Convolution], shape: Shape) -> Floats:
     """Weights and biases of all layers, each where the machine code looks for it."""
     memory = zeros(shape.layers[-1].stop)
-    for number, (layer, place) in enumerate(zip(convolution_layers(net), shape.layers, strict=True)):
-        weights = layer.weight.detach().float().cpu().numpy()
+    for number, (layer, place) in enumerate(zip(layers, shape.layers, strict=True)):
+        weights = layer.weight
         outputs = weights.shape[0]
         if number == 0:
             # Behind PixelUnshuffle, [K, dy dx, ty, tx], to a convolution of the plane, [ty dy, tx dx, K].
@@ -111,6 +111,5 @@ def packed(net: RestorationNet, shape: Shape) -> Floats:
         target = memory[place.start : place.start + place.matrices * place.inputs * place.outputs]
         target = target.reshape(place.matrices, place.inputs, place.outputs)
         target[:, : matrices.shape[1], :outputs] = matrices  # zeros for channels that fill a vector up
-        assert layer.bias is not None  # every convolution of ours has one
-        memory[place.biases : place.biases + outputs] = layer.bias.detach().float().cpu().numpy()
+        memory[place.biases : place.biases + outputs] = layer.bias
     return memory

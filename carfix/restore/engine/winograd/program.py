@@ -5,9 +5,9 @@ import functools
 
 from llvmlite import ir
 
-from carfix.net.arch import KERNEL
+from carfix.net.config import KERNEL
 from carfix.restore.engine.llvm.codes import write_entrance, write_exit
-from carfix.restore.engine.llvm.linking import CODE_BITS, MachineCode, compiling, functions_of, linked
+from carfix.restore.engine.llvm.linking import CODE_BITS, MachineCode, compiling, functions_of, kept
 from carfix.restore.engine.llvm.schedule import Kernels, Layer, write_schedule
 from carfix.restore.engine.llvm.vectors import LINE, Vectors, rounded_up
 from carfix.restore.engine.winograd.kernels import Blocking, Body, Head, Method, Tail, scratch_size
@@ -62,7 +62,7 @@ def compiled(shape: Shape) -> MachineCode:
 
 @functools.cache
 def _compiled(shape: Shape) -> MachineCode:
-    return functions_of(linked(written(shape)))
+    return functions_of(kept(shape, lambda: written(shape)))
 
 
 def written(shape: Shape) -> ir.Module:

@@ -11,7 +11,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from carfix.net.arch import KERNEL
+from carfix.net.config import KERNEL
 from carfix.restore.engine.llvm.vectors import Code, Value, Vectors
 from carfix.restore.engine.planes import Floats
 
