@@ -31,6 +31,10 @@ else:
     Chapter = dict  # PyAV names the type for type checkers only
 
 
+#: FFmpeg's name for video that is not compressed.
+RAW = "rawvideo"
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OutputPlan:
     """What goes into the final file besides the restored video."""
@@ -98,6 +102,9 @@ class OutputFile:
     def _add_video(self, stream: Stream, template: VideoStream) -> VideoStream:
         info = self.plan.info
         video = self.container.add_stream_from_template(template, opaque=True)
+        if template.codec_context.name == RAW:
+            # PyAV leaves the tag to the muxer, which cannot know: it is what says the pixel format.
+            video.codec_context.codec_tag = template.codec_context.codec_tag
         video.time_base = info.time_base
         video.codec_context.framerate = info.rate
         video.codec_context.color_range = info.colour.range  # for containers; not every codec keeps it itself

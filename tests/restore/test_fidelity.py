@@ -375,3 +375,13 @@ def test_sound_stays_where_it_was(tmp_path: Path) -> None:
         assert len(before) > 20
         allowed = Fraction(1, 1000) if suffix == ".mkv" else 0
         assert max(abs(x - y) for x, y in zip(before, after, strict=True)) <= allowed
+
+
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv422p10le", "gray"])
+def test_uncompressed_video_in_a_file_says_its_pixel_format(tmp_path: Path, pix_fmt: str) -> None:
+    """NUT says it by the codec's tag, which comes from the encoder."""
+    source = media.write_clip(tmp_path / "in.mkv", codec="ffv1", pix_fmt=pix_fmt, frames=4, options={})
+    restore(source, tmp_path / "out.nut", encoder=EncoderSettings(codec="rawvideo"))
+    with av.open(str(tmp_path / "out.nut")) as container:
+        assert container.streams.video[0].pix_fmt == pix_fmt
+        assert sum(1 for _ in container.decode(video=0)) == 4
