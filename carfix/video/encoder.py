@@ -19,6 +19,7 @@ from carfix.video.faults import MEDIA_ERRORS, captured_log, reason
 from carfix.video.luma import luma_format
 from carfix.video.scheduling import kept_scheduling
 from carfix.video.source import BOTTOM_FIRST_ORDERS, SourceInfo
+from carfix.video.userdata import user_data_options
 
 DEFAULT_CODEC = "libx264"
 #: Visually lossless with x264: what was restored is not compressed away again.
@@ -232,6 +233,9 @@ def resolve_encoding(info: SourceInfo, settings: EncoderSettings) -> Encoding:
         else:
             key = _PARAMS_OPTION[settings.codec]
             options[key] = ":".join(part for part in (options.get(key), params) if part)
+    carried, lost = user_data_options(settings.codec, _known_options(settings.codec), info.user_data)
+    options = {**carried, **options}
+    warnings += lost
     if info.colour.chroma_location is not None:
         options.setdefault("chroma_sample_location", info.colour.chroma_location)
     encoding = Encoding(

@@ -17,3 +17,17 @@ def side_data(frame: VideoFrame, kind: SideDataType) -> bytes | None:
     """A frame's side data of one kind. Looked up by key: iterating gives values in PyAV 18 and keys in 19."""
     found: Any = frame.side_data.get(kind)  # type: ignore[call-overload] # the stubs know names alone
     return None if found is None else bytes(found)
+
+
+def all_side_data(frame: VideoFrame, kind: SideDataType) -> list[bytes]:
+    """All of a frame's side data of one kind: looked up by key, the last hides the others. By position: see above."""
+    found: list[bytes] = []
+    position = 0
+    while True:
+        try:
+            data: Any = frame.side_data[position]  # type: ignore[literal-required] # as above
+        except IndexError:
+            return found
+        if data.type == kind:
+            found.append(bytes(data))
+        position += 1

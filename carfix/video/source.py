@@ -27,6 +27,7 @@ from carfix.video.demux import demux
 from carfix.video.faults import MEDIA_ERRORS, reason
 from carfix.video.hwaccel import NONE, Hwaccel, candidates, comes_from_device
 from carfix.video.pyav import KEEP_ODD_TAGS
+from carfix.video.userdata import UserData, user_data_of_frame
 
 #: A stream that states no rate, such as raw H.264 without VUI timing, plays at FFmpeg's default.
 DEFAULT_RATE = Fraction(25)
@@ -61,6 +62,7 @@ class SourceInfo:
     sample_aspect_ratio: Fraction | None
     colour: Colour
     hdr: Hdr
+    user_data: UserData
     field_order: int  # AVFieldOrder
     interlaced: bool
     display_matrix: tuple[int, ...] | None
@@ -176,6 +178,7 @@ def describe(container: InputContainer, stream: VideoStream, frame: VideoFrame, 
             chroma_location=chroma_location(container, stream.index),
         ),
         hdr=hdr_of_frame(frame),
+        user_data=user_data_of_frame(frame),
         field_order=context.field_order,
         interlaced=frame.interlaced_frame or context.field_order in INTERLACED_FIELD_ORDERS,
         display_matrix=display_matrix_of_frame(frame),
