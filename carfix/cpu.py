@@ -1,9 +1,11 @@
 """What this machine's CPU is and can, as far as the system tells without torch, which takes a second to load."""
 
+import contextlib
 import ctypes
 import functools
 import os
 import platform
+import subprocess
 import sys
 from pathlib import Path
 
@@ -59,6 +61,10 @@ def _physical(processors: list[int], folder: Path = _PROCESSORS) -> int:
 @functools.cache
 def name() -> str:
     """What tells this CPU from others, as far as the system says."""
+    if sys.platform == "darwin":
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
+            command = ["sysctl", "-n", "machdep.cpu.brand_string"]
+            return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     return next(iter(_told("model name")), "") or platform.processor() or platform.machine()
 
 

@@ -5,13 +5,12 @@ import dataclasses
 import importlib.metadata
 import os
 import platform
-import subprocess
-from pathlib import Path
 
 import av
 import torch
 
 from carfix import __version__
+from carfix.cpu import cores, name
 from carfix.restore.engine import uses_accelerator
 
 #: Packages whose version changes the numbers.
@@ -43,8 +42,8 @@ def describe_machine(device: str) -> Machine:
     if torch.version.cuda:
         versions["cuda"] = torch.version.cuda
     return Machine(
-        cpu=_cpu(),
-        cores=available_cores(),
+        cpu=name(),
+        cores=len(cores()),
         gpu=_gpu(torch_device(device)),
         system=f"{platform.system()} {platform.machine()}",
         versions=versions,
@@ -59,25 +58,6 @@ def torch_device(device: str) -> str | None:
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "mps"
     return device if device.split(":")[0] in ("cuda", "mps") else None
-
-
-def available_cores() -> int:
-    """Cores that this process may use: containers and `taskset` give fewer than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _cpu() -> str:
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    if platform.system() == "Darwin":
-        with contextlib.suppress(OSError, subprocess.SubprocessError):
-            command = ["sysctl", "-n", "machdep.cpu.brand_string"]
-            return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    return platform.processor() or platform.machine()
 
 
 def _gpu(device: str | None) -> str | None:

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from carfix.cpu import cores
 from carfix.errors import CarfixError, MissingPartError
 from carfix.net.checkpoint import Model
 from carfix.net.config import margin
 from carfix.net.export import INPUT, OUTPUT, onnx_model
 from carfix.quality.bench.ceilings import DTYPES
 from carfix.quality.bench.clip import Sample, batches
-from carfix.quality.bench.machine import available_cores
 from carfix.quality.bench.rounds import Done, Task
 from carfix.quality.ffmpeg import FFmpeg, input_arguments
 from carfix.quality.spp import PostFilter, filtered_frames
@@ -93,7 +93,7 @@ def onnxruntime(model: Model, device: str) -> Restore:
         cure = "; `pip install onnxruntime-gpu`" if kind == "cuda" else ""
         raise MissingPartError(f"onnxruntime has no {provider} here{cure}")
     options = runtime.SessionOptions()
-    options.intra_op_num_threads = available_cores() if device == "cpu" else 0
+    options.intra_op_num_threads = len(cores()) if device == "cpu" else 0
     options.log_severity_level = 3  # errors alone: it warns of devices that nobody asked for
     session = runtime.InferenceSession(
         onnx_model(model).SerializeToString(),
