@@ -11,16 +11,14 @@ the mean gains in PSNR for every offset, and of the networks alone. The best sho
 import argparse
 import dataclasses
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from carfix.net.catalog import load_model
-from carfix.quality.reader import read_frames
-from carfix.quality.strength_fit import Sample, mean_gain, random_part, sample_of
+from carfix.quality.strength_fit import Sample, mean_gain, random_parts, sample_of
 from carfix.restore.engine import open_engine
-from carfix.restore.strength import Level, strength_of
+from carfix.restore.strength import strength_of
 from carfix.training.encoding import Encoding, encode
 from carfix.training.sources import read_video
 from carfix.video.manifest import read_manifest
@@ -36,18 +34,6 @@ ENCODINGS = {
 OFFSETS = range(-8, 13, 2)
 FRAMES = 9  # encoded of each clip
 LOOKED_AT = (2, 6)
-
-
-def parts(path: Path, pristine: np.ndarray) -> Iterator[tuple[float, np.ndarray, np.ndarray]]:
-    """The H.264 quantizer as the code has it, and parts of the decoded and of the pristine frames, in codes."""
-    rng = np.random.default_rng(0)
-    level = Level()
-    for frame in read_frames(path, quantizers=True):
-        quantizer = None if frame.picture is None else level(frame.picture)
-        if frame.index not in LOOKED_AT or quantizer is None:
-            continue
-        part = random_part(frame.luma.shape, rng)
-        yield quantizer, frame.luma[part], pristine[frame.index][part]
 
 
 def main() -> None:
@@ -75,7 +61,9 @@ def main() -> None:
             for codec, encodings in ENCODINGS.items():
                 for encoding in encodings:
                     encode(path, pristine, fps, encoding)
-                    for quantizer, decoded, wanted in parts(path, pristine):
+                    for quantizer, decoded, wanted in random_parts(
+                        path, pristine, LOOKED_AT, np.random.default_rng(0)
+                    ):
                         for engine, found in zip(engines, samples[codec], strict=True):
                             found.append(sample_of(engine, quantizer, decoded, wanted))
             print(f"{number}/{len(clips)} {clip.name}", flush=True)

@@ -14,10 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from carfix.net.catalog import load_model
-from carfix.quality.reader import read_frames
-from carfix.quality.strength_fit import KNOTS, Sample, fit_curve, mean_gain, random_part, sample_of
+from carfix.quality.strength_fit import KNOTS, Sample, fit_curve, mean_gain, random_parts, sample_of
 from carfix.restore.engine import open_engine
-from carfix.restore.strength import Curve, Level, curves_from_json, curves_to_json
+from carfix.restore.strength import Curve, curves_from_json, curves_to_json
 from carfix.training.patches import chosen_frames
 from carfix.training.sources import read_video
 from carfix.video.manifest import Clip, read_manifest
@@ -38,13 +37,7 @@ def crops(
     wanted = chosen_frames(clip.frames, frames + 2)[1:-1] if clip.frames > frames + 1 else range(clip.frames)
     pristine, _ = read_video(dataset / clip.pristine, size=None, start=0, frames=clip.frames)
     for name in names:
-        level = Level()
-        for frame in read_frames(dataset / clip.variants[name].file, quantizers=True):
-            quantizer = None if frame.picture is None else level(frame.picture)
-            if frame.index not in wanted or quantizer is None:
-                continue
-            part = random_part(frame.luma.shape, rng)
-            yield quantizer, frame.luma[part], pristine[frame.index][part]
+        yield from random_parts(dataset / clip.variants[name].file, pristine, wanted, rng)
 
 
 def main() -> None:

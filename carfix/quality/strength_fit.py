@@ -1,7 +1,8 @@
 """Fits the share of a network's correction that frames should take to the quantizer that they were encoded with."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Container, Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -9,8 +10,9 @@ from numpy.typing import NDArray
 
 from carfix.errors import CarfixError
 from carfix.net.ssim import ssim
+from carfix.quality.reader import read_frames
 from carfix.restore.engine import Engine
-from carfix.restore.strength import Curve
+from carfix.restore.strength import Curve, Level
 
 #: Quantizers at which a curve has its points: six double the step.
 KNOTS = (12.0, 16.0, 20.0, 24.0, 28.0, 33.0, 38.0, 44.0)
@@ -88,10 +90,22 @@ def _structures(
     return tuple(found.flatten().tolist())
 
 
-def random_part(shape: tuple[int, ...], rng: np.random.Generator) -> tuple[slice, slice]:
-    """Rows and columns of a part of a picture of `shape`, aligned to macroblocks."""
-    top, left = (int(rng.integers(max(1, (size - SIDE) // 16 + 1))) * 16 for size in shape)
-    return np.s_[top : top + SIDE, left : left + SIDE]
+def random_parts(
+    path: Path, pristine: NDArray[np.uint8], wanted: Container[int], rng: np.random.Generator
+) -> Iterator[tuple[float, NDArray[np.uint8], NDArray[np.uint8]]]:
+    """Of the `wanted` frames of a video: the level that a restore goes by, and a part decoded and pristine.
+
+    In 8-bit codes. `pristine` is `[N, H, W]`, the parts are aligned to macroblocks. Frames that tell no quantizer
+    are left out. Raises `CarfixError` for a file that cannot be read.
+    """
+    level = Level()
+    for frame in read_frames(path, quantizers=True):
+        quantizer = None if frame.picture is None else level(frame.picture)
+        if frame.index not in wanted or quantizer is None:
+            continue
+        top, left = (int(rng.integers(max(1, (size - SIDE) // 16 + 1))) * 16 for size in frame.luma.shape)
+        part = np.s_[top : top + SIDE, left : left + SIDE]
+        yield quantizer, frame.luma[part].astype(np.uint8, copy=False), pristine[frame.index][part]
 
 
 def fit_curve(samples: Sequence[Sample], sha256: str) -> Curve:
