@@ -171,6 +171,14 @@ def restore(
             "-y/-n", "--overwrite/--no-overwrite", help="Replace an output that exists.", rich_help_panel=WORK
         ),
     ] = False,
+    keep_times: Annotated[
+        bool,
+        typer.Option(
+            "--keep-times",
+            help="Give the output the input's modification time, which archives are sorted and thinned out by.",
+            rich_help_panel=WORK,
+        ),
+    ] = False,
     segment: Annotated[
         float,
         typer.Option(
@@ -287,6 +295,8 @@ def restore(
     if PIPE in paths:
         if len(paths) != 2 or log_json or dry_run or start or duration or end:
             raise UsageError("- takes one input and one output, and no --log-json, --dry-run, -ss, -t or -to")
+        if keep_times:
+            raise UsageError("a pipe has no times: leave --keep-times out")
         if hwaccel != NONE:
             raise UsageError("what goes through a pipe is decoded on the CPU: leave --hwaccel out")
         teller = Teller(stderr, mode=modes[progress], quiet=quiet, many=False, log=None)
@@ -333,6 +343,7 @@ def restore(
             overwrite=overwrite,
             segment_seconds=segment,
             resume=resume,
+            keep_times=keep_times,
         )
     except KeyboardInterrupt:
         raise Interrupted("interrupted; the same command goes on after the last finished segment") from None

@@ -1,7 +1,6 @@
 """Many files: each in its own process, so many at a time, with a list at the end of what became of them."""
 
 import dataclasses
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from multiprocessing.connection import wait
@@ -9,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from carfix.cpu import cores
 from carfix.errors import EXIT_INTERRUPTED, CarfixError, UsageError
 from carfix.restore.report import Progress, Report
 from carfix.restore.state import discard_state
@@ -121,7 +121,7 @@ class _Batch:
                 self._end(Outcome(task, "failed", reason=reason))
 
     def _threads(self) -> int | None:
-        return None if self._jobs == 1 else max(1, (os.cpu_count() or 1) // self._jobs)
+        return None if self._jobs == 1 else max(1, len(cores()) // self._jobs)
 
     def _ready(self) -> list[Worker]:
         readable = wait([worker.connection for worker in self._workers])

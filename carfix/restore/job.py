@@ -19,7 +19,7 @@ from carfix.restore.engine import Engine
 from carfix.restore.findings import is_damaged, tally_findings, timeline_findings
 from carfix.restore.models import EngineChoice
 from carfix.restore.pipeline import Pipeline, Tally
-from carfix.restore.place import check_place, check_room, make_folder, same_file
+from carfix.restore.place import check_place, check_room, copy_times, make_folder, same_file
 from carfix.restore.report import Counter, Progress, Report, Warnings
 from carfix.restore.state import State, open_state, sync_folder
 from carfix.restore.strength import strength_of
@@ -61,6 +61,7 @@ def restore_video(
     segment_seconds: float = DEFAULT_SEGMENT_SECONDS,
     resume: bool = True,
     parents: bool = False,
+    keep_times: bool = False,
     progress: ProgressCallback | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Report:
@@ -75,6 +76,7 @@ def restore_video(
     output's name does not. `start`, `duration` and `end` are seconds from the input's
     beginning. Work is kept in a folder beside the output, segment by segment of about `segment_seconds`, and an
     interrupted job goes on from there unless `resume` is False. `parents` creates the output's folder.
+    `keep_times` gives the output the input's times of access and modification.
     `progress` is told how far it is, from any thread; `say` gets a line about the engine and one for everything
     that was mended or could not be kept, which the report lists too.
 
@@ -101,6 +103,7 @@ def restore_video(
         segment_seconds=segment_seconds,
         resume=resume,
         parents=parents,
+        keep_times=keep_times,
         progress=progress,
         say=say,
     )
@@ -167,6 +170,7 @@ class Job:
     segment_seconds: float = DEFAULT_SEGMENT_SECONDS
     resume: bool = True
     parents: bool = False
+    keep_times: bool = False
 
     def run(self) -> Report:
         """Everything, in order."""
@@ -194,7 +198,9 @@ class Job:
                 raise CarfixError(f"{self.source}: not a single frame of its video could be decoded")
             frames = sum(file.frames for file in files)
             warnings.add(*tally_findings(tally, expected=sum(s.frames for s in segments), frames=frames))
-            self._write(plan, timeline, state, files, counter)
+            late = self._write(plan, timeline, state, files, counter)
+            if late:
+                warnings.add(late)
         return Report(
             source=self.source,
             output=self.output,
@@ -295,7 +301,8 @@ class Job:
         state: State,
         files: Sequence[SegmentFile],
         counter: "Counter",
-    ) -> None:
+    ) -> str | None:
+        """Join, verify, rename. Returns a warning if there is one."""
         joined = JoinedSegments(state.folder, files, plan.info.time_base, timeline.last_duration)
         temporary = state.folder / f"output{self.output.suffix}"
         muxed = write_output(temporary, plan, joined, state.folder / files[0].name, counter.joined)
@@ -306,11 +313,13 @@ class Job:
         try:
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
+            late = copy_times(self.source, temporary) if self.keep_times else None
             temporary.replace(self.output)
         except OSError as error:
             raise CarfixError(f"cannot write {self.output}: {reason(error)}") from error
         sync_folder(self.output.parent)
         state.discard()
+        return late
 
 
 def cut_into_segments(

@@ -52,6 +52,16 @@ def make_folder(folder: Path) -> None:
         raise CarfixError(f"cannot create the folder {folder}: {reason(error)}") from error
 
 
+def copy_times(source: Path, target: Path) -> str | None:
+    """Give `target` the times of `source`, as `cp --preserve=timestamps` does. A warning if that cannot be."""
+    try:
+        times = source.stat()
+        os.utime(target, ns=(times.st_atime_ns, times.st_mtime_ns))
+    except OSError as error:  # not worth the work that is done
+        return f"the times of {source} could not be kept: {reason(error)}"
+    return None
+
+
 def check_room(info: SourceInfo, timeline: Timeline, output: Path) -> str | None:
     """A warning if the disk may get full, None if not. Raises `CarfixError` if it surely will."""
     size = info.path.stat().st_size

@@ -206,3 +206,13 @@ def test_help_is_quick_and_shows_examples() -> None:
         check=True,
     )
     assert imported.stdout.strip() == "[]"
+
+
+def test_a_restored_archive_keeps_its_times(clip: Path, model: Path, tmp_path: Path) -> None:
+    os.utime(clip, (1_000_000_000, 1_234_567_890))
+    carfix(
+        "restore", "-r", "-q", "--keep-times", "-preset", "ultrafast", "-m", model, tmp_path, tmp_path / "out"
+    )
+    assert (tmp_path / "out" / clip.name).stat().st_mtime == 1_234_567_890
+    done = carfix("restore", "--keep-times", "-f", "nut", "-m", model, clip, "-", check=2)
+    assert "a pipe has no times" in done.stderr

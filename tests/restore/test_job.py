@@ -323,6 +323,28 @@ print(report.frames, *sorted(name for name in sys.modules if name in ("torch", "
 """
 
 
+def test_the_times_of_the_file_are_kept_if_asked_for(clip: Path, tmp_path: Path) -> None:
+    recorded = 1_234_567_890_123_456_700  # ns, in 2009; file systems of 100 ns hold it, too
+    os.utime(clip, ns=(recorded, recorded))
+    restore(clip, tmp_path / "new.mp4")
+    assert (tmp_path / "new.mp4").stat().st_mtime_ns > recorded
+    report = restore(clip, tmp_path / "kept.mp4", keep_times=True)
+    assert (tmp_path / "kept.mp4").stat().st_mtime_ns == recorded
+    assert report.warnings == ()
+
+
+def test_times_that_cannot_be_kept_do_not_cost_the_work(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr("os.utime", refuse)
+    report = restore(clip, tmp_path / "out.mp4", keep_times=True)
+    assert len(report.warnings) == 1 and "the times of" in report.warnings[0]
+    assert len(media.frame_times(tmp_path / "out.mp4")) == report.frames
+
+
 def test_an_engine_of_carfix_s_own_restores_without_torch(tmp_path: Path) -> None:
     """torch takes longer to load than a short clip to restore, and 200 MB."""
     pytest.importorskip("llvmlite", reason="llvmlite has no wheels for this machine")

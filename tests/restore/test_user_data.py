@@ -5,12 +5,11 @@ from pathlib import Path
 from uuid import UUID
 
 import av
+import jobs
 import media
 import pytest
 from av.sidedata.sidedata import Type as SideDataType
-from engines import Adding
 
-from carfix.restore.job import restore_video
 from carfix.restore.report import Report
 from carfix.video.encoder import EncoderSettings
 from carfix.video.pyav import all_side_data
@@ -79,14 +78,7 @@ def carried(path: Path, kind: SideDataType) -> list[list[bytes]]:
 
 def restore(source: Path, output: Path, codec: str, **settings: object) -> Report:
     encoder = EncoderSettings(codec=codec, preset=PRESETS.get(codec), **settings)  # type: ignore[arg-type]
-    return restore_video(
-        source=source,
-        output=output,
-        model=Adding(1),
-        encoder=encoder,
-        segment_seconds=0.2,
-        audio_codec="copy",
-    )
+    return jobs.restore(source, output, encoder=encoder)
 
 
 @pytest.mark.parametrize("pix_fmt", [None, "yuv420p10le"])
