@@ -110,6 +110,16 @@ def restore(
             "-f", "--format", help="Container, where the output's name does not say.", rich_help_panel=AUDIO
         ),
     ] = None,
+    movflags: Annotated[
+        str | None,
+        typer.Option(
+            "-movflags",
+            "--movflags",
+            metavar="FLAGS",
+            help="FFmpeg's flags of MP4 and MOV, such as +faststart.",
+            rich_help_panel=AUDIO,
+        ),
+    ] = None,
     start: Annotated[
         str | None,
         typer.Option("-ss", "--start", metavar="TIME", help="Begin here.", rich_help_panel=RANGE),
@@ -297,6 +307,8 @@ def restore(
             raise UsageError("- takes one input and one output, and no --log-json, --dry-run, -ss, -t or -to")
         if keep_times:
             raise UsageError("a pipe has no times: leave --keep-times out")
+        if movflags:
+            raise UsageError("-movflags is for files made of files")
         if hwaccel != NONE:
             raise UsageError("what goes through a pipe is decoded on the CPU: leave --hwaccel out")
         teller = Teller(stderr, mode=modes[progress], quiet=quiet, many=False, log=None)
@@ -344,6 +356,7 @@ def restore(
             segment_seconds=segment,
             resume=resume,
             keep_times=keep_times,
+            movflags=movflags,
         )
     except KeyboardInterrupt:
         raise Interrupted("interrupted; the same command goes on after the last finished segment") from None

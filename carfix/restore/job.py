@@ -32,7 +32,7 @@ from carfix.video.output import OutputPlan
 from carfix.video.segments import DEFAULT_SEGMENT_SECONDS, Segment, Window, plan_segments
 from carfix.video.sink import JoinedSegments, SegmentFile
 from carfix.video.source import SourceInfo, decoded_by, probe
-from carfix.video.streams import COPY, check_audio_codec, output_format, plan_copy
+from carfix.video.streams import COPY, check_audio_codec, check_movflags, output_format, plan_copy
 from carfix.video.timeline import Timeline, scan
 from carfix.video.verify import verify_output
 
@@ -54,6 +54,7 @@ def restore_video(
     audio_codec: str = COPY,
     hwaccel: str = NONE,
     format: str | None = None,
+    movflags: str | None = None,
     start: float | None = None,
     duration: float | None = None,
     end: float | None = None,
@@ -73,10 +74,10 @@ def restore_video(
     codec tells it and a curve comes with the network (see `carfix.restore.strength`). `encoder` says
     how the restored video is encoded; `audio_codec` is `copy`, `none` or an encoder's name; `hwaccel` names
     a device that decodes (see `carfix.video.hwaccel`), or `auto` or `none`. `format` names the container where the
-    output's name does not. `start`, `duration` and `end` are seconds from the input's
-    beginning. Work is kept in a folder beside the output, segment by segment of about `segment_seconds`, and an
-    interrupted job goes on from there unless `resume` is False. `parents` creates the output's folder.
-    `keep_times` gives the output the input's times of access and modification.
+    output's name does not, `movflags` are FFmpeg's for MP4 and MOV ("+faststart"). `start`, `duration` and `end` are
+    seconds from the input's beginning. Work is kept in a folder beside the output, segment by segment of about
+    `segment_seconds`, and an interrupted job goes on from there unless `resume` is False. `parents` creates the
+    output's folder. `keep_times` gives the output the input's times of access and modification.
     `progress` is told how far it is, from any thread; `say` gets a line about the engine and one for everything
     that was mended or could not be kept, which the report lists too.
 
@@ -96,6 +97,7 @@ def restore_video(
         audio_codec=audio_codec,
         hwaccel=hwaccel,
         format=format,
+        movflags=movflags,
         start=start,
         duration=duration,
         end=end,
@@ -171,6 +173,7 @@ class Job:
     resume: bool = True
     parents: bool = False
     keep_times: bool = False
+    movflags: str | None = None
 
     def run(self) -> Report:
         """Everything, in order."""
@@ -220,6 +223,7 @@ class Job:
         check_audio_codec(self.audio_codec)
         check_hwaccel(self.hwaccel)
         format = output_format(self.output, self.format)
+        check_movflags(self.movflags, format)
         if same_file(self.source, self.output):
             raise UsageError(f"input and output are the same file: {self.source}")
         return format
@@ -233,6 +237,7 @@ class Job:
         plan = OutputPlan(
             info=info,
             format=format,
+            movflags=self.movflags,
             streams=plan_copy(info, format, self.audio_codec),
             start=start,
             end=end,

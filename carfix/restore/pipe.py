@@ -34,7 +34,16 @@ from carfix.video.quantizer import export_quantizers
 from carfix.video.scheduling import kept_scheduling
 from carfix.video.segments import Segment
 from carfix.video.source import SourceInfo, describe, find_video, open_container
-from carfix.video.streams import COPY, NONE, add_copy, kept_tags, muxer_options, output_format, try_copy
+from carfix.video.streams import (
+    COPY,
+    NONE,
+    add_copy,
+    codec_tag,
+    kept_tags,
+    muxer_options,
+    output_format,
+    try_copy,
+)
 
 #: What stands for standard input and output on the command line.
 PIPE = Path("-")
@@ -221,6 +230,8 @@ class _Writer:
         assert isinstance(video, VideoStream)
         configure(video.codec_context, info, encoding)
         video.time_base = video.codec_context.time_base
+        if tag := codec_tag(video.codec_context.codec.canonical_name, format):
+            video.codec_context.codec_tag = tag
         if info.display_matrix is not None:
             video.set_display_matrix(info.display_matrix)
         video.metadata.update(kept_tags(reader.video.metadata))

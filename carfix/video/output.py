@@ -19,6 +19,7 @@ from carfix.video.streams import (
     CopyPlan,
     add_copy,
     add_encoded_audio,
+    codec_tag,
     kept_tags,
     muxer_options,
     without_statistics,
@@ -45,6 +46,7 @@ class OutputPlan:
     jumps: tuple[Jump, ...] = ()  # of the video's clock, for the other streams to follow
     start: Fraction | None = None  # seconds on the input's clock: what lies before is cut and becomes time 0
     end: Fraction | None = None
+    movflags: str | None = None  # FFmpeg's, for MP4 and MOV
     interlaced: bool = False  # the encoder codes two fields a frame
     video_tags: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
@@ -75,7 +77,10 @@ class OutputFile:
             str(target) if isinstance(target, Path) else target,
             "w",
             format=plan.format,
-            container_options=muxer_options(plan.format, source.metadata),
+            # Flags are for files: what is tried in memory cannot be opened by name (faststart).
+            container_options=muxer_options(
+                plan.format, source.metadata, plan.movflags if isinstance(target, Path) else None
+            ),
             **KEEP_ODD_TAGS,
         )
         self.copies: dict[int, Stream] = {}
@@ -105,6 +110,8 @@ class OutputFile:
         if template.codec_context.name == RAW:
             # PyAV leaves the tag to the muxer, which cannot know: it is what says the pixel format.
             video.codec_context.codec_tag = template.codec_context.codec_tag
+        if tag := codec_tag(template.codec_context.name, self.plan.format):
+            video.codec_context.codec_tag = tag
         video.time_base = info.time_base
         video.codec_context.framerate = info.rate
         video.codec_context.color_range = info.colour.range  # for containers; not every codec keeps it itself

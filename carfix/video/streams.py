@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import tempfile
 from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -234,6 +235,15 @@ def add_encoded_audio(output: OutputContainer, stream: AudioStream, codec: str) 
     return encoded
 
 
+def codec_tag(codec: str, format: str) -> str | None:
+    """The four letters under which `format` holds the video; None: those that FFmpeg gives it.
+
+    FFmpeg calls HEVC hev1, which allows for parameter sets between the frames and which Apple's players refuse. They
+    are in the header here, so that hvc1 is true, and plays everywhere.
+    """
+    return "hvc1" if codec == "hevc" and format in _MOV_FORMATS else None
+
+
 def kept_tags(tags: Mapping[str, str]) -> dict[str, str]:
     """Tags without those that every muxer writes itself."""
     return {key: value for key, value in tags.items() if key.lower() not in _MUXER_TAGS}
@@ -244,11 +254,34 @@ def without_statistics(tags: Mapping[str, str]) -> dict[str, str]:
     return {key: value for key, value in tags.items() if not key.upper().startswith(_STATISTICS_TAGS)}
 
 
-def muxer_options(format: str, tags: Mapping[str, str]) -> dict[str, str]:
-    """Options under which the muxer keeps times and global `tags` as they are."""
+def check_movflags(movflags: str | None, format: str) -> None:
+    """Raises `UsageError` for flags of MP4 and MOV that this FFmpeg does not know, or for another container."""
+    if movflags is None:
+        return
+    if format not in _MOV_FORMATS:
+        raise UsageError(f"-movflags is for .mp4 and .mov, not for {format}")
+    options = muxer_options(format, {}, movflags)
+    try:
+        # In a file: for faststart the muxer opens by name what it has written.
+        with (
+            tempfile.TemporaryDirectory(prefix="carfix-") as folder,
+            av.open(str(Path(folder, "trial")), "w", format=format, container_options=options) as output,
+        ):
+            video = output.add_stream("mpeg4", rate=25)
+            video.width, video.height = 16, 16
+            output.start_encoding()
+    except MEDIA_ERRORS as error:
+        raise UsageError(f"FFmpeg refuses -movflags {movflags}: {reason(error)}") from error
+
+
+def muxer_options(format: str, tags: Mapping[str, str], movflags: str | None = None) -> dict[str, str]:
+    """Options under which the muxer keeps times and global `tags` as they are, and the user's `movflags`."""
     options = {"avoid_negative_ts": "disabled"}
+    flags = [] if movflags is None else [movflags.lstrip("+")]
     if format in _MOV_FORMATS and any(key.lower() not in _MOV_TAGS for key in kept_tags(tags)):
-        options["movflags"] = "use_metadata_tags"
+        flags.append("use_metadata_tags")
+    if flags:
+        options["movflags"] = "+".join(flags)
     if format == "mpegts":
         options["mpegts_copyts"] = "1"
     if format == "yuv4mpegpipe":
