@@ -15,7 +15,7 @@ from carfix.errors import CarfixError
 from carfix.video.copying import other_packets
 from carfix.video.encoder import Encoding
 from carfix.video.faults import MEDIA_ERRORS, reason
-from carfix.video.output import Muxed, OutputFile, OutputPlan
+from carfix.video.output import RAW, Muxed, OutputFile, OutputPlan
 from carfix.video.sink import JoinedSegments, SegmentWriter
 from carfix.video.source import open_input
 
@@ -26,8 +26,8 @@ COARSEST_CLOCK = Fraction(1, 1000)
 def try_output(plan: OutputPlan, encoding: Encoding, times: NDArray[np.int64], folder: Path) -> None:
     """Write a one-frame file of the wanted kind into memory; `folder` is for a moment's scratch.
 
-    Raises `CarfixError` if the container refuses the video or cannot keep its `times` (ticks of the input's time
-    base) apart.
+    Raises `CarfixError` if the container refuses the video, would not give raw video back, or cannot keep its `times`
+    (ticks of the input's time base) apart.
     """
     info = plan.info
     frame = VideoFrame(info.width, info.height, encoding.pix_fmt)
@@ -38,9 +38,10 @@ def try_output(plan: OutputPlan, encoding: Encoding, times: NDArray[np.int64], f
         writer.write(frame)
         segment = writer.finish()
     joined = JoinedSegments(folder, [segment], info.time_base, 1)
+    trial = io.BytesIO()
     try:
         with open_input(info.path) as source, av.open(str(folder / segment.name)) as template:
-            output = OutputFile(io.BytesIO(), plan, source, template.streams.video[0])
+            output = OutputFile(trial, plan, source, template.streams.video[0])
             with output.container:
                 output.container.start_encoding()
                 clock = output.video.time_base
@@ -52,8 +53,21 @@ def try_output(plan: OutputPlan, encoding: Encoding, times: NDArray[np.int64], f
         raise CarfixError(
             f"{info.path}: {plan.format} cannot hold {encoding.codec} video: {reason(error)}; {cure}"
         ) from error
+    if encoding.codec == RAW and not _can_be_read(trial):
+        raise CarfixError(
+            f"{info.path}: {plan.format} cannot say what pixel format raw {encoding.pix_fmt} is; write .nut instead"
+        )
     assert clock is not None
     _check_clock(plan, clock, times)
+
+
+def _can_be_read(trial: io.BytesIO) -> bool:
+    trial.seek(0)
+    try:
+        with av.open(trial, "r") as container:
+            return next(container.decode(video=0), None) is not None
+    except MEDIA_ERRORS:
+        return False
 
 
 def _check_clock(plan: OutputPlan, clock: Fraction, times: NDArray[np.int64]) -> None:

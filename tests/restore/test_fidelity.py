@@ -14,6 +14,7 @@ from av.stream import Disposition
 from engines import Adding
 from media import Sound
 
+from carfix.errors import CarfixError
 from carfix.restore.job import restore_video
 from carfix.restore.report import Report
 from carfix.video.encoder import EncoderSettings
@@ -385,3 +386,16 @@ def test_uncompressed_video_in_a_file_says_its_pixel_format(tmp_path: Path, pix_
     with av.open(str(tmp_path / "out.nut")) as container:
         assert container.streams.video[0].pix_fmt == pix_fmt
         assert sum(1 for _ in container.decode(video=0)) == 4
+
+
+def test_a_container_that_cannot_tell_raw_video_is_refused_before_work(tmp_path: Path) -> None:
+    source = media.write_clip(tmp_path / "in.mp4")
+    engine = Adding(0)
+    with pytest.raises(CarfixError, match=r"mov cannot say what pixel format raw yuv420p is; write \.nut"):
+        restore_video(
+            source=source,
+            output=tmp_path / "out.mov",
+            model=engine,
+            encoder=EncoderSettings(codec="rawvideo"),
+        )
+    assert engine.planes == 0
