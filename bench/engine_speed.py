@@ -13,7 +13,6 @@ and 4 blocks; those that are not installed get random weights that change a pict
 
 import argparse
 import json
-import os
 import re
 import statistics
 import time
@@ -25,7 +24,7 @@ import numpy as np
 import torch
 
 import carfix
-from carfix.cpu import available_threads
+from carfix.cpu import available_threads, cores
 from carfix.net.arch import build, convolution_layers
 from carfix.net.catalog import installed
 from carfix.net.checkpoint import Description, Model
@@ -137,7 +136,7 @@ def main() -> None:
     options = parser.parse_args()
     frame = sample()
     threads = available_threads()
-    print(f"{threads} threads on {len(os.sched_getaffinity(0))} cores, torch {torch.__version__}, "
+    print(f"{threads} threads on {len(cores())} cores, torch {torch.__version__}, "
           f"{torch.backends.cpu.get_cpu_capability()}")  # fmt: skip
     rows: list[dict[str, Any]] = []
     for name in options.networks:

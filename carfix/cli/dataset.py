@@ -1,11 +1,12 @@
 """`carfix dataset`: pristine clips to the paper's variants."""
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.markup import escape
+
+from carfix.cpu import cores
 
 SOURCES_HELP = "Video files, folders of frames, photographs, or folders of these."
 EXAMPLES = """
@@ -74,8 +75,7 @@ def dataset(
             help="Make no variants but nearly lossless luma files, 12 is good: a corpus that travels.",
         ),
     ] = None,
-    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Clips encoded at once.")] = os.cpu_count()
-    or 1,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Clips encoded at once.")] = len(cores()),
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show tracebacks.")] = False,
 ) -> None:
     """Build the paper's compressed variants of pristine clips, with a manifest.

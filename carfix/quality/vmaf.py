@@ -5,7 +5,6 @@ that are compared here, whatever file, filter or network they came from.
 """
 
 import json
-import os
 import subprocess
 import tempfile
 from pathlib import Path
@@ -13,6 +12,7 @@ from types import TracebackType
 
 import numpy as np
 
+from carfix.cpu import cores
 from carfix.errors import CarfixError
 from carfix.quality.ffmpeg import find_ffmpeg
 from carfix.quality.metrics import Numbers
@@ -45,7 +45,7 @@ class VmafMeter:
         pix_fmt = f"yuv{420 if subsampled else 444}p{_DEPTHS[self._depth]}"
         graph = (
             f"split[a][b];[a]crop={width}:{height}:0:0[reference];[b]crop={width}:{height}:0:{height}[shown];"
-            f"[shown][reference]{FILTER}=log_fmt=json:log_path=vmaf.json:n_threads={os.cpu_count() or 1}"
+            f"[shown][reference]{FILTER}=log_fmt=json:log_path=vmaf.json:n_threads={len(cores())}"
         )
         command = [ffmpeg.path, "-hide_banner", "-loglevel", "error"]
         command += ["-f", "rawvideo", "-pix_fmt", pix_fmt, "-video_size", f"{width}x{2 * height}", "-i", "-"]

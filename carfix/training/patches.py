@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from carfix.cpu import cores
 from carfix.errors import CarfixError
 from carfix.training.encoding import Luma
 from carfix.training.sources import read_video
@@ -64,7 +65,7 @@ def load_pairs(
     if len(missing) >= MANY:
         _fill(dataset, missing, frames, progress)
     pairs: list[FramePairs] = []
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(len(cores())) as pool:
         for pair in pool.map(lambda job: _load_pair(dataset, job[0], job[1], frames), jobs):
             pairs.append(pair)
             if len(missing) < MANY:
@@ -80,7 +81,7 @@ def _fill(
 ) -> None:
     """Make the caches of the `missing` encodings, in processes."""
     clips = {clip.name: clip for clip, _ in missing}
-    with workers(os.cpu_count() or 1) as submit:
+    with workers(len(cores())) as submit:
         # Pristine frames first, which the variants of a clip share.
         for future in as_completed(
             [submit(_make_pristine, dataset, clip, frames) for clip in clips.values()]
