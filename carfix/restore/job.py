@@ -28,11 +28,12 @@ from carfix.video.encoder import EncoderSettings, Encoding, check_settings, reso
 from carfix.video.faults import reason
 from carfix.video.hwaccel import NONE, check_hwaccel
 from carfix.video.mux import try_output, write_output
+from carfix.video.muxer import check_movflags, output_format
 from carfix.video.output import OutputPlan
 from carfix.video.segments import DEFAULT_SEGMENT_SECONDS, Segment, Window, plan_segments
 from carfix.video.sink import JoinedSegments, SegmentFile
 from carfix.video.source import SourceInfo, decoded_by, probe
-from carfix.video.streams import COPY, check_audio_codec, check_movflags, output_format, plan_copy
+from carfix.video.streams import COPY, check_audio_codec, plan_copy
 from carfix.video.timeline import Timeline, scan
 from carfix.video.verify import verify_output
 

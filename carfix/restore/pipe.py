@@ -30,20 +30,12 @@ from carfix.video.encoder import (
 )
 from carfix.video.faults import MEDIA_ERRORS, reason
 from carfix.video.luma import write_luma
+from carfix.video.muxer import codec_tag, kept_tags, muxer_options, output_format
 from carfix.video.quantizer import export_quantizers
 from carfix.video.scheduling import kept_scheduling
 from carfix.video.segments import Segment
 from carfix.video.source import SourceInfo, describe, find_video, open_container
-from carfix.video.streams import (
-    COPY,
-    NONE,
-    add_copy,
-    codec_tag,
-    kept_tags,
-    muxer_options,
-    output_format,
-    try_copy,
-)
+from carfix.video.streams import COPY, NONE, add_copy, try_copy
 
 #: What stands for standard input and output on the command line.
 PIPE = Path("-")

@@ -15,7 +15,7 @@ from carfix.restore.place import check_place
 from carfix.restore.tasks import Task
 from carfix.restore.telling import Teller
 from carfix.restore.worker import Said
-from carfix.video.streams import output_format
+from carfix.video.muxer import output_format
 
 
 def restore_files(

@@ -6,7 +6,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from carfix.errors import UsageError
-from carfix.video.streams import output_format
+from carfix.video.muxer import output_format
 
 #: What counts as video when a folder is walked; `--include` names others.
 VIDEO_SUFFIXES = frozenset(

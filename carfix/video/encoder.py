@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import functools
 import os
 from collections.abc import Mapping
 from fractions import Fraction
@@ -109,10 +110,11 @@ def _find_encoder(name: str) -> Codec:
     return codec
 
 
-def _known_options(name: str) -> set[str]:
+@functools.cache
+def _known_options(name: str) -> frozenset[str]:
     context = CodecContext.create(_find_encoder(name), "w")
     options = context.supported_options
-    return {option.name for option in (*options.generic, *options.private)}
+    return frozenset(option.name for option in (*options.generic, *options.private))
 
 
 def supported_pix_fmts(codec: str) -> list[str] | None:

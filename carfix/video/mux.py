@@ -1,5 +1,6 @@
 """The final file: restored segments joined without encoding again, everything else of the input beside."""
 
+import dataclasses
 import io
 from collections.abc import Callable
 from fractions import Fraction
@@ -39,6 +40,9 @@ def try_output(plan: OutputPlan, encoding: Encoding, times: NDArray[np.int64], f
         segment = writer.finish()
     joined = JoinedSegments(folder, [segment], info.time_base, 1)
     trial = io.BytesIO()
+    plan = dataclasses.replace(
+        plan, movflags=None
+    )  # for faststart the muxer opens by name what it has written
     try:
         with open_input(info.path) as source, av.open(str(folder / segment.name)) as template:
             output = OutputFile(trial, plan, source, template.streams.video[0])

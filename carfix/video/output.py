@@ -13,17 +13,10 @@ from av.stream import Stream
 from av.video.stream import VideoStream
 
 from carfix.video.audio import AudioEncoder
+from carfix.video.muxer import codec_tag, kept_tags, muxer_options, without_statistics
 from carfix.video.pyav import KEEP_ODD_TAGS
 from carfix.video.source import SourceInfo
-from carfix.video.streams import (
-    CopyPlan,
-    add_copy,
-    add_encoded_audio,
-    codec_tag,
-    kept_tags,
-    muxer_options,
-    without_statistics,
-)
+from carfix.video.streams import CopyPlan, add_copy, add_encoded_audio
 from carfix.video.timeline import Jump
 
 if TYPE_CHECKING:
@@ -77,10 +70,7 @@ class OutputFile:
             str(target) if isinstance(target, Path) else target,
             "w",
             format=plan.format,
-            # Flags are for files: what is tried in memory cannot be opened by name (faststart).
-            container_options=muxer_options(
-                plan.format, source.metadata, plan.movflags if isinstance(target, Path) else None
-            ),
+            container_options=muxer_options(plan.format, source.metadata, plan.movflags),
             **KEEP_ODD_TAGS,
         )
         self.copies: dict[int, Stream] = {}

@@ -14,7 +14,6 @@ from av.stream import Disposition
 from engines import Adding
 from media import Sound
 
-from carfix.errors import CarfixError
 from carfix.restore.job import restore_video
 from carfix.restore.report import Report
 from carfix.video.encoder import EncoderSettings
@@ -376,26 +375,3 @@ def test_sound_stays_where_it_was(tmp_path: Path) -> None:
         assert len(before) > 20
         allowed = Fraction(1, 1000) if suffix == ".mkv" else 0
         assert max(abs(x - y) for x, y in zip(before, after, strict=True)) <= allowed
-
-
-@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv422p10le", "gray"])
-def test_uncompressed_video_in_a_file_says_its_pixel_format(tmp_path: Path, pix_fmt: str) -> None:
-    """NUT says it by the codec's tag, which comes from the encoder."""
-    source = media.write_clip(tmp_path / "in.mkv", codec="ffv1", pix_fmt=pix_fmt, frames=4, options={})
-    restore(source, tmp_path / "out.nut", encoder=EncoderSettings(codec="rawvideo"))
-    with av.open(str(tmp_path / "out.nut")) as container:
-        assert container.streams.video[0].pix_fmt == pix_fmt
-        assert sum(1 for _ in container.decode(video=0)) == 4
-
-
-def test_a_container_that_cannot_tell_raw_video_is_refused_before_work(tmp_path: Path) -> None:
-    source = media.write_clip(tmp_path / "in.mp4")
-    engine = Adding(0)
-    with pytest.raises(CarfixError, match=r"mov cannot say what pixel format raw yuv420p is; write \.nut"):
-        restore_video(
-            source=source,
-            output=tmp_path / "out.mov",
-            model=engine,
-            encoder=EncoderSettings(codec="rawvideo"),
-        )
-    assert engine.planes == 0

@@ -12,10 +12,11 @@ from av.sidedata.sidedata import Type as SideDataType
 
 from carfix.restore.report import Report
 from carfix.video.encoder import EncoderSettings
+from carfix.video.headers.nal import nal_units
 from carfix.video.pyav import all_side_data
 
 CAMERA = UUID("11111111-2222-3333-4444-555555555555").bytes
-PRESETS = {"libx264": "ultrafast", "libx265": "ultrafast", "libsvtav1": "12"}
+PRESETS = {"libx264": "ultrafast", "libx265": "ultrafast"}
 
 #: SEI payload types (H.264, D.1.1), the NAL units around them, and what says that a registered one holds captions.
 REGISTERED, UNREGISTERED = 4, 5
@@ -32,13 +33,8 @@ def nal_unit(kind: int, payload: bytes) -> bytes:
 
 def without_sei(coded: bytes) -> bytes:
     """A packet without its SEI messages."""
-    kept = b""
-    while coded:
-        end = 4 + struct.unpack_from(">I", coded)[0]
-        if coded[4] & 0x1F != SEI:
-            kept += coded[:end]
-        coded = coded[end:]
-    return kept
+    units = (unit for unit in nal_units(coded, 4) if unit[0] & 0x1F != SEI)
+    return b"".join(struct.pack(">I", len(unit)) + unit for unit in units)
 
 
 def captions_of(index: int) -> bytes:

@@ -1,0 +1,141 @@
+"""The container that is written: the name that FFmpeg knows it under, and what its muxer is told."""
+
+import io
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import av
+from av.container import OutputContainer
+
+from carfix.errors import UsageError
+from carfix.video.faults import MEDIA_ERRORS, reason
+
+#: Written by muxers themselves; an old value would be a lie about the new file.
+_MUXER_TAGS = {"major_brand", "minor_version", "compatible_brands", "encoder", "vendor_id"}
+#: Statistics that mkvmerge writes of a track; they describe the old video, not the restored one.
+_STATISTICS_TAGS = ("BPS", "DURATION", "NUMBER_OF_", "_STATISTICS_")
+
+#: Global tags that MP4 and MOV have a place of their own for; others need the key-value form.
+_MOV_TAGS = {
+    *(
+        "title",
+        "artist",
+        "album_artist",
+        "composer",
+        "album",
+        "date",
+        "genre",
+        "comment",
+        "copyright",
+        "track",
+    ),
+    *(
+        "grouping",
+        "lyrics",
+        "description",
+        "synopsis",
+        "show",
+        "episode_id",
+        "network",
+        "keywords",
+        "media_type",
+    ),
+    *(
+        "hd_video",
+        "gapless_playback",
+        "compilation",
+        "creation_time",
+        "timecode",
+        "disc",
+        "author",
+        "location",
+    ),
+}
+_MOV_FORMATS = {"mp4", "mov", "ipod", "3gp", "3g2", "ismv", "f4v"}
+
+
+def output_format(path: Path, name: str | None = None) -> str:
+    """Name of the FFmpeg muxer for `path`, or `name` if that is one.
+
+    Raises `UsageError` if there is none, or it is one without a place for video.
+    """
+    try:
+        with av.open(io.BytesIO(), "w", format=name) if name else _guess(path) as container:
+            format = container.format
+    except (*MEDIA_ERRORS, UsageError) as error:
+        what = (
+            f"no container is called {name!r}"
+            if name
+            else f"{path.name!r} does not say which container to write"
+        )
+        raise UsageError(
+            f"{what}; use a name in .mp4, .mkv, .mov or another that FFmpeg knows, or -f"
+        ) from error
+    return format.name
+
+
+class _NamedBuffer(io.BytesIO):
+    """PyAV guesses the format of a file object by its name."""
+
+    name = ""
+
+
+def _guess(path: Path) -> OutputContainer:
+    buffer = _NamedBuffer()
+    buffer.name = path.name
+    return av.open(buffer, "w")
+
+
+def codec_tag(codec: str, format: str) -> str | None:
+    """The four letters under which `format` holds the video; None: those that FFmpeg gives it.
+
+    FFmpeg calls HEVC hev1, which allows for parameter sets between the frames and which Apple's players refuse. They
+    are in the header here, so that hvc1 is true, and plays everywhere.
+    """
+    return "hvc1" if codec == "hevc" and format in _MOV_FORMATS else None
+
+
+def kept_tags(tags: Mapping[str, str]) -> dict[str, str]:
+    """Tags without those that every muxer writes itself."""
+    return {key: value for key, value in tags.items() if key.lower() not in _MUXER_TAGS}
+
+
+def without_statistics(tags: Mapping[str, str]) -> dict[str, str]:
+    """Tags without the figures of a track that is no longer the same."""
+    return {key: value for key, value in tags.items() if not key.upper().startswith(_STATISTICS_TAGS)}
+
+
+def check_movflags(movflags: str | None, format: str) -> None:
+    """Raises `UsageError` for flags of MP4 and MOV that this FFmpeg does not know, or for another container."""
+    if movflags is None:
+        return
+    if format not in _MOV_FORMATS:
+        raise UsageError(f"-movflags is for .mp4 and .mov, not for {format}")
+    options = muxer_options(format, {}, movflags)
+    try:
+        # In a file: for faststart the muxer opens by name what it has written.
+        with (
+            tempfile.TemporaryDirectory(prefix="carfix-") as folder,
+            av.open(str(Path(folder, "trial")), "w", format=format, container_options=options) as output,
+        ):
+            video = output.add_stream("mpeg4", rate=25)
+            video.width, video.height = 16, 16
+            output.start_encoding()
+    except MEDIA_ERRORS as error:
+        raise UsageError(f"FFmpeg refuses -movflags {movflags}: {reason(error)}") from error
+
+
+def muxer_options(format: str, tags: Mapping[str, str], movflags: str | None = None) -> dict[str, str]:
+    """Options under which the muxer keeps times and global `tags` as they are, and the user's `movflags`."""
+    options = {"avoid_negative_ts": "disabled"}
+    flags = [] if movflags is None else [movflags.lstrip("+")]
+    if format in _MOV_FORMATS and any(key.lower() not in _MOV_TAGS for key in kept_tags(tags)):
+        flags.append("use_metadata_tags")
+    if flags:
+        options["movflags"] = "+".join(flags)
+    if format == "mpegts":
+        options["mpegts_copyts"] = "1"
+    if format == "yuv4mpegpipe":
+        options["strict"] = "-1"  # deep and 4:2:2 frames, which every reader of today takes
+    return options

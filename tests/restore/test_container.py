@@ -1,0 +1,67 @@
+"""The container that is written: what it calls the video, what its muxer is told, and what it cannot hold."""
+
+from pathlib import Path
+
+import av
+import media
+import pytest
+from engines import Adding
+from jobs import restore
+
+from carfix.errors import CarfixError, UsageError
+from carfix.video.encoder import EncoderSettings
+from carfix.video.headers.nal import nal_units
+
+
+@pytest.mark.parametrize(("suffix", "tag"), [(".mp4", "hvc1"), (".mov", "hvc1"), (".mkv", "")])
+def test_hevc_is_named_as_apple_players_want_it(suffix: str, tag: str, clip: Path, tmp_path: Path) -> None:
+    output = tmp_path / f"out{suffix}"
+    restore(clip, output, encoder=EncoderSettings(codec="libx265", preset="ultrafast"))
+    with av.open(str(output)) as container:
+        context = container.streams.video[0].codec_context
+        assert context.codec_tag.strip("\0") == tag
+        # True of the stream: nothing between the frames that only hev1 allows (VPS, SPS, PPS).
+        kinds = {
+            unit[0] >> 1 & 0x3F for packet in container.demux(video=0) for unit in nal_units(bytes(packet), 4)
+        }
+    assert kinds and not kinds & {32, 33, 34}
+
+
+def test_movflags(clip: Path, tmp_path: Path) -> None:
+    restore(clip, tmp_path / "plain.mp4")
+    restore(clip, tmp_path / "fast.mp4", movflags="+faststart")
+    boxes = {name: (tmp_path / name).read_bytes() for name in ("plain.mp4", "fast.mp4")}
+    assert boxes["plain.mp4"].index(b"mdat") < boxes["plain.mp4"].index(b"moov")
+    assert boxes["fast.mp4"].index(b"moov") < boxes["fast.mp4"].index(b"mdat")
+    assert media.frame_times(tmp_path / "fast.mp4") == media.frame_times(clip)
+
+
+@pytest.mark.parametrize(
+    ("flags", "name", "why"),
+    [("+fastest", "out.mp4", "refuses -movflags"), ("+faststart", "out.mkv", r"for \.mp4 and \.mov")],
+)
+def test_wrong_movflags_are_found_before_work(
+    flags: str, name: str, why: str, clip: Path, tmp_path: Path
+) -> None:
+    engine = Adding()
+    with pytest.raises(UsageError, match=why):
+        restore(clip, tmp_path / name, movflags=flags, model=engine)
+    assert engine.planes == 0
+
+
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv422p10le", "gray"])
+def test_uncompressed_video_in_a_file_says_its_pixel_format(tmp_path: Path, pix_fmt: str) -> None:
+    """NUT says it by the codec's tag, which comes from the encoder."""
+    source = media.write_clip(tmp_path / "in.mkv", codec="ffv1", pix_fmt=pix_fmt, frames=4, options={})
+    restore(source, tmp_path / "out.nut", encoder=EncoderSettings(codec="rawvideo"))
+    with av.open(str(tmp_path / "out.nut")) as container:
+        assert container.streams.video[0].pix_fmt == pix_fmt
+        assert sum(1 for _ in container.decode(video=0)) == 4
+
+
+def test_a_container_that_cannot_tell_raw_video_is_refused_before_work(tmp_path: Path) -> None:
+    source = media.write_clip(tmp_path / "in.mp4")
+    engine = Adding(0)
+    with pytest.raises(CarfixError, match=r"mov cannot say what pixel format raw yuv420p is; write \.nut"):
+        restore(source, tmp_path / "out.mov", model=engine, encoder=EncoderSettings(codec="rawvideo"))
+    assert engine.planes == 0
