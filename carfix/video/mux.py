@@ -40,9 +40,8 @@ def try_output(plan: OutputPlan, encoding: Encoding, times: NDArray[np.int64], f
         segment = writer.finish()
     joined = JoinedSegments(folder, [segment], info.time_base, 1)
     trial = io.BytesIO()
-    plan = dataclasses.replace(
-        plan, movflags=None
-    )  # for faststart the muxer opens by name what it has written
+    # In memory there is no name, by which the muxer opens what it has written (faststart).
+    plan = dataclasses.replace(plan, movflags=None)
     try:
         with open_input(info.path) as source, av.open(str(folder / segment.name)) as template:
             output = OutputFile(trial, plan, source, template.streams.video[0])
