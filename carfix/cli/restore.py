@@ -331,6 +331,7 @@ def restore(
         include=include or [],
         exclude=exclude or [],
         format=format,
+        codec=codec,
     )
     many = len(paths) > 2 or paths[0].is_dir()
     log = sys.stdout if log_json else None

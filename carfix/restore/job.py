@@ -24,12 +24,13 @@ from carfix.restore.report import Counter, Progress, Report, Warnings
 from carfix.restore.state import State, open_state, sync_folder
 from carfix.restore.strength import strength_of
 from carfix.restore.trim import Trim
-from carfix.video.encoder import EncoderSettings, Encoding, check_settings, resolve_encoding
+from carfix.video.encoder import EncoderSettings, Encoding, check_settings, resolve_encoding, settings_for
 from carfix.video.faults import reason
 from carfix.video.hwaccel import NONE, check_hwaccel
-from carfix.video.mux import try_output, write_output
+from carfix.video.mux import write_output
 from carfix.video.muxer import check_movflags, output_format
 from carfix.video.output import OutputPlan
+from carfix.video.rehearsal import rehearse_output
 from carfix.video.segments import DEFAULT_SEGMENT_SECONDS, Segment, Window, plan_segments
 from carfix.video.sink import JoinedSegments, SegmentFile
 from carfix.video.source import SourceInfo, decoded_by, probe
@@ -220,10 +221,10 @@ class Job:
     def check_settings(self) -> str:
         """What can be wrong whatever the files hold. Returns the name of the output's container format."""
         self.choice.check()
-        check_settings(self.encoder)
         check_audio_codec(self.audio_codec)
         check_hwaccel(self.hwaccel)
         format = output_format(self.output, self.format)
+        check_settings(settings_for(self.encoder, format))
         check_movflags(self.movflags, format)
         if same_file(self.source, self.output):
             raise UsageError(f"input and output are the same file: {self.source}")
@@ -233,7 +234,7 @@ class Job:
         """Everything that can go wrong with these files is found here, before anything is computed."""
         info = decoded_by(probe(self.source), self.hwaccel, self.say)
         check_place(self.output, overwrite=self.overwrite, parents=self.parents)
-        encoding = resolve_encoding(info, self.encoder)
+        encoding = resolve_encoding(info, settings_for(self.encoder, format))
         start, end = self.trim.on_clock_of(info)
         plan = OutputPlan(
             info=info,
@@ -247,7 +248,9 @@ class Job:
         )
         timeline = scan(info)
         with tempfile.TemporaryDirectory(prefix="carfix-") as folder:
-            try_output(plan, encoding, timeline.presentation, Path(folder))
+            times = wanted_window(info, plan).cut(timeline.presentation)
+            target = Path(folder, f"output{self.output.suffix}")
+            rehearse_output(plan, encoding, times, timeline.last_duration, target)
         return info, encoding, dataclasses.replace(plan, jumps=timeline.jumps), timeline
 
     def _fingerprint(
@@ -332,11 +335,15 @@ def cut_into_segments(
     info: SourceInfo, timeline: Timeline, plan: OutputPlan, seconds: float
 ) -> list[Segment]:
     """The plan of the wanted part of the input."""
-    window = Window(
+    return plan_segments(timeline, info.time_base, seconds=seconds, window=wanted_window(info, plan))
+
+
+def wanted_window(info: SourceInfo, plan: OutputPlan) -> Window:
+    """The wanted part on the input's clock."""
+    return Window(
         start=None if plan.start is None else _ceil(plan.start / info.time_base),
         end=None if plan.end is None else _ceil(plan.end / info.time_base),
     )
-    return plan_segments(timeline, info.time_base, seconds=seconds, window=window)
 
 
 def _ceil(value: Fraction) -> int:

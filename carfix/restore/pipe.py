@@ -21,16 +21,16 @@ from carfix.restore.models import EngineChoice
 from carfix.restore.report import Progress, Report
 from carfix.video.demux import demux
 from carfix.video.encoder import (
-    DEFAULT_CODEC,
     EncoderSettings,
     Encoding,
     check_settings,
     configure,
     resolve_encoding,
+    settings_for,
 )
 from carfix.video.faults import MEDIA_ERRORS, reason
 from carfix.video.luma import write_luma
-from carfix.video.muxer import codec_tag, kept_tags, muxer_options, output_format
+from carfix.video.muxer import Y4M, codec_tag, kept_tags, muxer_options, output_format
 from carfix.video.quantizer import export_quantizers
 from carfix.video.scheduling import kept_scheduling
 from carfix.video.segments import Segment
@@ -39,8 +39,6 @@ from carfix.video.streams import COPY, NONE, add_copy, try_copy
 
 #: What stands for standard input and output on the command line.
 PIPE = Path("-")
-#: y4m: frames and nothing else, which is all that many programs read.
-_Y4M = "yuv4mpegpipe"
 #: How many frames wait so that damage cannot put them out of order; see `carfix.video.decode`.
 _REORDERED = 8
 #: The whole of a pipe is one piece.
@@ -68,7 +66,8 @@ def restore_pipe(
     choice = choice or EngineChoice(model="auto")
     choice.check()
     format = _format(output, format)
-    settings = _settings(encoder or EncoderSettings(), format)
+    settings = settings_for(encoder or EncoderSettings(), format)
+    check_settings(settings)
     if audio_codec not in (COPY, NONE):
         raise UsageError("-c:a takes copy or none where a pipe is involved")
     say = say or (lambda _: None)
@@ -112,20 +111,9 @@ def restore_pipe(
 
 
 def _format(output: Path | IO[bytes], format: str | None) -> str:
-    if format == "y4m":
-        format = _Y4M
     if format is None and not isinstance(output, Path):
         raise UsageError("a pipe has no name that says the container: add -f nut, -f matroska or -f y4m")
     return output_format(output if isinstance(output, Path) else PIPE, format)
-
-
-def _settings(settings: EncoderSettings, format: str) -> EncoderSettings:
-    if format == _Y4M:
-        if settings.codec != DEFAULT_CODEC:
-            raise UsageError("y4m holds bare frames: it goes with no -c:v")
-        return EncoderSettings(codec="rawvideo", pix_fmt=settings.pix_fmt)
-    check_settings(settings)
-    return settings
 
 
 class _Reader:
@@ -233,10 +221,10 @@ class _Writer:
         for stream in reader.container.streams:
             if stream.index == reader.video.index or (stream.type == "audio" and audio_codec == NONE):
                 continue
-            failure = "it holds nothing but frames" if format == _Y4M else try_copy(stream, None, format)
+            failure = "it holds nothing but frames" if format == Y4M else try_copy(stream, None, format)
             if failure is None:
                 self._copies[stream.index] = add_copy(self._container, stream)
-            elif format == _Y4M or stream.type == "data":
+            elif format == Y4M or stream.type == "data":
                 say(f"{stream.type} stream {stream.index} is left out of {format}: {failure}")
             else:
                 raise CarfixError(

@@ -16,8 +16,18 @@ VIDEO_SUFFIXES = frozenset(
         *("asf", "3gp", "3g2", "ogv", "mxf", "nut", "y4m", "264", "h264", "265", "h265", "hevc", "dav", "ps"),
     )
 )
-#: Inputs that are no container worth writing: raw streams lose all times, and some formats can only be read.
-_REPLACED_SUFFIXES = frozenset({".264", ".h264", ".265", ".h265", ".hevc", ".y4m", ".dav", ".ps"})
+#: Inputs that are no container worth writing: raw streams lose all times, some formats can only be read, and others
+#: cannot hold H.264 (Ogg, FFmpeg's MXF with most sound) or give its frames back at their times (ASF).
+_REPLACED_SUFFIXES = frozenset(
+    (
+        *(".264", ".h264", ".265", ".h265", ".hevc", ".y4m", ".dav", ".ps"),
+        *(".asf", ".wmv", ".ogv", ".mxf"),
+    )
+)
+#: Containers for the video of encoders whose names begin so: WebM holds no other, and in MPEG's program streams few
+#: players expect another.
+_WEBM_CODECS = ("libvpx", "libsvtav1", "libaom", "librav1e", "av1_", "vp8_", "vp9_")
+_SUFFIXES_FOR = {".webm": _WEBM_CODECS} | dict.fromkeys((".vob", ".mpg", ".mpeg"), ("mpeg1", "mpeg2"))
 _DEFAULT_SUFFIX = ".mkv"
 #: Suffix for a container that `-f` names.
 _FORMAT_SUFFIXES = {"matroska": ".mkv", "mpegts": ".ts"}
@@ -39,12 +49,14 @@ def plan_tasks(
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     format: str | None = None,
+    codec: str = "",
 ) -> list[Task]:
     """Inputs and their outputs.
 
     One input file goes into the file `output`. Several, a folder, or an `output` that is a folder: each file keeps
     its name, and files in folders (`recursive`) their place in the tree. `include` and `exclude` are glob
-    patterns for names and for paths within the walked folder. Raises `UsageError` for a folder without
+    patterns for names and for paths within the walked folder. A suffix whose container cannot hold the video that the
+    encoder `codec` makes becomes .mkv. Raises `UsageError` for a folder without
     `recursive`, for two inputs with the same output, and where no file is left.
     """
     for path in inputs:
@@ -58,7 +70,7 @@ def plan_tasks(
     tasks = []
     for path in inputs:
         for source, place in _files(path, output, include, exclude):
-            tasks.append(Task(source, output / place.with_suffix(_suffix(place, format))))
+            tasks.append(Task(source, output / place.with_suffix(_suffix(place, format, codec))))
     if not tasks:
         raise UsageError(f"no video found in {', '.join(map(str, inputs))}")
     _check_collisions(tasks)
@@ -100,11 +112,13 @@ def _wanted(place: Path, include: Sequence[str], exclude: Sequence[str]) -> bool
     return matches(include) if include else place.suffix.lower() in VIDEO_SUFFIXES
 
 
-def _suffix(place: Path, format: str | None) -> str:
+def _suffix(place: Path, format: str | None, codec: str) -> str:
     if format is not None:
         name = output_format(place, format)
         return _FORMAT_SUFFIXES.get(name, f".{name}")
-    return _DEFAULT_SUFFIX if place.suffix.lower() in _REPLACED_SUFFIXES else place.suffix
+    suffix = place.suffix.lower()
+    kept = codec.startswith(_SUFFIXES_FOR.get(suffix, "")) and suffix not in _REPLACED_SUFFIXES
+    return place.suffix if kept else _DEFAULT_SUFFIX
 
 
 def _check_collisions(tasks: Sequence[Task]) -> None:

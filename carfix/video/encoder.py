@@ -18,6 +18,7 @@ from carfix.errors import CarfixError, UsageError
 from carfix.video.colour import UNSPECIFIED, Hdr
 from carfix.video.faults import MEDIA_ERRORS, captured_log, reason
 from carfix.video.luma import luma_format
+from carfix.video.muxer import Y4M
 from carfix.video.scheduling import kept_scheduling
 from carfix.video.source import BOTTOM_FIRST_ORDERS, SourceInfo
 from carfix.video.userdata import user_data_options
@@ -25,6 +26,13 @@ from carfix.video.userdata import user_data_options
 DEFAULT_CODEC = "libx264"
 #: Visually lossless with x264: what was restored is not compressed away again.
 DEFAULT_CRF = 17.0
+
+#: FFmpeg's name for video that is not compressed.
+RAW = "rawvideo"
+
+#: Encoders that put frames out of order unless this is among their options.
+REORDERING_CODECS = ("libx264", "libx265")
+NO_B_FRAMES = {"bf": "0"}
 
 #: Encoders that code two fields in one frame and say so in their stream.
 _INTERLACED_CODECS = ("libx264", "mpeg2video", "mpeg4", "prores_ks", "ffv1", "dnxhd")
@@ -96,6 +104,18 @@ class EncoderSettings:
         if "crf" in known and not options.keys() & {"crf", "b", "qp", "global_quality"}:
             options["crf"] = f"{DEFAULT_CRF:g}"
         return options
+
+
+def settings_for(settings: EncoderSettings, format: str) -> EncoderSettings:
+    """The settings that go with the container `format`. Raises `UsageError` for an encoder where none can be."""
+    if format == Y4M:
+        if settings.codec not in (DEFAULT_CODEC, RAW):
+            raise UsageError("y4m holds bare frames: it goes with no -c:v")
+        return EncoderSettings(codec=RAW, pix_fmt=settings.pix_fmt)
+    if format == "avi" and settings.codec in REORDERING_CODECS:
+        # AVI counts frames as they are decoded: players would show them late, by as many as are reordered.
+        return dataclasses.replace(settings, options={**NO_B_FRAMES, **settings.options})
+    return settings
 
 
 def _find_encoder(name: str) -> Codec:
@@ -182,7 +202,7 @@ def choose_pix_fmt(info: SourceInfo, settings: EncoderSettings) -> str:
     if settings.pix_fmt is not None:
         return settings.pix_fmt
     formats = supported_pix_fmts(settings.codec)
-    luma_format(info.pix_fmt)
+    luma_format(info.pix_fmt, info.path)
     if formats is None or info.pix_fmt in formats:
         return info.pix_fmt
     plain = info.pix_fmt.replace("yuvj", "yuv")  # full range says the colour tag; the samples are the same

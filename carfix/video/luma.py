@@ -1,6 +1,7 @@
 """Luma planes of frames as arrays, in and out, for every layout that keeps luma in a plane of its own."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 from av.video.format import VideoFormat
@@ -32,16 +33,17 @@ class LumaFormat:
         return self.dtype.newbyteorder("=")
 
 
-def luma_format(pix_fmt: str) -> LumaFormat:
-    """How `pix_fmt` stores luma.
+def luma_format(pix_fmt: str, path: Path | None = None) -> LumaFormat:
+    """How `pix_fmt`, of the video `path`, stores luma.
 
     Raises `CarfixError` naming the cure for RGB, palettes, and formats that mix luma and chroma in one plane.
     """
     format = VideoFormat(pix_fmt)
     component = format.components[0]
+    whose = "the video's" if path is None else f"{path}: the video's"
     if format.is_rgb or format.has_palette or not component.is_luma:
         raise CarfixError(
-            f"the video's pixel format {pix_fmt} has no luma: carfix never converts from RGB by itself; "
+            f"{whose} pixel format {pix_fmt} has no luma: carfix never converts from RGB by itself; "
             "name the format to convert to, e.g. -pix_fmt yuv444p"
         )
     shares_plane = any(other.plane == component.plane for other in format.components[1:])
@@ -52,7 +54,7 @@ def luma_format(pix_fmt: str) -> LumaFormat:
         or _is_float(pix_fmt)
     ):
         raise CarfixError(
-            f"the video's pixel format {pix_fmt} does not keep luma in a plane of its own; "
+            f"{whose} pixel format {pix_fmt} does not keep luma in a plane of its own; "
             "name a planar format to convert to, e.g. -pix_fmt yuv422p"
         )
     if component.bits == 8:

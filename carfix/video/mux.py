@@ -1,87 +1,24 @@
 """The final file: restored segments joined without encoding again, everything else of the input beside."""
 
-import dataclasses
-import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
 import av
-import numpy as np
+from av.bitstream import BitStreamFilterContext
 from av.container import InputContainer
-from av.video.frame import VideoFrame
-from numpy.typing import NDArray
+from av.packet import Packet
+from av.video.stream import VideoStream
 
 from carfix.errors import CarfixError
 from carfix.video.copying import other_packets
-from carfix.video.encoder import Encoding
 from carfix.video.faults import MEDIA_ERRORS, reason
-from carfix.video.output import RAW, Muxed, OutputFile, OutputPlan
-from carfix.video.sink import JoinedSegments, SegmentWriter
+from carfix.video.output import Muxed, OutputFile, OutputPlan
+from carfix.video.sink import JoinedSegments
 from carfix.video.source import open_input
 
-#: Matroska's milliseconds are as good as exact: no one sees half a millisecond. Anything coarser must fit.
-COARSEST_CLOCK = Fraction(1, 1000)
-
-
-def try_output(plan: OutputPlan, encoding: Encoding, times: NDArray[np.int64], folder: Path) -> None:
-    """Write a one-frame file of the wanted kind into memory; `folder` is for a moment's scratch.
-
-    Raises `CarfixError` if the container refuses the video, would not give raw video back, or cannot keep its `times`
-    (ticks of the input's time base) apart.
-    """
-    info = plan.info
-    frame = VideoFrame(info.width, info.height, encoding.pix_fmt)
-    for plane in frame.planes:
-        plane.update(bytes(plane.buffer_size))  # x264 aborts on codes above the bit depth
-    frame.pts, frame.time_base = int(times[0]), info.time_base
-    with SegmentWriter(folder / "trial.seg", info, encoding) as writer:
-        writer.write(frame)
-        segment = writer.finish()
-    joined = JoinedSegments(folder, [segment], info.time_base, 1)
-    trial = io.BytesIO()
-    # In memory there is no name, by which the muxer opens what it has written (faststart).
-    plan = dataclasses.replace(plan, movflags=None)
-    try:
-        with open_input(info.path) as source, av.open(str(folder / segment.name)) as template:
-            output = OutputFile(trial, plan, source, template.streams.video[0])
-            with output.container:
-                output.container.start_encoding()
-                clock = output.video.time_base
-                for packet in joined.packets():
-                    packet.stream = output.video
-                    output.container.mux(packet)
-    except MEDIA_ERRORS as error:
-        cure = "another -c:v" if plan.format == "matroska" else "write .mkv instead, or use another -c:v"
-        raise CarfixError(
-            f"{info.path}: {plan.format} cannot hold {encoding.codec} video: {reason(error)}; {cure}"
-        ) from error
-    if encoding.codec == RAW and not _can_be_read(trial):
-        raise CarfixError(
-            f"{info.path}: {plan.format} cannot say what pixel format raw {encoding.pix_fmt} is; write .nut instead"
-        )
-    assert clock is not None
-    _check_clock(plan, clock, times)
-
-
-def _can_be_read(trial: io.BytesIO) -> bool:
-    trial.seek(0)
-    try:
-        with av.open(trial, "r") as container:
-            return next(container.decode(video=0), None) is not None
-    except MEDIA_ERRORS:
-        return False
-
-
-def _check_clock(plan: OutputPlan, clock: Fraction, times: NDArray[np.int64]) -> None:
-    ratio = plan.info.time_base / clock
-    if ratio.denominator == 1 or clock <= COARSEST_CLOCK:
-        return
-    if (times * ratio.numerator % ratio.denominator).any():
-        raise CarfixError(
-            f"{plan.info.path}: {plan.format} counts in steps of {clock} s and cannot keep this video's times; "
-            "write .mkv or .mp4 instead"
-        )
+#: Containers without a place for a stream's header: its parameter sets go before every keyframe instead.
+_WITHOUT_HEADERS = frozenset({"h264", "hevc", "mpeg", "vob", "dvd", "svcd", "vcd"})
 
 
 def write_output(
@@ -97,22 +34,37 @@ def write_output(
             output = OutputFile(target, plan, source, segment.streams.video[0])
             with output.container:
                 output.container.start_encoding()
-                return _interleave(output, source, joined, progress)
+                return _interleave(output, source, with_headers(joined, segment, plan.format), progress)
     except MEDIA_ERRORS as error:
         raise CarfixError(f"cannot write {target}: {reason(error)}") from error
 
 
+def with_headers(
+    joined: JoinedSegments, template: InputContainer, format: str
+) -> Iterator["Packet[VideoStream]"]:
+    """The packets of `joined`, with the parameter sets of `template` among them where `format` needs them there."""
+    if format not in _WITHOUT_HEADERS:
+        yield from joined.packets()
+        return
+    headers = BitStreamFilterContext("dump_extra=freq=keyframe", template.streams.video[0])
+    for packet in joined.packets():
+        time_base = packet.time_base  # the filter takes everything out of the packet
+        for complete in headers.filter(packet):
+            complete.time_base = time_base
+            yield complete
+
+
 def _interleave(
-    output: OutputFile, source: InputContainer, joined: JoinedSegments, progress: Callable[[int], None]
+    output: OutputFile,
+    source: InputContainer,
+    packets: Iterator["Packet[VideoStream]"],
+    progress: Callable[[int], None],
 ) -> Muxed:
-    time_base = output.video.time_base
-    assert time_base is not None
-    muxed = Muxed(output.video.index, time_base, {copy.index: 0 for copy in output.copies.values()})
-    video = _VideoPackets(output, joined, progress)
+    muxed = Muxed.of(output)
+    video = _VideoPackets(output, packets, progress)
     for time, packet in other_packets(output, source):
         video.write_until(time)
-        if packet.stream_index in muxed.packets:
-            muxed.packets[packet.stream_index] += 1
+        muxed.count(packet)
         output.container.mux(packet)
     video.write_until(None)
     muxed.audio_refused = sum(encoder.refused for encoder in output.encoders.values())
@@ -122,9 +74,14 @@ def _interleave(
 class _VideoPackets:
     """Feeds the muxer with video up to where the other streams are, so that it need not buffer."""
 
-    def __init__(self, output: OutputFile, joined: JoinedSegments, progress: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        output: OutputFile,
+        packets: Iterator["Packet[VideoStream]"],
+        progress: Callable[[int], None],
+    ) -> None:
         self._output = output
-        self._packets = joined.packets()
+        self._packets = packets
         self._next = next(self._packets, None)
         self._progress = progress
         self._count = 0

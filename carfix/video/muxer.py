@@ -55,11 +55,17 @@ _MOV_TAGS = {
 _MOV_FORMATS = {"mp4", "mov", "ipod", "3gp", "3g2", "ismv", "f4v"}
 
 
+#: Frames and nothing else, which is all that many programs read.
+Y4M = "yuv4mpegpipe"
+
+
 def output_format(path: Path, name: str | None = None) -> str:
-    """Name of the FFmpeg muxer for `path`, or `name` if that is one.
+    """Name of the FFmpeg muxer for `path`, or `name` if that is one (or y4m).
 
     Raises `UsageError` if there is none, or it is one without a place for video.
     """
+    if name == "y4m":
+        name = Y4M
     try:
         with av.open(io.BytesIO(), "w", format=name) if name else _guess(path) as container:
             format = container.format
@@ -136,6 +142,6 @@ def muxer_options(format: str, tags: Mapping[str, str], movflags: str | None = N
         options["movflags"] = "+".join(flags)
     if format == "mpegts":
         options["mpegts_copyts"] = "1"
-    if format == "yuv4mpegpipe":
+    if format == Y4M:
         options["strict"] = "-1"  # deep and 4:2:2 frames, which every reader of today takes
     return options

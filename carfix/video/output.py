@@ -4,15 +4,17 @@ import dataclasses
 from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 import av
 from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
+from av.packet import Packet
 from av.stream import Stream
 from av.video.stream import VideoStream
 
 from carfix.video.audio import AudioEncoder
+from carfix.video.encoder import RAW
 from carfix.video.muxer import codec_tag, kept_tags, muxer_options, without_statistics
 from carfix.video.pyav import KEEP_ODD_TAGS
 from carfix.video.source import SourceInfo
@@ -23,10 +25,6 @@ if TYPE_CHECKING:
     from av.container.core import Chapter
 else:
     Chapter = dict  # PyAV names the type for type checkers only
-
-
-#: FFmpeg's name for video that is not compressed.
-RAW = "rawvideo"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,16 +45,6 @@ class OutputPlan:
     def shift(self) -> Fraction:
         """Seconds to subtract from every time."""
         return self.start or Fraction(0)
-
-
-@dataclasses.dataclass
-class Muxed:
-    """What was written, for the verification."""
-
-    video_index: int
-    video_time_base: Fraction
-    packets: dict[int, int]  # output's stream index to number of packets, of the copied streams
-    audio_refused: int = 0  # packets that `-c:a ENCODER` could not decode
 
 
 class OutputFile:
@@ -145,3 +133,35 @@ def _cut_chapters(source: InputContainer, plan: OutputPlan) -> list[Chapter]:
             )
         )
     return chapters
+
+
+@dataclasses.dataclass
+class Copied:
+    """What was written of one copied sound track."""
+
+    packets: int = 0
+    size: int = 0  # bytes of all packets
+
+
+@dataclasses.dataclass
+class Muxed:
+    """What was written, for the verification."""
+
+    video_place: int  # how many other video streams come before it: cover pictures
+    audio: dict[int, Copied]  # output's stream index to what its stream holds
+    audio_refused: int = 0  # packets that `-c:a ENCODER` could not decode
+
+    @staticmethod
+    def of(output: OutputFile) -> "Muxed":
+        """Of an output whose header is written, and nothing yet of its streams."""
+        return Muxed(
+            video_place=[stream.index for stream in output.container.streams.video].index(output.video.index),
+            audio={copy.index: Copied() for copy in output.copies.values() if copy.type == "audio"},
+        )
+
+    def count(self, packet: "Packet[Any]") -> None:
+        """Take note of a packet that goes into the output."""
+        copied = self.audio.get(packet.stream_index)
+        if copied is not None:
+            copied.packets += 1
+            copied.size += packet.size

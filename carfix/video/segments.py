@@ -4,6 +4,7 @@ import dataclasses
 from fractions import Fraction
 
 import numpy as np
+from numpy.typing import NDArray
 
 from carfix.errors import CarfixError, UsageError
 from carfix.video.timeline import Timeline
@@ -22,6 +23,16 @@ class Window:
 
     start: int | None = None
     end: int | None = None
+
+    def cut(self, times: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Those of `times` that lie in it. Raises `CarfixError` if none does."""
+        if self.start is not None:
+            times = times[times >= self.start]
+        if self.end is not None:
+            times = times[times < self.end]
+        if len(times) == 0:
+            raise CarfixError("no frame of the video lies in the wanted range (-ss, -t, -to)")
+        return times
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -49,15 +60,8 @@ def plan_segments(
         raise UsageError(
             f"a segment of {seconds:g} seconds is not possible: --segment takes a positive length"
         )
-    times = timeline.presentation
+    times = (window or Window()).cut(timeline.presentation)
     keyframes = np.sort(timeline.pts[timeline.keyframes])
-    if window is not None:
-        if window.start is not None:
-            times = times[times >= window.start]
-        if window.end is not None:
-            times = times[times < window.end]
-    if len(times) == 0:
-        raise CarfixError("no frame of the video lies in the wanted range (-ss, -t, -to)")
     length = max(1, round(Fraction(seconds) / time_base))
     starts = [int(times[0])]
     last = int(times[-1])

@@ -16,7 +16,7 @@ from av.stream import Stream
 from carfix.errors import CarfixError, UsageError
 from carfix.video.demux import demux
 from carfix.video.faults import MEDIA_ERRORS, reason
-from carfix.video.muxer import kept_tags, muxer_options, without_statistics
+from carfix.video.muxer import Y4M, kept_tags, muxer_options, without_statistics
 from carfix.video.source import SourceInfo, open_input
 from carfix.video.unlisted import add_unlisted_copy
 
@@ -66,6 +66,11 @@ def plan_copy(info: SourceInfo, format: str, audio_codec: str = COPY) -> CopyPla
             if stream.type == "audio" and audio_codec != COPY:
                 if audio_codec != NONE:
                     encoded.append(stream.index)
+                continue
+            if format == Y4M:
+                warnings.append(
+                    f"{stream.type} stream {stream.index} is left out: y4m holds nothing but frames"
+                )
                 continue
             failure = try_copy(stream, heads.get(stream.index), format)
             if failure is None:

@@ -49,6 +49,22 @@ def test_the_tree_is_mirrored(tree: Path, tmp_path: Path) -> None:
     assert outputs(tree, tmp_path / "out") == {"a.mp4", "b.MKV", "2024/c.ts", "2024/deep/d.mkv"}
 
 
+def test_containers_that_cannot_hold_the_video_become_matroska(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in ("a.wmv", "b.WEBM", "c.ogv", "d.mxf", "e.avi", "f.flv", "g.mpg"):
+        (folder / name).touch()
+    outputs_of = {
+        codec: {
+            task.output.name for task in plan_tasks([folder], tmp_path / "out", recursive=True, codec=codec)
+        }
+        for codec in ("libx264", "libvpx-vp9", "mpeg2video")
+    }
+    assert outputs_of["libx264"] == {"a.mkv", "b.mkv", "c.mkv", "d.mkv", "e.avi", "f.flv", "g.mkv"}
+    assert outputs_of["libvpx-vp9"] == {"a.mkv", "b.WEBM", "c.mkv", "d.mkv", "e.avi", "f.flv", "g.mkv"}
+    assert outputs_of["mpeg2video"] == {"a.mkv", "b.mkv", "c.mkv", "d.mkv", "e.avi", "f.flv", "g.mpg"}
+
+
 def test_an_output_inside_the_input_is_not_input(tree: Path) -> None:
     (tree / "restored").mkdir()
     (tree / "restored" / "a.mp4").touch()

@@ -1,0 +1,111 @@
+"""A rehearsal: what a container cannot hold or give back is found before hours of work, not after."""
+
+import dataclasses
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av.codec import Codec
+from av.video.frame import VideoFrame
+from numpy.typing import NDArray
+
+from carfix.errors import CarfixError
+from carfix.video.encoder import NO_B_FRAMES, RAW, REORDERING_CODECS, Encoding
+from carfix.video.faults import MEDIA_ERRORS, reason
+from carfix.video.luma import luma_format, write_luma
+from carfix.video.mux import with_headers
+from carfix.video.output import Muxed, OutputFile, OutputPlan
+from carfix.video.sink import JoinedSegments, SegmentFile, SegmentWriter
+from carfix.video.source import open_input
+from carfix.video.verify import read_back
+
+#: Matroska's milliseconds are as good as exact: no one sees half a millisecond. Anything coarser must fit.
+COARSEST_CLOCK = Fraction(1, 1000)
+#: Frames, enough for encoders to put them out of order, which is where containers differ; and of those that never do.
+_FRAMES = 8
+_INTRA_FRAMES = 2
+#: Side in pixels of a noisy corner: FFmpeg recognises neither streams nor containers by a few bytes a frame.
+_NOISE = 64
+
+
+def rehearse_output(
+    plan: OutputPlan, encoding: Encoding, times: NDArray[np.int64], last_duration: int, target: Path
+) -> None:
+    """Write the first frames of the wanted kind, nearly empty, to `target`, and read them back.
+
+    `times` are those of the restored frames, ascending, and `last_duration` that of the last one, in ticks of the
+    input's time base. `target` lies in a folder for scratch and is called as the output will be. Raises
+    `CarfixError` if the container refuses the video, would not give it back, or cannot keep its times apart.
+    """
+    info = plan.info
+    first = times[: _INTRA_FRAMES if Codec(encoding.codec, "w").intra_only else _FRAMES]
+    cure = "another -c:v" if plan.format == "matroska" else "write .mkv instead, or use another -c:v"
+    clock, wrong = _try(plan, encoding, first, last_duration, target)
+    if clock is None:
+        raise CarfixError(f"{info.path}: {plan.format} cannot hold {encoding.codec} video: {wrong}; {cure}")
+    _check_clock(plan, clock, times)
+    if wrong is None:
+        return
+    if encoding.codec == RAW:
+        raise CarfixError(
+            f"{info.path}: {plan.format} cannot say what pixel format raw {encoding.pix_fmt} is; write .nut instead"
+        )
+    straight = dataclasses.replace(encoding, options={**encoding.options, **NO_B_FRAMES})
+    if encoding.codec in REORDERING_CODECS and _try(plan, straight, first, last_duration, target)[1] is None:
+        cure = "write .mkv instead, or do without B-frames (-x bf=0)"
+    raise CarfixError(f"{info.path}: {plan.format} would not give the video back: {wrong}; {cure}")
+
+
+def _try(
+    plan: OutputPlan, encoding: Encoding, times: NDArray[np.int64], last_duration: int, target: Path
+) -> tuple[Fraction | None, str | None]:
+    """The output's time base, None if it cannot be written, and what is wrong."""
+    info, folder = plan.info, target.parent
+    segment = _encode(plan, encoding, times, folder)
+    joined = JoinedSegments(folder, [segment], info.time_base, last_duration)
+    shift = round(plan.shift / info.time_base)
+    try:
+        with open_input(info.path) as source, av.open(str(folder / segment.name)) as template:
+            output = OutputFile(target, plan, source, template.streams.video[0])
+            with output.container:
+                output.container.start_encoding()
+                muxed = dataclasses.replace(Muxed.of(output), audio={})
+                clock = output.video.time_base
+                for packet in with_headers(joined, template, plan.format):
+                    assert packet.pts is not None and packet.dts is not None
+                    packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
+                    packet.stream = output.video
+                    output.container.mux(packet)
+    except MEDIA_ERRORS as error:
+        return None, reason(error)
+    return clock, read_back(target, muxed, times - shift, info.time_base)
+
+
+def _encode(plan: OutputPlan, encoding: Encoding, times: NDArray[np.int64], folder: Path) -> SegmentFile:
+    info = plan.info
+    format = luma_format(encoding.pix_fmt)
+    rng = np.random.default_rng(0)
+    with SegmentWriter(folder / "trial.seg", info, encoding) as writer:
+        for time in times.tolist():
+            frame = VideoFrame(info.width, info.height, encoding.pix_fmt)
+            for plane in frame.planes:
+                plane.update(bytes(plane.buffer_size))  # x264 aborts on codes above the bit depth
+            luma = np.zeros((info.height, info.width), format.native)
+            noisy = luma[:_NOISE, :_NOISE]
+            noisy[...] = rng.integers(0, 1 << format.bit_depth, noisy.shape)
+            write_luma(frame, luma, format)
+            frame.pts, frame.time_base = time, info.time_base
+            writer.write(frame)
+        return writer.finish()
+
+
+def _check_clock(plan: OutputPlan, clock: Fraction, times: NDArray[np.int64]) -> None:
+    ratio = plan.info.time_base / clock
+    if ratio.denominator == 1 or clock <= COARSEST_CLOCK:
+        return
+    if (times * ratio.numerator % ratio.denominator).any():
+        raise CarfixError(
+            f"{plan.info.path}: {plan.format} counts in steps of {clock} s and cannot keep this video's times; "
+            "write .mkv or .mp4 instead"
+        )

@@ -1,0 +1,182 @@
+"""Containers of old archives: written so that they can be read back, or refused before any work."""
+
+from pathlib import Path
+from typing import Any
+
+import av
+import media
+import numpy as np
+import pytest
+from av.packet import Packet
+from av.video.frame import PictureType
+from engines import Adding
+from jobs import LOSSLESS, names, restore
+from media import Sound
+
+from carfix.errors import CarfixError
+from carfix.video.encoder import EncoderSettings
+from carfix.video.output import Muxed
+
+MILLISECOND = media.Fraction(1, 1000)
+
+
+def exact(path: Path, source: Path) -> bool:
+    """Whether luma is that of `source`, code for code."""
+    one, other = media.planes(path), media.planes(source)
+    return len(one) == len(other) and all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_flash_video(tmp_path: Path) -> None:
+    """FLV's reader counts streams as they come, and FLV has no times below 0, for B-frames to be decoded at."""
+    times = [media.Fraction(i, 25) + media.Fraction(46, 1000) for i in range(12)]
+    source = media.write_clip(
+        tmp_path / "in.flv",
+        codec="flv",
+        options={"q": "2"},
+        time_base=MILLISECOND,
+        times=[round(time / MILLISECOND) for time in times],
+        sounds=[Sound(codec="aac")],
+    )
+    with av.open(str(source)) as container:
+        assert [stream.type for stream in container.streams] == ["audio", "video"]
+    restore(source, tmp_path / "out.flv", encoder=EncoderSettings(options={"qp": "0", "bf": "2"}))
+    assert media.frame_times(tmp_path / "out.flv") == media.frame_times(source)
+    assert exact(tmp_path / "out.flv", source)
+
+
+def test_flash_video_that_begins_at_zero_has_no_room_for_b_frames(tmp_path: Path) -> None:
+    source = media.write_clip(tmp_path / "in.flv", codec="flv", options={"q": "2"}, time_base=MILLISECOND)
+    engine = Adding(0)
+    with pytest.raises(CarfixError, match=r"in\.flv: flv would not give the video back.*-x bf=0"):
+        restore(source, tmp_path / "out.flv", model=engine)
+    assert engine.planes == 0 and names(tmp_path) == {"in.flv"}
+    restore(source, tmp_path / "out.flv", encoder=EncoderSettings(options={"bf": "0"}))
+    assert media.frame_times(tmp_path / "out.flv") == media.frame_times(source)
+
+
+@pytest.mark.parametrize(("options", "reordered"), [({}, False), ({"bf": "2", "b_strategy": "0"}, True)])
+def test_avi_gets_no_b_frames_unless_told(options: dict[str, str], reordered: bool, tmp_path: Path) -> None:
+    """AVI counts frames as they are decoded, so that reordered ones would be shown late."""
+    source = media.write_clip(
+        tmp_path / "in.avi", codec="mjpeg", pix_fmt="yuvj420p", time_base=media.Fraction(1, 25)
+    )
+    restore(source, tmp_path / "out.avi", encoder=EncoderSettings(preset="medium", options=options))
+    with av.open(str(tmp_path / "out.avi")) as container:
+        kinds = [PictureType(frame.pict_type) for frame in container.decode(video=0)]
+    assert len(kinds) == media.FRAMES and (PictureType.B in kinds) == reordered
+
+
+def test_windows_media_is_refused_before_work(tmp_path: Path) -> None:
+    """FFmpeg reads from ASF other times than it wrote."""
+    source = media.write_clip(
+        tmp_path / "in.wmv", codec="wmv2", options={"q": "2"}, time_base=media.Fraction(1, 25)
+    )
+    engine = Adding(0)
+    with pytest.raises(CarfixError, match=r"in\.wmv: asf would not give the video back: its frame .*\.mkv"):
+        restore(source, tmp_path / "out.wmv", model=engine)
+    assert engine.planes == 0 and names(tmp_path) == {"in.wmv"}
+    restore(source, tmp_path / "out.mkv", model=engine)
+    assert len(media.frame_times(tmp_path / "out.mkv")) == media.FRAMES
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"), [("out.vob", "libx264"), ("out.264", "libx264"), ("out.hevc", "libx265")]
+)
+def test_containers_without_a_place_for_headers(name: str, codec: str, clip: Path, tmp_path: Path) -> None:
+    """Every part of the file can be decoded on its own: parameter sets stand before every keyframe."""
+    lossless = {"libx264": {"qp": "0"}, "libx265": {"x265-params": "lossless=1"}}[codec]
+    output = tmp_path / name
+    settings = EncoderSettings(codec=codec, preset="ultrafast", options=lossless)
+    restore(clip, output, encoder=settings, audio_codec="none", segment_seconds=0.2)
+    assert exact(output, clip)
+    with av.open(str(output)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+        last = max(index for index, packet in enumerate(packets) if packet.is_keyframe)
+        data = b"".join(bytes(packet) for packet in packets[last:])
+    assert last > 0
+    (tmp_path / "last").write_bytes(data)
+    with av.open(str(tmp_path / "last"), format="h264" if codec == "libx264" else "hevc") as container:
+        assert sum(1 for _ in container.decode(video=0)) == len(packets) - last
+
+
+def test_program_streams_count_their_streams_as_they_come(tmp_path: Path) -> None:
+    source = media.write_clip(
+        tmp_path / "in.vob",
+        codec="mpeg2video",
+        width=320,  # a frame fills some packs: of several in one, the reader knows the first one's time alone
+        height=240,
+        options={"q": "2"},
+        time_base=media.Fraction(1, 25),
+        sounds=[Sound(codec="mp2"), Sound(codec="ac3")],
+    )
+    restore(source, tmp_path / "out.vob")
+    assert media.frame_times(tmp_path / "out.vob") == media.frame_times(source)
+    digests = [
+        {media.packets_digest(path, stream) for stream in range(3) if is_sound(path, stream)}
+        for path in (source, tmp_path / "out.vob")
+    ]
+    assert len(digests[0]) == 2 and digests[0] == digests[1]
+
+
+def is_sound(path: Path, stream: int) -> bool:
+    with av.open(str(path)) as container:
+        return container.streams[stream].type == "audio"
+
+
+def test_sound_that_the_reader_cuts_anew(tmp_path: Path) -> None:
+    """MXF holds a frame's time of PCM a packet, MP4's reader gives 1024 samples: the same bytes."""
+    source = media.write_clip(
+        tmp_path / "in.mxf",
+        codec="mpeg2video",
+        width=128,
+        height=96,
+        options={"q": "2"},
+        time_base=media.Fraction(1, 25),
+        sounds=[Sound(codec="pcm_s16le")],
+    )
+    restore(source, tmp_path / "out.mov")
+    payloads = []
+    for path in (source, tmp_path / "out.mov"):
+        with av.open(str(path)) as container:
+            payloads.append([bytes(packet) for packet in container.demux(audio=0) if packet.size])
+    assert len(payloads[0]) != len(payloads[1])
+    assert b"".join(payloads[0]) == b"".join(payloads[1]) != b""
+
+
+def test_lost_sound_is_found(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A muxer that takes packets and does not write them all."""
+    count = Muxed.count
+
+    def twice(muxed: Muxed, packet: "Packet[Any]") -> None:
+        count(muxed, packet)
+        count(muxed, packet)
+
+    monkeypatch.setattr(Muxed, "count", twice)
+    with pytest.raises(CarfixError, match=r"audio stream 1 should hold \d+ packets; found: \d+"):
+        restore(clip, tmp_path / "lost.mp4")
+    assert not (tmp_path / "lost.mp4").exists()
+
+
+def test_y4m_is_frames_alone(clip: Path, tmp_path: Path) -> None:
+    report = restore(clip, tmp_path / "out.y4m", encoder=None)
+    assert any("audio stream 1 is left out: y4m holds nothing but frames" in line for line in report.warnings)
+    assert exact(tmp_path / "out.y4m", clip)
+    restore(tmp_path / "out.y4m", tmp_path / "again.mkv", encoder=LOSSLESS)
+    assert exact(tmp_path / "again.mkv", clip)
+    restore(clip, tmp_path / "named", format="y4m", encoder=None)
+    assert (tmp_path / "named").read_bytes() == (tmp_path / "out.y4m").read_bytes()
+
+
+def test_a_picture_without_luma_is_refused_by_name(tmp_path: Path) -> None:
+    source = media.write_clip(
+        tmp_path / "in.avi",
+        codec="rawvideo",
+        pix_fmt="bgr24",
+        pictures=lambda i: media.picture(i).reformat(format="bgr24"),
+    )
+    with pytest.raises(
+        CarfixError, match=r"in\.avi: the video's pixel format bgr24 has no luma.*-pix_fmt yuv444p"
+    ):
+        restore(source, tmp_path / "out.mkv")
+    restore(source, tmp_path / "out.mkv", encoder=EncoderSettings(pix_fmt="yuv444p"))
+    assert len(media.planes(tmp_path / "out.mkv")) == media.FRAMES
