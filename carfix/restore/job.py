@@ -203,9 +203,7 @@ class Job:
                 raise CarfixError(f"{self.source}: not a single frame of its video could be decoded")
             frames = sum(file.frames for file in files)
             warnings.add(*tally_findings(tally, expected=sum(s.frames for s in segments), frames=frames))
-            late = self._write(plan, timeline, state, files, counter)
-            if late:
-                warnings.add(late)
+            warnings.add(*self._write(plan, timeline, state, files, counter))
         return Report(
             source=self.source,
             output=self.output,
@@ -310,25 +308,29 @@ class Job:
         state: State,
         files: Sequence[SegmentFile],
         counter: "Counter",
-    ) -> str | None:
-        """Join, verify, rename. Returns a warning if there is one."""
+    ) -> list[str]:
+        """Join, verify, rename. Returns warnings."""
+        warnings: list[str] = []
         joined = JoinedSegments(state.folder, files, plan.info.time_base, timeline.last_duration)
         temporary = state.folder / f"output{self.output.suffix}"
         muxed = write_output(temporary, plan, joined, state.folder / files[0].name, counter.joined)
         times = joined.times() - round(plan.shift / plan.info.time_base)
-        verify_output(temporary, muxed, times, plan.info.time_base)
+        late = verify_output(temporary, muxed, times, plan.info.time_base)
+        if late:
+            warnings.append(f"{plan.format} has no times below 0: everything is {float(late):.3f} s later")
         if self.output.exists() and not self.overwrite:
             raise CarfixError(f"{self.output} was created meanwhile; -y overwrites it")
         try:
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
-            late = copy_times(self.source, temporary) if self.keep_times else None
+            if self.keep_times and (lost := copy_times(self.source, temporary)):
+                warnings.append(lost)
             temporary.replace(self.output)
         except OSError as error:
             raise CarfixError(f"cannot write {self.output}: {reason(error)}") from error
         sync_folder(self.output.parent)
         state.discard()
-        return late
+        return warnings
 
 
 def cut_into_segments(

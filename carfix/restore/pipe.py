@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import av
+from av.codec.context import Flags
 from av.container import InputContainer, OutputContainer
 from av.packet import Packet
 from av.stream import Stream
@@ -30,12 +31,12 @@ from carfix.video.encoder import (
 )
 from carfix.video.faults import MEDIA_ERRORS, reason
 from carfix.video.luma import write_luma
-from carfix.video.muxer import Y4M, codec_tag, kept_tags, muxer_options, output_format
+from carfix.video.muxer import BARE, WITHOUT_HEADERS, codec_tag, kept_tags, muxer_options, output_format
 from carfix.video.quantizer import export_quantizers
 from carfix.video.scheduling import kept_scheduling
 from carfix.video.segments import Segment
 from carfix.video.source import SourceInfo, describe, find_video, open_container
-from carfix.video.streams import COPY, NONE, add_copy, try_copy
+from carfix.video.streams import COPY, NONE, add_copy, left_out, try_copy
 
 #: What stands for standard input and output on the command line.
 PIPE = Path("-")
@@ -128,7 +129,10 @@ class _Reader:
         self._decoded: Iterator[VideoFrame] = self._decode()
         first = next(self._decoded, None)
         if first is None:
-            raise CarfixError(f"{path}: not a single frame of its video could be decoded")
+            why = ""
+            if path == PIPE and "mp4" in container.format.name:
+                why = "; through a pipe, MP4 needs its index in front (FFmpeg's -movflags +faststart)"
+            raise CarfixError(f"{path}: not a single frame of its video could be decoded{why}")
         self._first = first
         self.info: SourceInfo = describe(container, self.video, first, path)
 
@@ -209,6 +213,8 @@ class _Writer:
         video = self._container.add_stream(encoding.codec, rate=info.rate, options=dict(encoding.options))
         assert isinstance(video, VideoStream)
         configure(video.codec_context, info, encoding)
+        if format in WITHOUT_HEADERS:
+            video.codec_context.flags &= ~Flags.global_header
         video.time_base = video.codec_context.time_base
         if tag := codec_tag(video.codec_context.codec.canonical_name, format):
             video.codec_context.codec_tag = tag
@@ -221,14 +227,18 @@ class _Writer:
         for stream in reader.container.streams:
             if stream.index == reader.video.index or (stream.type == "audio" and audio_codec == NONE):
                 continue
-            failure = "it holds nothing but frames" if format == Y4M else try_copy(stream, None, format)
+            if format in BARE:
+                say(left_out(stream, format))
+                continue
+            failure = try_copy(stream, None, format)
             if failure is None:
                 self._copies[stream.index] = add_copy(self._container, stream)
-            elif format == Y4M or stream.type == "data":
+            elif stream.type == "data":
                 say(f"{stream.type} stream {stream.index} is left out of {format}: {failure}")
             else:
+                cure = "use -f nut" + (" or -c:a none" if stream.type == "audio" else "")
                 raise CarfixError(
-                    f"{format} cannot hold {stream.type} stream {stream.index}: {failure}; use -f nut"
+                    f"{format} cannot hold {stream.type} stream {stream.index}: {failure}; {cure}"
                 )
 
     def __enter__(self) -> "_Writer":

@@ -30,10 +30,6 @@ DEFAULT_CRF = 17.0
 #: FFmpeg's name for video that is not compressed.
 RAW = "rawvideo"
 
-#: Encoders that put frames out of order unless this is among their options.
-REORDERING_CODECS = ("libx264", "libx265")
-NO_B_FRAMES = {"bf": "0"}
-
 #: Encoders that code two fields in one frame and say so in their stream.
 _INTERLACED_CODECS = ("libx264", "mpeg2video", "mpeg4", "prores_ks", "ffv1", "dnxhd")
 #: Whom to name when an encoder cannot take a pixel format, most usual first.
@@ -112,9 +108,9 @@ def settings_for(settings: EncoderSettings, format: str) -> EncoderSettings:
         if settings.codec not in (DEFAULT_CODEC, RAW):
             raise UsageError("y4m holds bare frames: it goes with no -c:v")
         return EncoderSettings(codec=RAW, pix_fmt=settings.pix_fmt)
-    if format == "avi" and settings.codec in REORDERING_CODECS:
+    if format == "avi" and settings.codec == DEFAULT_CODEC:
         # AVI counts frames as they are decoded: players would show them late, by as many as are reordered.
-        return dataclasses.replace(settings, options={**NO_B_FRAMES, **settings.options})
+        return dataclasses.replace(settings, options={"bf": "0", **settings.options})
     return settings
 
 

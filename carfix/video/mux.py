@@ -13,12 +13,10 @@ from av.video.stream import VideoStream
 from carfix.errors import CarfixError
 from carfix.video.copying import other_packets
 from carfix.video.faults import MEDIA_ERRORS, reason
+from carfix.video.muxer import WITHOUT_HEADERS
 from carfix.video.output import Muxed, OutputFile, OutputPlan
 from carfix.video.sink import JoinedSegments
 from carfix.video.source import open_input
-
-#: Containers without a place for a stream's header: its parameter sets go before every keyframe instead.
-_WITHOUT_HEADERS = frozenset({"h264", "hevc", "mpeg", "vob", "dvd", "svcd", "vcd"})
 
 
 def write_output(
@@ -43,7 +41,7 @@ def with_headers(
     joined: JoinedSegments, template: InputContainer, format: str
 ) -> Iterator["Packet[VideoStream]"]:
     """The packets of `joined`, with the parameter sets of `template` among them where `format` needs them there."""
-    if format not in _WITHOUT_HEADERS:
+    if format not in WITHOUT_HEADERS:
         yield from joined.packets()
         return
     headers = BitStreamFilterContext("dump_extra=freq=keyframe", template.streams.video[0])

@@ -55,8 +55,15 @@ _MOV_TAGS = {
 _MOV_FORMATS = {"mp4", "mov", "ipod", "3gp", "3g2", "ismv", "f4v"}
 
 
+#: Containers without times below 0. All streams are moved where it is needed, as FFmpeg does: in NUT for times of
+#: presentation (sound that begins with its encoder's delay), in FLV for those of decoding, too.
+WITHOUT_NEGATIVE_TIMES = ("nut", "flv")
 #: Frames and nothing else, which is all that many programs read.
 Y4M = "yuv4mpegpipe"
+#: Containers of one video stream and nothing else.
+BARE = (Y4M, "h264", "hevc")
+#: Containers without a place for a stream's header: its parameter sets go before every keyframe instead.
+WITHOUT_HEADERS = ("h264", "hevc", "mpeg", "vob", "dvd", "svcd", "vcd")
 
 
 def output_format(path: Path, name: str | None = None) -> str:
@@ -132,9 +139,15 @@ def check_movflags(movflags: str | None, format: str) -> None:
         raise UsageError(f"FFmpeg refuses -movflags {movflags}: {reason(error)}") from error
 
 
-def muxer_options(format: str, tags: Mapping[str, str], movflags: str | None = None) -> dict[str, str]:
-    """Options under which the muxer keeps times and global `tags` as they are, and the user's `movflags`."""
-    options = {"avoid_negative_ts": "disabled"}
+def muxer_options(
+    format: str, tags: Mapping[str, str], movflags: str | None = None, *, early: bool = True
+) -> dict[str, str]:
+    """Options under which the muxer keeps times and global `tags` as they are, and the user's `movflags`.
+
+    `early` says that packets may have presentation times below 0.
+    """
+    shifts = format == "flv" or (format == "nut" and early)
+    options = {"avoid_negative_ts": "make_non_negative" if shifts else "disabled"}
     flags = [] if movflags is None else [movflags.lstrip("+")]
     if format in _MOV_FORMATS and any(key.lower() not in _MOV_TAGS for key in kept_tags(tags)):
         flags.append("use_metadata_tags")

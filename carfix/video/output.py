@@ -58,7 +58,9 @@ class OutputFile:
             str(target) if isinstance(target, Path) else target,
             "w",
             format=plan.format,
-            container_options=muxer_options(plan.format, source.metadata, plan.movflags),
+            container_options=muxer_options(
+                plan.format, source.metadata, plan.movflags, early=plan.streams.early
+            ),
             **KEEP_ODD_TAGS,
         )
         self.copies: dict[int, Stream] = {}

@@ -11,14 +11,14 @@ from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
 from carfix.errors import CarfixError
-from carfix.video.encoder import NO_B_FRAMES, RAW, REORDERING_CODECS, Encoding
+from carfix.video.encoder import RAW, Encoding
 from carfix.video.faults import MEDIA_ERRORS, reason
 from carfix.video.luma import luma_format, write_luma
 from carfix.video.mux import with_headers
 from carfix.video.output import Muxed, OutputFile, OutputPlan
 from carfix.video.sink import JoinedSegments, SegmentFile, SegmentWriter
 from carfix.video.source import open_input
-from carfix.video.verify import read_back
+from carfix.video.verify import NotAsWritten, read_back
 
 #: Matroska's milliseconds are as good as exact: no one sees half a millisecond. Anything coarser must fit.
 COARSEST_CLOCK = Fraction(1, 1000)
@@ -41,28 +41,8 @@ def rehearse_output(
     info = plan.info
     first = times[: _INTRA_FRAMES if Codec(encoding.codec, "w").intra_only else _FRAMES]
     cure = "another -c:v" if plan.format == "matroska" else "write .mkv instead, or use another -c:v"
-    clock, wrong = _try(plan, encoding, first, last_duration, target)
-    if clock is None:
-        raise CarfixError(f"{info.path}: {plan.format} cannot hold {encoding.codec} video: {wrong}; {cure}")
-    _check_clock(plan, clock, times)
-    if wrong is None:
-        return
-    if encoding.codec == RAW:
-        raise CarfixError(
-            f"{info.path}: {plan.format} cannot say what pixel format raw {encoding.pix_fmt} is; write .nut instead"
-        )
-    straight = dataclasses.replace(encoding, options={**encoding.options, **NO_B_FRAMES})
-    if encoding.codec in REORDERING_CODECS and _try(plan, straight, first, last_duration, target)[1] is None:
-        cure = "write .mkv instead, or do without B-frames (-x bf=0)"
-    raise CarfixError(f"{info.path}: {plan.format} would not give the video back: {wrong}; {cure}")
-
-
-def _try(
-    plan: OutputPlan, encoding: Encoding, times: NDArray[np.int64], last_duration: int, target: Path
-) -> tuple[Fraction | None, str | None]:
-    """The output's time base, None if it cannot be written, and what is wrong."""
-    info, folder = plan.info, target.parent
-    segment = _encode(plan, encoding, times, folder)
+    folder = target.parent
+    segment = _encode(plan, encoding, first, folder)
     joined = JoinedSegments(folder, [segment], info.time_base, last_duration)
     shift = round(plan.shift / info.time_base)
     try:
@@ -78,8 +58,19 @@ def _try(
                     packet.stream = output.video
                     output.container.mux(packet)
     except MEDIA_ERRORS as error:
-        return None, reason(error)
-    return clock, read_back(target, muxed, times - shift, info.time_base)
+        raise CarfixError(
+            f"{info.path}: {plan.format} cannot hold {encoding.codec} video: {reason(error)}; {cure}"
+        ) from error
+    assert clock is not None
+    _check_clock(plan, clock, times)
+    try:
+        read_back(target, muxed, first - shift, info.time_base)
+    except NotAsWritten as error:
+        wrong = f"would not give the video back: {error}"
+        if encoding.codec == RAW:
+            wrong = f"cannot say what pixel format raw {encoding.pix_fmt} is"
+            cure = "write .nut instead"
+        raise CarfixError(f"{info.path}: {plan.format} {wrong}; {cure}") from None
 
 
 def _encode(plan: OutputPlan, encoding: Encoding, times: NDArray[np.int64], folder: Path) -> SegmentFile:

@@ -204,16 +204,16 @@ class JoinedSegments:
                 pts: later - pts for pts, later in zip(ascending, [*ascending[1:], after], strict=True)
             }
             if position == 0:
-                earlier.extend(self._before(ascending[0], durations[ascending[0]]))
+                earlier.extend(self._before(ascending[0], min(durations.values())))
             earlier.extend(ascending)
             for pts, packet in self._read(segment):
                 packet.pts, packet.dts, packet.duration = pts, earlier.popleft(), durations[pts]
                 packet.time_base = self._time_base
                 yield packet
 
-    def _before(self, first: int, duration: int) -> list[int]:
+    def _before(self, first: int, step: int) -> list[int]:
         """Decoding times ahead of the first presentation; not below 0, which FLV cannot say, where there is room."""
-        step = max(1, duration)
+        step = max(1, step)
         if 0 < self._delay <= first < step * self._delay:
             step = first // self._delay
         return [first - step * (self._delay - i) for i in range(self._delay)]

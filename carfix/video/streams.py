@@ -16,7 +16,7 @@ from av.stream import Stream
 from carfix.errors import CarfixError, UsageError
 from carfix.video.demux import demux
 from carfix.video.faults import MEDIA_ERRORS, reason
-from carfix.video.muxer import Y4M, kept_tags, muxer_options, without_statistics
+from carfix.video.muxer import BARE, kept_tags, muxer_options, without_statistics
 from carfix.video.source import SourceInfo, open_input
 from carfix.video.unlisted import add_unlisted_copy
 
@@ -36,6 +36,7 @@ class CopyPlan:
     encoded: tuple[int, ...]  # of audio streams that `-c:a ENCODER` encodes anew
     audio_codec: str  # that encoder; COPY or NONE
     warnings: tuple[str, ...]  # streams that no one can copy
+    early: bool = False  # packets of some stream may have times below 0
 
 
 def check_audio_codec(name: str) -> None:
@@ -67,10 +68,8 @@ def plan_copy(info: SourceInfo, format: str, audio_codec: str = COPY) -> CopyPla
                 if audio_codec != NONE:
                     encoded.append(stream.index)
                 continue
-            if format == Y4M:
-                warnings.append(
-                    f"{stream.type} stream {stream.index} is left out: y4m holds nothing but frames"
-                )
+            if format in BARE:
+                warnings.append(left_out(stream, format))
                 continue
             failure = try_copy(stream, heads.get(stream.index), format)
             if failure is None:
@@ -84,7 +83,14 @@ def plan_copy(info: SourceInfo, format: str, audio_codec: str = COPY) -> CopyPla
                     warnings.append(f"data stream {stream.index} cannot be copied to {format}: {failure}")
             else:
                 raise CarfixError(_refused(info, stream, format, failure))
-    return CopyPlan(tuple(copied), tuple(encoded), audio_codec, tuple(warnings))
+    # Encoders begin with their delay, ahead of the first sample's time.
+    early = bool(encoded) or any((heads[index].pts or 0) < 0 for index in copied if index in heads)
+    return CopyPlan(tuple(copied), tuple(encoded), audio_codec, tuple(warnings), early)
+
+
+def left_out(stream: Stream, format: str) -> str:
+    """The warning about a stream for which a bare format has no place."""
+    return f"{stream.type} stream {stream.index} is left out: {format} holds nothing but video"
 
 
 def _has_parameters(stream: Stream) -> bool:

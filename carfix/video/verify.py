@@ -14,22 +14,33 @@ from numpy.typing import NDArray
 
 from carfix.errors import CarfixError
 from carfix.video.faults import MEDIA_ERRORS, reason
-from carfix.video.muxer import Y4M
+from carfix.video.muxer import WITHOUT_NEGATIVE_TIMES, Y4M
 from carfix.video.output import Copied, Muxed
 
-
-def verify_output(path: Path, muxed: Muxed, times: NDArray[np.int64], time_base: Fraction) -> None:
-    """Raises `CarfixError` saying what `read_back` finds wrong with the finished file."""
-    wrong = read_back(path, muxed, times, time_base)
-    if wrong is not None:
-        raise CarfixError(f"{path}: {wrong}")
+#: Containers that hold frames in order and no times of presentation; what FFmpeg reads from AVI is its guess.
+_WITHOUT_TIMES = (Y4M, "avi")
+#: Seconds that a muxer may move everything so that no time is below 0: more than sound or decoding ever lead.
+_LATEST = Fraction(1)
 
 
-def read_back(path: Path, muxed: Muxed, times: NDArray[np.int64], time_base: Fraction) -> str | None:
-    """What is not as it should be: every frame there, in time, the last one decodable, all sound copied.
+class NotAsWritten(Exception):
+    """What is wrong with a file that was read back, as the rest of a sentence."""
+
+
+def verify_output(path: Path, muxed: Muxed, times: NDArray[np.int64], time_base: Fraction) -> Fraction:
+    """As `read_back`; raises `CarfixError` saying what is not as it should be."""
+    try:
+        return read_back(path, muxed, times, time_base)
+    except NotAsWritten as error:
+        raise CarfixError(f"{path}: {error}") from None
+
+
+def read_back(path: Path, muxed: Muxed, times: NDArray[np.int64], time_base: Fraction) -> Fraction:
+    """Read a finished file: every frame must be there, in time, the last one decodable, and all sound copied.
 
     `times` are the presentation times of the restored frames on the output's clock, ascending, in ticks of
-    `time_base`.
+    `time_base`. Returns by how many seconds everything is later, in containers that have no times below 0. Raises
+    `NotAsWritten`.
     """
     found: list[int | None] = []
     tail: list[Packet[Any]] = []
@@ -38,10 +49,10 @@ def read_back(path: Path, muxed: Muxed, times: NDArray[np.int64], time_base: Fra
         with av.open(str(path)) as container:
             # By their places among their kind: readers of FLV and MPEG-PS count streams as they come.
             if len(container.streams.video) <= muxed.video_place:
-                return "its video is not found when it is read back"
+                raise NotAsWritten("its video is not found when it is read back")
             video = container.streams.video[muxed.video_place]
             if video.codec_context is None or video.time_base is None:  # which PyAV's stubs deny
-                return "its video is not recognised when it is read back"
+                raise NotAsWritten("its video is not recognised when it is read back")
             video.codec_context.thread_type = ThreadType.AUTO  # up to a GOP is decoded, and nothing else runs
             for packet in container.demux():
                 if packet.size == 0:
@@ -56,32 +67,43 @@ def read_back(path: Path, muxed: Muxed, times: NDArray[np.int64], time_base: Fra
                     copied.packets += 1
                     copied.size += packet.size
             if len(found) != len(times):
-                return f"it holds {len(found)} frames, not the {len(times)} that were written"
-            if container.format.name != Y4M:  # whose frames have numbers, no times
-                wrong = _compare_times(found, video.time_base, times, time_base)
-                if wrong is not None:
-                    return wrong
+                raise NotAsWritten(f"it holds {len(found)} frames, not the {len(times)} that were written")
+            late = Fraction(0)
+            if container.format.name not in _WITHOUT_TIMES:
+                shifts = container.format.name in WITHOUT_NEGATIVE_TIMES
+                late = _compare_times(found, video.time_base, times, time_base, shifts=shifts)
             decoded = sum(len(video.codec_context.decode(packet)) for packet in tail)
             if decoded + len(video.codec_context.decode(None)) < len(tail):
-                return "its last frames do not decode"
-            return _compare_sound(container, muxed, sound)
+                raise NotAsWritten("its last frames do not decode")
+            _compare_sound(container, muxed, sound)
+            return late
     except MEDIA_ERRORS as error:
-        return f"it cannot be read back: {reason(error)}"
+        raise NotAsWritten(f"it cannot be read back: {reason(error)}") from error
 
 
 def _compare_times(
-    found: Sequence[int | None], found_base: Fraction, times: NDArray[np.int64], time_base: Fraction
-) -> str | None:
-    if any(pts is None for pts in found):
-        return None  # the container keeps no presentation times (AVI, raw streams)
-    for got, wanted in zip(sorted(pts for pts in found if pts is not None), times.tolist(), strict=True):
-        if abs(got - wanted * time_base / found_base) > 1:
+    found: Sequence[int | None],
+    found_base: Fraction,
+    times: NDArray[np.int64],
+    time_base: Fraction,
+    *,
+    shifts: bool,
+) -> Fraction:
+    known = sorted(pts for pts in found if pts is not None)
+    if len(known) < len(found):
+        return Fraction(0)  # a bare stream, or program streams with several frames in a pack
+    late = Fraction(0)
+    if shifts:
+        late = min(max(known[0] * found_base - int(times[0]) * time_base, Fraction(0)), _LATEST)
+        late = late if late > found_base else Fraction(0)
+    for got, wanted in zip(known, times.tolist(), strict=True):
+        if abs(got * found_base - wanted * time_base - late) > found_base:
             at = float(wanted * time_base)
-            return f"its frame at {at:.3f} s comes back at {float(got * found_base):.3f} s"
-    return None
+            raise NotAsWritten(f"its frame at {at:.3f} s comes back at {float(got * found_base):.3f} s")
+    return late
 
 
-def _compare_sound(container: InputContainer, muxed: Muxed, found: dict[int, Copied]) -> str | None:
+def _compare_sound(container: InputContainer, muxed: Muxed, found: dict[int, Copied]) -> None:
     """Every track that was written must be there, with as many packets or, where the reader cuts PCM anew, bytes."""
     left = [found.get(stream.index, Copied()) for stream in container.streams.audio]
     for index, written in muxed.audio.items():
@@ -92,6 +114,7 @@ def _compare_sound(container: InputContainer, muxed: Muxed, found: dict[int, Cop
         ]
         if not whole:
             held = ", ".join(str(copied.packets) for copied in left) or "none"
-            return f"its audio stream {index} should hold {written.packets} packets; found: {held}"
+            raise NotAsWritten(
+                f"its audio stream {index} should hold {written.packets} packets; found: {held}"
+            )
         left.remove(whole[0])
-    return None

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import av
 import media
 import numpy as np
 import pytest
@@ -74,6 +75,47 @@ def test_other_containers_that_need_no_seeking(format: str, clip: Path, tmp_path
     assert len(times) == 30
     shift = times[0] - wanted[0]
     assert max(abs(a - b - shift) for a, b in zip(times, wanted, strict=True)) <= media.Fraction(1, 1000)
+
+
+@pytest.mark.parametrize("format", ["nut", "flv", "matroska"])
+def test_sound_that_begins_before_zero(format: str, tmp_path: Path) -> None:
+    """As in every MP4 with AAC: its encoder's delay lies before 0, where NUT and FLV have no times."""
+    source = media.write_clip(tmp_path / "in.mkv", frames=30, sounds=[Sound(start=-1024 / 48_000)])
+    output = tmp_path / "out"
+    through(source.read_bytes(), output, format, encoder=EncoderSettings(preset="ultrafast"))
+    times, wanted = media.frame_times(output), media.frame_times(source)
+    late = times[0] - wanted[0]
+    assert 0 <= late < media.Fraction(1, 5)
+    assert max(abs(a - b - late) for a, b in zip(times, wanted, strict=True)) <= media.Fraction(1, 500)
+    assert media.packets_digest(output, audio_of(output)) == media.packets_digest(source, 1)
+
+
+def audio_of(path: Path) -> int:
+    with av.open(str(path)) as container:
+        return container.streams.audio[0].index
+
+
+def test_an_mp4_with_its_index_last_cannot_come_through_a_pipe(tmp_path: Path) -> None:
+    source = media.write_clip(tmp_path / "last.mp4")
+    with pytest.raises(CarfixError, match=r"through a pipe, MP4 needs its index in front"):
+        through(source.read_bytes(), tmp_path / "out", "nut")
+    first = media.write_clip(tmp_path / "first.mp4", muxer={"movflags": "faststart"})
+    through(first.read_bytes(), tmp_path / "out", "nut")
+    assert len(media.frame_times(tmp_path / "out")) == media.FRAMES
+
+
+@pytest.mark.parametrize(("format", "codec"), [("h264", "libx264"), ("hevc", "libx265")])
+def test_bare_streams_have_their_headers_within(clip: Path, tmp_path: Path, format: str, codec: str) -> None:
+    said: list[str] = []
+    through(
+        clip.read_bytes(),
+        tmp_path / "out",
+        format,
+        encoder=EncoderSettings(codec=codec, preset="ultrafast"),
+        say=said.append,
+    )
+    assert any(f"audio stream 1 is left out: {format} holds nothing but video" in line for line in said)
+    assert len(media.planes(tmp_path / "out")) == 30
 
 
 @pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv422p10le", "gray"])
