@@ -98,9 +98,9 @@ def audio_of(path: Path) -> int:
 
 def test_an_mp4_with_its_index_last_cannot_come_through_a_pipe(tmp_path: Path) -> None:
     size: dict[str, Any] = {
-        "width": 320,
-        "height": 240,
-    }  # more than FFmpeg's buffer, within which it may go back
+        "width": 640,  # more than FFmpeg's buffer, within which it may go back
+        "height": 480,
+    }
     source = media.write_clip(tmp_path / "last.mp4", **size)
     assert source.stat().st_size > 200_000
     with pytest.raises(CarfixError, match=r"through a pipe, MP4 needs its index in front"):
