@@ -16,6 +16,18 @@ from carfix.errors import EXIT_FAILED, EXIT_INTERRUPTED, CarfixError
 #: Humans read stderr; stdout belongs to data (piped video, JSON lines).
 stderr = Console(stderr=True, highlight=False)
 
+#: Columns of tables that go into a file or a program, which nothing should wrap.
+_WIDE = 240
+
+
+def table_console() -> Console:
+    """For tables on stdout: as wide as the terminal, or as they need where there is none."""
+    console = Console()
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = _WIDE
+    return console
+
+
 app = typer.Typer(
     name="carfix",
     help="Removes compression artifacts from video with CAR-CNN and keeps everything else of the file.",

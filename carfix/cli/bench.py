@@ -74,9 +74,7 @@ def bench(
     import json
     import sys
 
-    from rich.console import Console
-
-    from carfix.cli.app import stderr
+    from carfix.cli.app import stderr, table_console
     from carfix.cli.progress import counted
     from carfix.errors import UsageError
     from carfix.quality.bench import run
@@ -102,7 +100,7 @@ def bench(
     if json_:
         sys.stdout.write(json.dumps(result.to_json(), indent=1) + "\n")
     else:
-        console = Console()
+        console = table_console()
         for table in bench_tables(result):
             console.print(table)
             console.print()

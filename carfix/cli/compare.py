@@ -88,9 +88,7 @@ def compare(
     import json
     import sys
 
-    from rich.console import Console
-
-    from carfix.cli.app import stderr
+    from carfix.cli.app import stderr, table_console
     from carfix.cli.progress import counted
     from carfix.errors import UsageError
     from carfix.quality import compare_tables
@@ -143,7 +141,7 @@ def compare(
     elif csv:
         sys.stdout.write(compare_tables.comparison_csv(comparison))
     else:
-        Console().print(*compare_tables.comparison_tables(comparison, metrics), sep="\n")
+        table_console().print(*compare_tables.comparison_tables(comparison, metrics), sep="\n")
     for line in compare_tables.notes(comparison):
         stderr.print(line, markup=False, soft_wrap=True)
 
@@ -163,10 +161,9 @@ def _assess(
     import json
     import sys
 
-    from rich.console import Console
     from rich.table import Table
 
-    from carfix.cli.app import stderr
+    from carfix.cli.app import stderr, table_console
     from carfix.cli.progress import counted
     from carfix.quality.methods import open_restored, released
     from carfix.quality.noreference import COLUMNS, assess_video, assessment_row, assessments_json
@@ -191,4 +188,4 @@ def _assess(
         table.add_column(column, justify="left" if column == COLUMNS[0] else "right")
     for assessment in found:
         table.add_row(*assessment_row(assessment))
-    Console().print(table)
+    table_console().print(table)

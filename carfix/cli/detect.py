@@ -65,9 +65,7 @@ def detect(
     import json
     import sys
 
-    from rich.console import Console
-
-    from carfix.cli.app import stderr
+    from carfix.cli.app import stderr, table_console
     from carfix.cli.progress import counted
     from carfix.quality.detection.detect import detect_video
     from carfix.quality.detection.detector import Detector
@@ -92,6 +90,6 @@ def detect(
     if json_:
         sys.stdout.write(json.dumps(detected_json(detected), indent=1) + "\n")
     else:
-        Console().print(detected_table(detected))
+        table_console().print(detected_table(detected))
     for line in detected_notes(detected):
         stderr.print(line, markup=False, soft_wrap=True)

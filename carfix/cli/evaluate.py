@@ -79,9 +79,7 @@ def evaluate(
     import json
     import sys
 
-    from rich.console import Console
-
-    from carfix.cli.app import stderr
+    from carfix.cli.app import stderr, table_console
     from carfix.cli.progress import counted
     from carfix.errors import UsageError
     from carfix.net.catalog import installed
@@ -123,4 +121,4 @@ def evaluate(
     elif markdown:
         sys.stdout.write(tables.evaluation_markdown(evaluation))
     else:
-        tables.print_evaluation(evaluation, Console())
+        tables.print_evaluation(evaluation, table_console())

@@ -35,10 +35,9 @@ def inspect(
     import sys
     from datetime import timedelta
 
-    from rich.console import Console
     from rich.table import Table
 
-    from carfix.cli.app import report_error, stderr
+    from carfix.cli.app import report_error, stderr, table_console
     from carfix.cli.progress import counted
     from carfix.errors import EXIT_FAILED, CarfixError
     from carfix.quality.gain import installed_fit
@@ -63,7 +62,7 @@ def inspect(
         document = {"model": restored.name, "files": [inspection.to_json() for inspection in found]}
         sys.stdout.write(json.dumps(document, indent=1) + "\n")
     else:
-        table = Table(box=None, padding=(0, 2, 0, 0))
+        table = Table(box=None, padding=(0, 1, 0, 0))
         table.add_column("file", overflow="fold")
         table.add_column("codec")
         for heading in ("size", "fps", "bits/px", "quantizer", "gain dB", "time"):
@@ -83,7 +82,7 @@ def inspect(
                 "-" if each.seconds is None else str(timedelta(seconds=round(each.seconds))),
             )
         if found:
-            Console().print(table)
+            table_console().print(table)
         note = "" if fit else f"; no prediction of the gain was fitted for these weights of {restored.name}"
         stderr.print(f"gain and time by {restored.name}, inference alone{note}", soft_wrap=True)
     if len(found) < len(files):

@@ -30,9 +30,9 @@ def models(
     import json
     import sys
 
-    from rich.console import Console
     from rich.table import Table
 
+    from carfix.cli.app import table_console
     from carfix.net.catalog import installed
 
     paths = files or list(installed().values())
@@ -41,13 +41,13 @@ def models(
         sys.stdout.write(json.dumps({"models": found}, indent=1) + "\n")
         return
     # No box and short headings: all of it fits a terminal of 80 columns.
-    table = Table(box=None, padding=(0, 2, 0, 0))
+    table = Table(box=None, padding=(0, 1, 0, 0))
     for heading in ("name", "arch.", "loss"):
-        table.add_column(heading)
+        table.add_column(heading, no_wrap=True)
     for heading in ("params", "radius", "MAC/px", "gain dB"):
         table.add_column(heading, justify="right", no_wrap=True)
     for heading in ("licence", "SHA-256"):
-        table.add_column(heading, overflow="fold")
+        table.add_column(heading, no_wrap=True)
     for model in found:
         gain = model["gains"].get("psnr")
         table.add_row(
@@ -61,7 +61,7 @@ def models(
             model["licence"],
             model["sha256"][:8],
         )
-    Console().print(table if found else "no weights are installed")
+    table_console().print(table if found else "no weights are installed")
 
 
 def _described(path: Path) -> dict[str, Any]:

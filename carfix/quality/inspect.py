@@ -72,7 +72,7 @@ def inspect_file(
                 frames = round(duration * fps)
             # A container's rate includes the sound; only where the stream states none of its own.
             rate = stream.bit_rate or (8 * size / duration if duration else None)
-            codec, width, height = context.name, stream.width, stream.height
+            codec, width, height = context.codec.canonical_name, stream.width, stream.height
             found = [told_quantizer(frame) for frame in _sampled(container, stream, duration)]
     except MEDIA_ERRORS as error:
         raise CarfixError(f"{path} cannot be decoded: {reason(error)}") from error

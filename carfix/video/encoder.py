@@ -16,7 +16,7 @@ from av.video.format import VideoFormat
 
 from carfix.errors import CarfixError, UsageError
 from carfix.video.colour import UNSPECIFIED, Hdr
-from carfix.video.faults import MEDIA_ERRORS, captured_log, reason
+from carfix.video.faults import MEDIA_ERRORS, captured_log, reason, said
 from carfix.video.luma import luma_format
 from carfix.video.muxer import Y4M
 from carfix.video.scheduling import kept_scheduling
@@ -183,11 +183,9 @@ def _try_open(context: VideoCodecContext) -> tuple[str | None, list[str]]:
             context.open()
         except MEDIA_ERRORS as error:
             failure = str(getattr(error, "strerror", None) or reason(error))
-    # FFmpeg's log comes in pieces; what is too short to be a word is the rest of a line that was cut up.
-    lines = [(level, " ".join(text.split())) for level, _, text in log if len(text.strip()) > 2]
     if failure is not None:
-        failure = "; ".join(text for level, text in lines if level <= av.logging.ERROR) or failure
-    return failure, [text for _, text in lines]
+        failure = "; ".join(said(log)) or failure
+    return failure, said(log, av.logging.WARNING)
 
 
 def choose_pix_fmt(info: SourceInfo, settings: EncoderSettings) -> str:

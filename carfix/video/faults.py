@@ -3,7 +3,7 @@
 import contextlib
 import errno
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import av
 import av.error
@@ -52,3 +52,11 @@ def captured_log(level: int = av.logging.WARNING) -> Iterator[list[tuple[int, st
         finally:
             av.logging.set_libav_level(av.logging.INFO)
             av.logging.set_level(previous)
+
+
+def said(lines: Sequence[tuple[int, str, str]], level: int = av.logging.ERROR) -> list[str]:
+    """The lines of a captured log that are at least as grave as `level`.
+
+    FFmpeg's log comes in pieces; what is too short to be a word is the rest of a line that was cut up.
+    """
+    return [" ".join(text.split()) for grade, _, text in lines if grade <= level and len(text.strip()) > 2]

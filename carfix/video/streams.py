@@ -15,13 +15,16 @@ from av.stream import Stream
 
 from carfix.errors import CarfixError, UsageError
 from carfix.video.demux import demux
-from carfix.video.faults import MEDIA_ERRORS, reason
+from carfix.video.faults import MEDIA_ERRORS, captured_log, reason, said
 from carfix.video.muxer import BARE, kept_tags, muxer_options, without_statistics
 from carfix.video.source import SourceInfo, open_input
 from carfix.video.unlisted import add_unlisted_copy
 
 #: Words of `-c:a` that are not encoders.
 COPY, NONE = "copy", "none"
+
+#: What FFmpeg's muxer warns of when a reader will not know a stream's codec.
+_UNNAMED = "may not be recognized upon reading"
 
 #: How many packets are read to find the first one of every stream; a subtitle may come much later, and is
 #: then judged by its header alone.
@@ -103,7 +106,7 @@ def _refused(info: SourceInfo, stream: Stream, format: str, failure: str) -> str
     cure = "write .mkv instead"
     if stream.type == "audio":
         cure += ", or encode it with -c:a aac"
-    name = stream.codec_context.name if stream.codec_context else "unknown codec"
+    name = stream.codec_context.codec.canonical_name if stream.codec_context else "unknown codec"
     return (
         f"{info.path}: {format} cannot hold {stream.type} stream {stream.index} ({name}): {failure}; {cure}"
     )
@@ -132,17 +135,21 @@ def _first_packets(container: InputContainer, streams: list[Stream]) -> dict[int
 
 def try_copy(stream: Stream, packet: "Packet[Any] | None", format: str) -> str | None:
     """Why the stream cannot be copied; None if it can."""
-    try:
-        with av.open(io.BytesIO(), "w", format=format, container_options=muxer_options(format, {})) as output:
-            copy = add_copy(output, stream)
-            output.start_encoding()
-            if packet is not None:
-                packet.stream = copy
-                packet.dts = packet.pts if packet.dts is None else packet.dts
-                output.mux(packet)
-    except MEDIA_ERRORS as error:
-        return reason(error)
-    return None
+    options = muxer_options(format, {})
+    with captured_log() as log:
+        try:
+            with av.open(io.BytesIO(), "w", format=format, container_options=options) as output:
+                copy = add_copy(output, stream)
+                output.start_encoding()
+                if packet is not None:
+                    packet.stream = copy
+                    packet.dts = packet.pts if packet.dts is None else packet.dts
+                    output.mux(packet)
+        except MEDIA_ERRORS as error:
+            return next(iter(said(log)), reason(error))
+    # MPEG-TS takes any sound, under no name.
+    lost = [line for line in said(log, av.logging.WARNING) if _UNNAMED in line]
+    return lost[0] if lost and stream.type == "audio" else None
 
 
 def add_copy(output: OutputContainer, stream: Stream) -> Stream:

@@ -35,3 +35,11 @@ def test_json_of_the_files_that_can_be_read_and_exit_1_for_the_others(arguments:
     # No fit was made for these weights, and none is invented.
     assert found["predicted_gain"] is None
     assert "missing.mp4" in result.stderr
+
+
+def test_a_table_in_a_file_is_not_wrapped(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    result = CliRunner().invoke(app, ["inspect", *arguments], catch_exceptions=False)
+    assert len(arguments[0]) > 40 and any(
+        line.startswith(arguments[0]) for line in result.stdout.splitlines()
+    )

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from carfix.cli import models
 from carfix.errors import CarfixError
+from carfix.net.catalog import installed
 
 app = typer.Typer()
 app.callback()(lambda: None)
@@ -35,6 +36,14 @@ def test_the_table_shows_gain_and_cost(tmp_path: Path, monkeypatch: pytest.Monke
     path = write_model(tmp_path / "x.safetensors", "tiny")
     result = CliRunner().invoke(app, ["models", str(path)], catch_exceptions=False)
     assert "tiny" in result.stdout and "+0.25" in result.stdout and "CC0-1.0" in result.stdout
+
+
+def test_shipped_names_are_whole_in_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = CliRunner().invoke(app, ["models"], catch_exceptions=False).stdout.splitlines()
+    assert {line.split()[0] for line in lines} == {"name", *installed()}
+    for line in lines[1:]:
+        assert "Apache-2.0" in line and len(line.split()[-1]) == 8
 
 
 def test_a_foreign_file_is_an_error(tmp_path: Path) -> None:

@@ -156,6 +156,26 @@ def test_sound_that_the_reader_cuts_anew(tmp_path: Path) -> None:
     assert b"".join(payloads[0]) == b"".join(payloads[1]) != b""
 
 
+@pytest.mark.parametrize(
+    ("codec", "rate", "suffix", "why"),
+    [
+        ("flac", 48_000, ".ts", "may not be recognized upon reading"),
+        ("libmp3lame", 8_000, ".mp4", "muxing mp3 at 8000hz is not standard"),
+        ("pcm_alaw", 8_000, ".mp4", "codec not currently supported in container"),
+    ],
+)
+def test_sound_is_refused_in_the_muxers_own_words(
+    codec: str, rate: int, suffix: str, why: str, tmp_path: Path
+) -> None:
+    source = media.write_clip(tmp_path / "in.nut", sounds=[Sound(codec=codec, rate=rate)])
+    engine = Adding(0)
+    with pytest.raises(
+        CarfixError, match=rf"in\.nut: \w+ cannot hold audio stream 1 \(\w+\): .*{why}.*-c:a aac"
+    ):
+        restore(source, tmp_path / f"out{suffix}", model=engine)
+    assert engine.planes == 0
+
+
 def test_lost_sound_is_found(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A muxer that takes packets and does not write them all."""
     count = Muxed.count
