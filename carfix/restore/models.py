@@ -10,6 +10,12 @@ from carfix.restore.engine import Engine, kind_of_engine, open_engine, uses_acce
 from carfix.restore.strength import Strength, check_strength, strength_of
 
 
+class EngineLine(str):
+    """A line that is the same for every file that the same engine restores: once is enough."""
+
+    __slots__ = ()
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EngineChoice:
     """A model and how to run it, or an engine that someone else opened."""
@@ -43,11 +49,11 @@ class EngineChoice:
         """What frames take of the corrections of `engine`, which this choice has opened."""
         return strength_of(engine.model.description.sha256, self.strength)
 
-    def describe(self, engine: Engine) -> str:
+    def describe(self, engine: Engine) -> EngineLine:
         """What computes, for people."""
         strength = self.strength_of(engine)
         share = "" if strength == Strength() else f", strength {strength}"
-        return f"model {engine.model.description.name}: {engine.description}{share}"
+        return EngineLine(f"model {engine.model.description.name}: {engine.description}{share}")
 
     def continuing(self, earlier: Any) -> "EngineChoice":  # noqa: ANN401 - JSON that an earlier run left
         """This choice, computed by the engine that `earlier`, a fingerprint of the same choice, was computed by.

@@ -1,6 +1,7 @@
 """From the command's paths to single files: folders walked, trees mirrored, every output named."""
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
@@ -56,8 +57,9 @@ def plan_tasks(
     One input file goes into the file `output`. Several, a folder, or an `output` that is a folder: each file keeps
     its name, and files in folders (`recursive`) their place in the tree. `include` and `exclude` are glob
     patterns for names and for paths within the walked folder. A suffix whose container cannot hold the video that the
-    encoder `codec` makes becomes .mkv. Raises `UsageError` for a folder without
-    `recursive`, for two inputs with the same output, and where no file is left.
+    encoder `codec` makes becomes .mkv, and `format` says that of all; where a new one would give two files one name,
+    they keep their old suffixes before it. Raises `UsageError` for a folder without `recursive`, for two inputs
+    with the same output, and where no file is left.
     """
     for path in inputs:
         if path.is_dir() and not recursive:
@@ -67,12 +69,17 @@ def plan_tasks(
         return [Task(inputs[0], output)]
     if output.exists() and not output.is_dir():
         raise UsageError(f"the output of several inputs must be a folder, and {output} is a file")
-    tasks = []
-    for path in inputs:
-        for source, place in _files(path, output, include, exclude):
-            tasks.append(Task(source, output / place.with_suffix(_suffix(place, format, codec))))
-    if not tasks:
+    found = [pair for path in inputs for pair in _files(path, output, include, exclude)]
+    if not found:
         raise UsageError(f"no video found in {', '.join(map(str, inputs))}")
+    places = [place.with_suffix(_suffix(place, format, codec)) for _, place in found]
+    claims = Counter(places)
+    tasks = []
+    for (source, place), wanted in zip(found, places, strict=True):
+        crowded = claims[wanted] > 1 and wanted != place
+        tasks.append(
+            Task(source, output / (place.with_name(place.name + wanted.suffix) if crowded else wanted))
+        )
     _check_collisions(tasks)
     return tasks
 

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from carfix.restore.batch import Event, Outcome
 from carfix.restore.estimate import Estimate
+from carfix.restore.models import EngineLine
 from carfix.restore.progress import Mode, progress_display
 from carfix.restore.report import Progress
 from carfix.restore.tasks import Task
@@ -31,6 +32,7 @@ class Teller:
         self._many = many
         self._log = log
         self._logged: dict[Task, float] = {}
+        self._engines: set[str] = set()  # that were told of
         self._show: Callable[[str, Progress], None] = lambda name, progress: None
 
     @contextlib.contextmanager
@@ -57,10 +59,16 @@ class Teller:
         elif outcome.status == "skipped":
             self._say(task, outcome.reason)
         elif outcome.status == "failed":  # also when quiet
-            self._console.print(f"carfix: {task.source}: {outcome.reason}", markup=False, soft_wrap=True)
+            line = f"carfix: {_about(task, outcome.reason)}"
+            self._console.print(line, markup=False, soft_wrap=True)
 
     def _say(self, task: Task, text: str) -> None:
-        self._print(f"{task.source}: {text}" if self._many else text)
+        if self._many and isinstance(text, EngineLine):
+            if text not in self._engines:
+                self._engines.add(text)
+                self._print(text)
+        else:
+            self._print(_about(task, text) if self._many else text)
 
     def _print(self, text: str) -> None:
         if not self._quiet:
@@ -94,7 +102,8 @@ class Teller:
         if failures:
             table = Table("failed", "reason", title_justify="left")
             for outcome in failures:
-                table.add_row(escape(str(outcome.task.source)), escape(outcome.reason))
+                source = str(outcome.task.source)
+                table.add_row(escape(source), escape(outcome.reason.removeprefix(f"{source}: ")))
             self._console.print(table)
         self._print(", ".join(f"{n} {status}" for status, n in counts.items() if n) + f"; {frames} frames")
 
@@ -122,6 +131,12 @@ class Teller:
                 "warnings": list(estimate.warnings),
             }
         )
+
+
+def _about(task: Task, text: str) -> str:
+    """`text` with the name of the file before it, once."""
+    source = str(task.source)
+    return text if text.startswith(f"{source}: ") else f"{source}: {text}"
 
 
 def event_fields(event: Event) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from carfix.video.muxer import WITHOUT_NEGATIVE_TIMES, Y4M
 from carfix.video.output import Copied, Muxed
 
 #: Containers that hold frames in order and no times of presentation; what FFmpeg reads from AVI is its guess.
-_WITHOUT_TIMES = (Y4M, "avi")
+WITHOUT_TIMES = (Y4M, "avi")
 #: Seconds that a muxer may move everything so that no time is below 0: more than sound or decoding ever lead.
 _LATEST = Fraction(1)
 
@@ -69,7 +69,7 @@ def read_back(path: Path, muxed: Muxed, times: NDArray[np.int64], time_base: Fra
             if len(found) != len(times):
                 raise NotAsWritten(f"it holds {len(found)} frames, not the {len(times)} that were written")
             late = Fraction(0)
-            if container.format.name not in _WITHOUT_TIMES:
+            if container.format.name not in WITHOUT_TIMES:
                 shifts = container.format.name in WITHOUT_NEGATIVE_TIMES
                 late = _compare_times(found, video.time_base, times, time_base, shifts=shifts)
             decoded = sum(len(video.codec_context.decode(packet)) for packet in tail)
@@ -79,6 +79,12 @@ def read_back(path: Path, muxed: Muxed, times: NDArray[np.int64], time_base: Fra
             return late
     except MEDIA_ERRORS as error:
         raise NotAsWritten(f"it cannot be read back: {reason(error)}") from error
+
+
+def lateness(first: Fraction, wanted: Fraction, tick: Fraction) -> Fraction:
+    """Seconds by which a muxer has moved everything, told by the time of the first frame."""
+    late = first - wanted
+    return late if tick < late <= _LATEST else Fraction(0)
 
 
 def _compare_times(
@@ -92,10 +98,7 @@ def _compare_times(
     known = sorted(pts for pts in found if pts is not None)
     if len(known) < len(found):
         return Fraction(0)  # a bare stream, or program streams with several frames in a pack
-    late = Fraction(0)
-    if shifts:
-        late = min(max(known[0] * found_base - int(times[0]) * time_base, Fraction(0)), _LATEST)
-        late = late if late > found_base else Fraction(0)
+    late = lateness(known[0] * found_base, int(times[0]) * time_base, found_base) if shifts else Fraction(0)
     for got, wanted in zip(known, times.tolist(), strict=True):
         if abs(got * found_base - wanted * time_base - late) > found_base:
             at = float(wanted * time_base)

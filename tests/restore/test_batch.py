@@ -15,6 +15,7 @@ from carfix.restore.run import restore_files
 from carfix.restore.state import state_folder
 from carfix.restore.tasks import Task
 from carfix.restore.telling import Teller
+from carfix.video.encoder import EncoderSettings
 
 OPTIONS = {"encoder": faults.ENCODER, "segment_seconds": faults.SEGMENT}
 
@@ -144,6 +145,31 @@ def test_events_and_summary(tmp_path: Path) -> None:
     assert (done["frames"], done["damaged"], done["warnings"]) == (10, False, [])
     assert "1 done, 1 skipped, 1 failed; 10 frames" in screen
     assert "1 of 3 files failed" in screen and "cannot read" in screen
+
+
+@pytest.mark.parametrize("suffix", [".flv", ".avi", ".nut"])
+def test_outputs_without_exact_times_are_known_again(suffix: str, tmp_path: Path) -> None:
+    """FLV and NUT move everything where sound begins before 0, AVI counts frames."""
+    source = media.write_clip(tmp_path / "in.mkv", sounds=[media.Sound(start=-1024 / 48_000)])
+    task = Task(source, tmp_path / f"out{suffix}")
+    options = {"encoder": EncoderSettings(preset="ultrafast")}
+    assert statuses(batch([task], **options)) == ["done"]
+    assert statuses(batch([task], **options)) == ["skipped"]
+
+
+def test_what_many_files_share_is_said_once(tmp_path: Path) -> None:
+    tasks = clips(tmp_path, 3)
+    media.write_clip(
+        tasks[2].source,
+        format="avi",
+        codec="rawvideo",
+        pix_fmt="bgr24",
+        pictures=lambda index: media.picture(index).reformat(format="bgr24"),
+    )
+    lines, screen = tell(tasks)
+    assert sum(line["event"] == "message" and str(line["text"]).startswith("model ") for line in lines) == 2
+    assert screen.count("model ") == 1
+    assert screen.count(f"{tasks[2].source}: the video's pixel format bgr24 has no luma") == 1
 
 
 def test_dry_run_writes_nothing(tmp_path: Path) -> None:

@@ -65,6 +65,15 @@ def test_containers_that_cannot_hold_the_video_become_matroska(tmp_path: Path) -
     assert outputs_of["mpeg2video"] == {"a.mkv", "b.mkv", "c.mkv", "d.mkv", "e.avi", "f.flv", "g.mpg"}
 
 
+def test_files_that_would_share_a_new_name_keep_their_suffixes(tmp_path: Path) -> None:
+    for name in ("a.wmv", "a.mkv", "b.264", "b.265", "c.wmv"):
+        (tmp_path / name).touch()
+    assert outputs(tmp_path, tmp_path / "out") == {"a.wmv.mkv", "a.mkv", "b.264.mkv", "b.265.mkv", "c.mkv"}
+    assert outputs(tmp_path, tmp_path / "out", format="nut") == {
+        *("a.wmv.nut", "a.mkv.nut", "b.264.nut", "b.265.nut", "c.nut"),
+    }
+
+
 def test_an_output_inside_the_input_is_not_input(tree: Path) -> None:
     (tree / "restored").mkdir()
     (tree / "restored" / "a.mp4").touch()
