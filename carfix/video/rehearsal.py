@@ -22,8 +22,9 @@ from carfix.video.verify import NotAsWritten, read_back
 
 #: Matroska's milliseconds are as good as exact: no one sees half a millisecond. Anything coarser must fit.
 COARSEST_CLOCK = Fraction(1, 1000)
-#: Frames, enough for encoders to put them out of order, which is where containers differ; and of those that never do.
-_FRAMES = 8
+#: Frames: a P frame and the B-frames before it (x264: 3, x265: 4), since containers differ by what is out of order; and
+#: for encoders whose frames never are.
+_FRAMES = 6
 _INTRA_FRAMES = 2
 #: Side in pixels of a noisy corner: FFmpeg recognises neither streams nor containers by a few bytes a frame.
 _NOISE = 64
