@@ -247,6 +247,8 @@ class Job:
         timeline = scan(info)
         with tempfile.TemporaryDirectory(prefix="carfix-") as folder:
             times = wanted_window(info, plan).cut(timeline.presentation)
+            first = (int(times[0]) - round(plan.shift / info.time_base)) * info.time_base
+            plan = dataclasses.replace(plan, first=first)
             target = Path(folder, f"output{self.output.suffix}")
             rehearse_output(plan, encoding, times, timeline.last_duration, target)
         return info, encoding, dataclasses.replace(plan, jumps=timeline.jumps), timeline

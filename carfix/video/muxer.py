@@ -1,8 +1,10 @@
 """The container that is written: the name that FFmpeg knows it under, and what its muxer is told."""
 
 import io
+import math
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -52,6 +54,10 @@ _MOV_TAGS = {
         "location",
     ),
 }
+#: FFmpeg's ticks a second of the movie; how fine they may become for sound, and at all (a field of 31 bits).
+_TIMESCALE = 1000
+_FINE_TIMESCALE = 90_000
+_LARGEST_TIMESCALE = 2**31 - 1
 _MOV_FORMATS = {"mp4", "mov", "ipod", "3gp", "3g2", "ismv", "f4v"}
 
 
@@ -139,18 +145,39 @@ def check_movflags(movflags: str | None, format: str) -> None:
         raise UsageError(f"FFmpeg refuses -movflags {movflags}: {reason(error)}") from error
 
 
+def movie_timescale(video: Fraction, others: Iterable[Fraction]) -> int:
+    """Ticks a second on which MP4 and MOV can say when their streams begin, in seconds: that of the video exactly.
+
+    Edit lists count in them, a thousand a second unless told. Transport streams begin at any ninety-thousandth.
+    """
+    scale = math.lcm(_TIMESCALE, video.denominator)
+    if scale > _LARGEST_TIMESCALE:
+        return _TIMESCALE
+    for start in others:
+        finer = math.lcm(scale, start.denominator)
+        scale = finer if finer <= _FINE_TIMESCALE else scale
+    return scale
+
+
 def muxer_options(
-    format: str, tags: Mapping[str, str], movflags: str | None = None, *, early: bool = True
+    format: str,
+    tags: Mapping[str, str],
+    movflags: str | None = None,
+    *,
+    early: bool = True,
+    timescale: int = _TIMESCALE,
 ) -> dict[str, str]:
     """Options under which the muxer keeps times and global `tags` as they are, and the user's `movflags`.
 
-    `early` says that packets may have presentation times below 0.
+    `early` says that packets may have presentation times below 0; `timescale` comes from `movie_timescale`.
     """
     shifts = format == "flv" or (format == "nut" and early)
     options = {"avoid_negative_ts": "make_non_negative" if shifts else "disabled"}
     flags = [] if movflags is None else [movflags.lstrip("+")]
     if format in _MOV_FORMATS and any(key.lower() not in _MOV_TAGS for key in kept_tags(tags)):
         flags.append("use_metadata_tags")
+    if format in _MOV_FORMATS and timescale != _TIMESCALE:
+        options["movie_timescale"] = str(timescale)
     if flags:
         options["movflags"] = "+".join(flags)
     if format == "mpegts":

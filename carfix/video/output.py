@@ -15,7 +15,7 @@ from av.video.stream import VideoStream
 
 from carfix.video.audio import AudioEncoder
 from carfix.video.encoder import RAW
-from carfix.video.muxer import codec_tag, kept_tags, muxer_options, without_statistics
+from carfix.video.muxer import codec_tag, kept_tags, movie_timescale, muxer_options, without_statistics
 from carfix.video.pyav import KEEP_ODD_TAGS
 from carfix.video.source import SourceInfo
 from carfix.video.streams import CopyPlan, add_copy, add_encoded_audio
@@ -35,11 +35,22 @@ class OutputPlan:
     format: str  # FFmpeg's name of the muxer
     streams: CopyPlan
     jumps: tuple[Jump, ...] = ()  # of the video's clock, for the other streams to follow
+    first: Fraction = Fraction(0)  # presentation time of the first frame, in seconds on the output's clock
     start: Fraction | None = None  # seconds on the input's clock: what lies before is cut and becomes time 0
     end: Fraction | None = None
     movflags: str | None = None  # FFmpeg's, for MP4 and MOV
     interlaced: bool = False  # the encoder codes two fields a frame
     video_tags: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def early(self) -> bool:
+        """Whether times may lie below 0: encoders of sound begin with their delay, ahead of the first sample."""
+        return bool(self.streams.encoded) or min(self.streams.starts, default=0) < 0
+
+    @property
+    def timescale(self) -> int:
+        """For MP4 and MOV."""
+        return movie_timescale(self.first, self.streams.starts if self.start is None else ())
 
     @property
     def shift(self) -> Fraction:
@@ -59,7 +70,7 @@ class OutputFile:
             "w",
             format=plan.format,
             container_options=muxer_options(
-                plan.format, source.metadata, plan.movflags, early=plan.streams.early
+                plan.format, source.metadata, plan.movflags, early=plan.early, timescale=plan.timescale
             ),
             **KEEP_ODD_TAGS,
         )

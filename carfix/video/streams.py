@@ -39,7 +39,7 @@ class CopyPlan:
     encoded: tuple[int, ...]  # of audio streams that `-c:a ENCODER` encodes anew
     audio_codec: str  # that encoder; COPY or NONE
     warnings: tuple[str, ...]  # streams that no one can copy
-    early: bool = False  # packets of some stream may have times below 0
+    starts: tuple[Fraction, ...] = ()  # seconds on the input's clock: when the copied streams begin
 
 
 def check_audio_codec(name: str) -> None:
@@ -86,9 +86,12 @@ def plan_copy(info: SourceInfo, format: str, audio_codec: str = COPY) -> CopyPla
                     warnings.append(f"data stream {stream.index} cannot be copied to {format}: {failure}")
             else:
                 raise CarfixError(_refused(info, stream, format, failure))
-    # Encoders begin with their delay, ahead of the first sample's time.
-    early = bool(encoded) or any((heads[index].pts or 0) < 0 for index in copied if index in heads)
-    return CopyPlan(tuple(copied), tuple(encoded), audio_codec, tuple(warnings), early)
+    starts = [_start(heads[index]) for index in copied if index in heads]
+    return CopyPlan(tuple(copied), tuple(encoded), audio_codec, tuple(warnings), tuple(starts))
+
+
+def _start(packet: "Packet[Any]") -> Fraction:
+    return (packet.pts or 0) * (packet.time_base or Fraction(0))
 
 
 def left_out(stream: Stream, format: str) -> str:

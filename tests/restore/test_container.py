@@ -1,5 +1,6 @@
 """The container that is written: what it calls the video, what its muxer is told, and what it cannot hold."""
 
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -34,6 +35,33 @@ def test_movflags(clip: Path, tmp_path: Path) -> None:
     assert boxes["plain.mp4"].index(b"mdat") < boxes["plain.mp4"].index(b"moov")
     assert boxes["fast.mp4"].index(b"moov") < boxes["fast.mp4"].index(b"mdat")
     assert media.frame_times(tmp_path / "fast.mp4") == media.frame_times(clip)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov"])
+@pytest.mark.parametrize("start", [None, 0.13])
+def test_transport_streams_begin_at_any_tick_in_mp4(start: float | None, suffix: str, tmp_path: Path) -> None:
+    """MP4's edit lists count milliseconds unless told otherwise, transport streams ninety-thousandths."""
+    first = 127_919
+    source = media.write_clip(
+        tmp_path / "in.ts",
+        time_base=Fraction(1, 90_000),
+        times=[first + 3600 * i for i in range(12)],
+        sounds=[media.Sound(start=1.4)],
+        muxer={"mpegts_copyts": "1", "avoid_negative_ts": "disabled"},
+    )
+    times = media.frame_times(source)
+    assert times[0] == Fraction(first, 90_000)
+    output = tmp_path / f"out{suffix}"
+    restore(source, output, start=start)
+    got = media.frame_times(output)
+    if start is None:
+        assert got == times
+    else:
+        with av.open(str(source)) as container:
+            begin = Fraction(container.start_time, av.time_base) + Fraction(13, 100)
+        wanted = [time - begin for time in times if time >= begin]
+        assert 3 < len(wanted) < len(times)
+        assert max(abs(a - b) for a, b in zip(got, wanted, strict=True)) <= Fraction(1, 90_000)
 
 
 @pytest.mark.parametrize(
