@@ -104,6 +104,9 @@ def restore(
             "-c:a", "--audio-codec", help="copy, none, or an encoder such as aac.", rich_help_panel=AUDIO
         ),
     ] = "copy",
+    no_subtitles: Annotated[
+        bool, typer.Option("-sn", "--no-subtitles", help="Leave subtitles out.", rich_help_panel=AUDIO)
+    ] = False,
     format: Annotated[
         str | None,
         typer.Option(
@@ -319,6 +322,7 @@ def restore(
             format=format,
             encoder=encoder,
             audio_codec=audio,
+            subtitles=not no_subtitles,
             choice=choice,
             overwrite=overwrite,
             strict=strict,
@@ -348,6 +352,7 @@ def restore(
             encoder=encoder,
             **chosen,
             audio_codec=audio,
+            subtitles=not no_subtitles,
             hwaccel=hwaccel,
             format=format,
             start=_seconds(start, "-ss"),

@@ -54,6 +54,7 @@ def restore_video(
     strength: float | None = None,
     encoder: EncoderSettings | None = None,
     audio_codec: str = COPY,
+    subtitles: bool = True,
     hwaccel: str = NONE,
     format: str | None = None,
     movflags: str | None = None,
@@ -74,7 +75,8 @@ def restore_video(
     open (then `device`, `precision`, `tile` and `batch` are not used, and the engine stays open). `strength` is the
     share of the network's correction that every frame takes; None reads it off each frame's quantizer, where the
     codec tells it and a curve comes with the network (see `carfix.restore.strength`). `encoder` says
-    how the restored video is encoded; `audio_codec` is `copy`, `none` or an encoder's name; `hwaccel` names
+    how the restored video is encoded; `audio_codec` is `copy`, `none` or an encoder's name; without
+    `subtitles` those are left out; `hwaccel` names
     a device that decodes (see `carfix.video.hwaccel`), or `auto` or `none`. `format` names the container where the
     output's name does not, `movflags` are FFmpeg's for MP4 and MOV ("+faststart"). `start`, `duration` and `end` are
     seconds from the input's beginning. Work is kept in a folder beside the output, segment by segment of about
@@ -97,6 +99,7 @@ def restore_video(
         strength=strength,
         encoder=encoder,
         audio_codec=audio_codec,
+        subtitles=subtitles,
         hwaccel=hwaccel,
         format=format,
         movflags=movflags,
@@ -176,6 +179,7 @@ class Job:
     parents: bool = False
     keep_times: bool = False
     movflags: str | None = None
+    subtitles: bool = True
 
     def run(self) -> Report:
         """Everything, in order."""
@@ -238,7 +242,7 @@ class Job:
             info=info,
             format=format,
             movflags=self.movflags,
-            streams=plan_copy(info, format, self.audio_codec),
+            streams=plan_copy(info, format, self.audio_codec, subtitles=self.subtitles),
             start=start,
             end=end,
             interlaced=encoding.interlaced,

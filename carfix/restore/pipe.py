@@ -4,7 +4,7 @@ import contextlib
 import heapq
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 from pathlib import Path
 from typing import IO, Any
 
@@ -42,6 +42,8 @@ from carfix.video.streams import COPY, NONE, add_copy, left_out, try_copy
 PIPE = Path("-")
 #: How many frames wait so that damage cannot put them out of order; see `carfix.video.decode`.
 _REORDERED = 8
+#: What leaves streams of a kind out.
+_LEAVE_OUT = {"audio": ", or -c:a none", "subtitle": ", or -sn"}
 #: The whole of a pipe is one piece.
 _WHOLE = Segment(index=0, start=0, end=0, frames=0)
 
@@ -53,6 +55,7 @@ def restore_pipe(
     format: str | None = None,
     encoder: EncoderSettings | None = None,
     audio_codec: str = COPY,
+    subtitles: bool = True,
     choice: EngineChoice | None = None,
     progress: Callable[[Progress], None] | None = None,
     say: Callable[[str], None] | None = None,
@@ -71,6 +74,7 @@ def restore_pipe(
     check_settings(settings)
     if audio_codec not in (COPY, NONE):
         raise UsageError("-c:a takes copy or none where a pipe is involved")
+    left = {kind for kind, wanted in (("audio", audio_codec != NONE), ("subtitle", subtitles)) if not wanted}
     say = say or (lambda _: None)
     name = source if isinstance(source, Path) else PIPE
     try:
@@ -82,9 +86,7 @@ def restore_pipe(
                 say(line)
             engine = stack.enter_context(choice.open())
             say(choice.describe(engine))
-            with _Writer(
-                output, format, reader, encoding, audio_codec, say, progress or (lambda _: None)
-            ) as writer:
+            with _Writer(output, format, reader, encoding, left, say, progress or (lambda _: None)) as writer:
                 threads = FramePipeline(
                     engine, encoding.pix_fmt, reader.info.colour.range, choice.strength_of(engine)
                 )
@@ -196,7 +198,7 @@ class _Writer:
         format: str,
         reader: _Reader,
         encoding: Encoding,
-        audio_codec: str,
+        left: Set[str],
         say: Callable[[str], None],
         progress: Callable[[Progress], None],
     ) -> None:
@@ -225,7 +227,7 @@ class _Writer:
         self._container.metadata.update(kept_tags(reader.container.metadata))
         self._copies: dict[int, Stream] = {}
         for stream in reader.container.streams:
-            if stream.index == reader.video.index or (stream.type == "audio" and audio_codec == NONE):
+            if stream.index == reader.video.index or stream.type in left:
                 continue
             if format in BARE:
                 say(left_out(stream, format))
@@ -236,7 +238,8 @@ class _Writer:
             elif stream.type == "data":
                 say(f"{stream.type} stream {stream.index} is left out of {format}: {failure}")
             else:
-                cure = "use -f nut" + (" or -c:a none" if stream.type == "audio" else "")
+                container = "matroska" if format == "nut" else "nut"
+                cure = f"use -f {container}" + _LEAVE_OUT.get(stream.type, "")
                 raise CarfixError(
                     f"{format} cannot hold {stream.type} stream {stream.index}: {failure}; {cure}"
                 )

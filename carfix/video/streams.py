@@ -54,11 +54,12 @@ def check_audio_codec(name: str) -> None:
         raise UsageError(f"{name} is not an audio encoder but one for {codec.type}")
 
 
-def plan_copy(info: SourceInfo, format: str, audio_codec: str = COPY) -> CopyPlan:
+def plan_copy(info: SourceInfo, format: str, audio_codec: str = COPY, *, subtitles: bool = True) -> CopyPlan:
     """Decide for every stream, trying each that is copied by muxing its first packet into memory.
 
-    Raises `CarfixError` naming the cure for a stream that the container cannot hold. Data streams that FFmpeg
-    has no way to write anywhere (cameras' own telemetry) are left out with a warning.
+    Subtitles are left out unless they are wanted, and, with a warning, data streams that FFmpeg has no way to write
+    anywhere (cameras' own telemetry). Raises `CarfixError` naming the cure for a stream that the container cannot
+    hold.
     """
     copied: list[int] = []
     encoded: list[int] = []
@@ -70,6 +71,8 @@ def plan_copy(info: SourceInfo, format: str, audio_codec: str = COPY) -> CopyPla
             if stream.type == "audio" and audio_codec != COPY:
                 if audio_codec != NONE:
                     encoded.append(stream.index)
+                continue
+            if stream.type == "subtitle" and not subtitles:
                 continue
             if format in BARE:
                 warnings.append(left_out(stream, format))
@@ -106,13 +109,15 @@ def _has_parameters(stream: Stream) -> bool:
 
 
 def _refused(info: SourceInfo, stream: Stream, format: str, failure: str) -> str:
-    cure = "write .mkv instead"
+    cures = [] if format == "matroska" else ["write .mkv instead"]
     if stream.type == "audio":
-        cure += ", or encode it with -c:a aac"
+        cures.append("encode it with -c:a aac")
+    elif stream.type == "subtitle":
+        cures.append("leave subtitles out with -sn")
     name = stream.codec_context.codec.canonical_name if stream.codec_context else "unknown codec"
-    return (
-        f"{info.path}: {format} cannot hold {stream.type} stream {stream.index} ({name}): {failure}; {cure}"
-    )
+    cure = ", or ".join(cures) or "write .nut instead"
+    what = f"{stream.type} stream {stream.index} ({name})"
+    return f"{info.path}: {format} cannot hold {what}: {failure.rstrip('.')}; {cure}"
 
 
 def _made_by_muxer(container: InputContainer, stream: Stream) -> bool:

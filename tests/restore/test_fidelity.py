@@ -14,6 +14,7 @@ from av.stream import Disposition
 from engines import Adding
 from media import Sound
 
+from carfix.errors import CarfixError
 from carfix.restore.job import restore_video
 from carfix.restore.report import Report
 from carfix.video.encoder import EncoderSettings
@@ -321,6 +322,15 @@ def test_every_other_stream_goes_along(tmp_path: Path) -> None:
         assert {k: v for k, v in a.metadata.items() if k.lower() != "encoder"}.items() <= b.metadata.items()
     for index in range(1, 4):
         assert media.packets_digest(output, index) == media.packets_digest(source, index)
+
+
+def test_subtitles_that_the_container_cannot_hold(clip: Path, tmp_path: Path) -> None:
+    source = media.remux(clip, tmp_path / "in.mkv", extra=subtitles(tmp_path / "text.srt"))
+    with pytest.raises(CarfixError, match=r"mp4 cannot hold subtitle stream 2 \(subrip\).*\.mkv.*-sn"):
+        restore(source, tmp_path / "out.mp4")
+    restore(source, tmp_path / "out.mp4", subtitles=False)
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert [stream.type for stream in container.streams] == ["video", "audio"]
 
 
 def subtitles(path: Path) -> Path:
