@@ -37,6 +37,8 @@ _ALTERNATIVES = ("libx264", "libx265", "libsvtav1", "libvpx-vp9", "ffv1")
 #: Encoders whose own settings are one text of KEY=VALUE parts, and the option that holds it.
 _PARAMS_OPTION = {"libx264": "x264-params", "libx265": "x265-params", "libsvtav1": "svtav1-params"}
 
+#: How many similar names are looked at for one to propose; FFmpeg has as many decoders.
+_SIMILAR = 8
 #: Presets of x264 and x265, which share their names.
 _PRESETS = (
     *("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow"),
@@ -118,12 +120,20 @@ def _find_encoder(name: str) -> Codec:
     try:
         codec = Codec(name, "w")
     except UnknownCodecError:
-        close = difflib.get_close_matches(name, av.codec.codecs_available, 3)
+        similar = difflib.get_close_matches(name, av.codec.codecs_available, _SIMILAR)
+        close = [other for other in similar if _encodes_video(other)][:2]
         hint = f"; did you mean {' or '.join(close)}?" if close else ""
         raise UsageError(f"unknown encoder {name!r}{hint}") from None
     if codec.type != "video":
         raise UsageError(f"{name} is not a video encoder but one for {codec.type}")
     return codec
+
+
+def _encodes_video(name: str) -> bool:
+    try:
+        return Codec(name, "w").type == "video"
+    except UnknownCodecError:
+        return False  # it only decodes
 
 
 @functools.cache

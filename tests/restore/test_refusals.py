@@ -89,6 +89,10 @@ def test_missing_folder(clip: Path, tmp_path: Path) -> None:
     ("options", "message"),
     [
         ({"encoder": EncoderSettings(codec="libx26")}, "unknown encoder 'libx26'; did you mean"),
+        (
+            {"encoder": EncoderSettings(codec="libaom-av1")},
+            r"unknown encoder 'libaom-av1'(; did you mean (?!libdav1d)|$)",
+        ),
         ({"encoder": EncoderSettings(codec="aac")}, "not a video encoder"),
         ({"encoder": EncoderSettings(options={"crv": "5"})}, "no option 'crv'; did you mean"),
         ({"encoder": EncoderSettings(codec="ffv1", crf=5)}, "no option 'crf'"),
