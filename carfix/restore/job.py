@@ -242,7 +242,9 @@ class Job:
             info=info,
             format=format,
             movflags=self.movflags,
-            streams=plan_copy(info, format, self.audio_codec, subtitles=self.subtitles),
+            streams=plan_copy(
+                info, format, self.audio_codec, subtitles=self.subtitles, movflags=self.movflags
+            ),
             start=start,
             end=end,
             interlaced=encoding.interlaced,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import av
 from av.container import OutputContainer
+from av.video.frame import VideoFrame
 
 from carfix.errors import UsageError
 from carfix.video.faults import MEDIA_ERRORS, reason
@@ -54,6 +55,8 @@ _MOV_TAGS = {
         "location",
     ),
 }
+#: Flags that cut MP4 into fragments.
+_FRAGMENTING = {"frag_keyframe", "frag_every_frame", "frag_custom", "empty_moov", "cmaf", "dash"}
 #: FFmpeg's ticks a second of the movie; how fine they may become for sound, and at all (a field of 31 bits).
 _TIMESCALE = 1000
 _FINE_TIMESCALE = 90_000
@@ -140,7 +143,9 @@ def check_movflags(movflags: str | None, format: str) -> None:
         ):
             video = output.add_stream("mpeg4", rate=25)
             video.width, video.height = 16, 16
-            output.start_encoding()
+            # With a frame in it: the muxer's fragments break down without one.
+            output.mux(video.encode(VideoFrame(16, 16, "yuv420p")))
+            output.mux(video.encode(None))
     except MEDIA_ERRORS as error:
         raise UsageError(f"FFmpeg refuses -movflags {movflags}: {reason(error)}") from error
 
@@ -174,6 +179,8 @@ def muxer_options(
     shifts = format == "flv" or (format == "nut" and early)
     options = {"avoid_negative_ts": "make_non_negative" if shifts else "disabled"}
     flags = [] if movflags is None else [movflags.lstrip("+")]
+    if movflags is not None and not _FRAGMENTING.isdisjoint(movflags.split("+")):
+        flags.append("delay_moov")  # without, there are no edit lists, and with them go the times
     if format in _MOV_FORMATS and any(key.lower() not in _MOV_TAGS for key in kept_tags(tags)):
         flags.append("use_metadata_tags")
     if format in _MOV_FORMATS and timescale != _TIMESCALE:

@@ -54,7 +54,14 @@ def check_audio_codec(name: str) -> None:
         raise UsageError(f"{name} is not an audio encoder but one for {codec.type}")
 
 
-def plan_copy(info: SourceInfo, format: str, audio_codec: str = COPY, *, subtitles: bool = True) -> CopyPlan:
+def plan_copy(
+    info: SourceInfo,
+    format: str,
+    audio_codec: str = COPY,
+    *,
+    subtitles: bool = True,
+    movflags: str | None = None,
+) -> CopyPlan:
     """Decide for every stream, trying each that is copied by muxing its first packet into memory.
 
     Subtitles are left out unless they are wanted, and, with a warning, data streams that FFmpeg has no way to write
@@ -77,7 +84,7 @@ def plan_copy(info: SourceInfo, format: str, audio_codec: str = COPY, *, subtitl
             if format in BARE:
                 warnings.append(left_out(stream, format))
                 continue
-            failure = try_copy(stream, heads.get(stream.index), format)
+            failure = try_copy(stream, heads.get(stream.index), format, movflags)
             if failure is None:
                 copied.append(stream.index)
             elif stream.type == "audio" and not _has_parameters(stream):
@@ -141,9 +148,14 @@ def _first_packets(container: InputContainer, streams: list[Stream]) -> dict[int
     return heads
 
 
-def try_copy(stream: Stream, packet: "Packet[Any] | None", format: str) -> str | None:
+def try_copy(
+    stream: Stream, packet: "Packet[Any] | None", format: str, movflags: str | None = None
+) -> str | None:
     """Why the stream cannot be copied; None if it can."""
-    options = muxer_options(format, {})
+    if movflags is not None:
+        # In memory there is no name, by which the muxer opens what it has written.
+        movflags = "+".join(flag for flag in movflags.split("+") if flag not in ("", "faststart")) or None
+    options = muxer_options(format, {}, movflags)
     with captured_log() as log:
         try:
             with av.open(io.BytesIO(), "w", format=format, container_options=options) as output:

@@ -65,6 +65,27 @@ def test_transport_streams_begin_at_any_tick_in_mp4(start: float | None, suffix:
 
 
 @pytest.mark.parametrize(
+    "flags", ["+frag_keyframe", "frag_keyframe+default_base_moof", "+empty_moov+frag_keyframe"]
+)
+def test_fragments_keep_times(flags: str, clip: Path, tmp_path: Path) -> None:
+    restore(clip, tmp_path / "out.mp4", movflags=flags)
+    assert b"moof" in (tmp_path / "out.mp4").read_bytes()
+    assert media.frame_times(tmp_path / "out.mp4") == media.frame_times(clip)
+    assert media.packets_digest(tmp_path / "out.mp4", 1) == media.packets_digest(clip, 1)
+
+
+def test_sound_that_only_fragments_cannot_hold_is_refused_before_work(tmp_path: Path) -> None:
+    """AAC of transport streams tells its form in every packet, MP4 in its header, which fragments write too soon."""
+    source = media.write_clip(tmp_path / "in.ts", sounds=[media.Sound(start=0.1)])
+    engine = Adding(0)
+    with pytest.raises(CarfixError, match=r"mp4 cannot hold audio stream 1 \(aac\).*-c:a aac"):
+        restore(source, tmp_path / "out.mp4", movflags="+frag_keyframe", model=engine)
+    assert engine.planes == 0
+    restore(source, tmp_path / "out.mp4", movflags="+faststart")
+    assert media.packets_digest(tmp_path / "out.mp4", 1)[0] == media.packets_digest(source, 1)[0]
+
+
+@pytest.mark.parametrize(
     ("flags", "name", "why"),
     [("+fastest", "out.mp4", "refuses -movflags"), ("+faststart", "out.mkv", r"for \.mp4 and \.mov")],
 )
