@@ -47,7 +47,9 @@ _PRESETS = (
 _PRESETS_OF = ("libx264", "libx264rgb", "libx265")
 
 #: A picture that every encoder takes, to try settings on that must hold for any file.
-_TRIAL_WIDTH, _TRIAL_HEIGHT = 256, 144
+_TRIAL_SIZE = (256, 144)
+#: Encoders for pictures of some sizes only.
+_TRIAL_SIZES = {"dnxhd": (1920, 1080)}
 _TRIAL_RATE = Fraction(25)
 
 # SVT-AV1 writes a page about itself to stderr unless told that only errors matter.
@@ -166,7 +168,7 @@ def check_settings(settings: EncoderSettings) -> None:
                 f"the encoder {settings.codec} does not take {settings.pix_fmt}, but {', '.join(formats)}"
             )
     context = _create_context(settings.codec)
-    context.width, context.height = _TRIAL_WIDTH, _TRIAL_HEIGHT
+    context.width, context.height = _TRIAL_SIZES.get(settings.codec, _TRIAL_SIZE)
     context.pix_fmt = settings.pix_fmt or (formats[0] if formats else "yuv420p")
     context.framerate = _TRIAL_RATE
     context.time_base = 1 / _TRIAL_RATE

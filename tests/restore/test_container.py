@@ -114,3 +114,13 @@ def test_a_container_that_cannot_tell_raw_video_is_refused_before_work(tmp_path:
     with pytest.raises(CarfixError, match=r"mov cannot say what pixel format raw yuv420p is; write \.nut"):
         restore(source, tmp_path / "out.mov", model=engine, encoder=EncoderSettings(codec="rawvideo"))
     assert engine.planes == 0
+
+
+def test_dnxhd_is_tried_on_a_picture_of_its_own_size(tmp_path: Path) -> None:
+    source = media.write_clip(tmp_path / "in.mkv", width=1920, height=1080, frames=2, pix_fmt="yuv422p")
+    settings = EncoderSettings(codec="dnxhd", bitrate="120M")
+    restore(source, tmp_path / "out.mov", encoder=settings)
+    assert len(media.frame_times(tmp_path / "out.mov")) == 2
+    with pytest.raises(CarfixError, match="dnxhd refuses this video"):
+        small = media.write_clip(tmp_path / "small.mkv", pix_fmt="yuv422p")
+        restore(small, tmp_path / "small.mov", encoder=settings)
