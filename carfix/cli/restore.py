@@ -1,9 +1,7 @@
 """`carfix restore`: compressed video in, restored video out, everything else kept."""
 
-import re
 import signal
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, NoReturn
@@ -29,10 +27,6 @@ that needs no seeking
 
 `carfix restore in.avi out.mp4 -c:a aac` - encode the sound too, where the container cannot hold it
 """
-
-#: FFmpeg's time syntax: [[HH:]MM:]SS[.m], or a number with a unit.
-_CLOCK = re.compile(r"(?:(?:(\d+):)?(\d{1,2}):)?(\d+(?:\.\d*)?)")
-_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 
 
 def register(app: typer.Typer) -> None:
@@ -269,6 +263,7 @@ def restore(
     continued by the same command.
     """
     from carfix.cli.app import stderr
+    from carfix.cli.values import key_values, seconds
     from carfix.errors import Interrupted, UsageError
     from carfix.restore.models import EngineChoice
     from carfix.restore.pipe import PIPE
@@ -295,7 +290,7 @@ def restore(
         gop=gop,
         tune=tune,
         pix_fmt=pix_fmt,
-        options=_key_values(encoder_option or []),
+        options=key_values(encoder_option or [], "-x"),
     )
     chosen: dict[str, Any] = {
         "model": model,
@@ -355,9 +350,9 @@ def restore(
             subtitles=not no_subtitles,
             hwaccel=hwaccel,
             format=format,
-            start=_seconds(start, "-ss"),
-            duration=_seconds(duration, "-t"),
-            end=_seconds(end, "-to"),
+            start=seconds(start, "-ss"),
+            duration=seconds(duration, "-t"),
+            end=seconds(end, "-to"),
             overwrite=overwrite,
             segment_seconds=segment,
             resume=resume,
@@ -372,32 +367,3 @@ def restore(
 
 def _terminate(signum: int, frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
-
-
-def _key_values(texts: list[str]) -> Mapping[str, str]:
-    from carfix.errors import UsageError
-
-    values: dict[str, str] = {}
-    for text in texts:
-        key, equals, value = text.partition("=")
-        if not (key and equals):
-            raise UsageError(f"-x takes KEY=VALUE, not {text!r}")
-        values[key] = value
-    return values
-
-
-def _seconds(text: str | None, option: str) -> float | None:
-    """FFmpeg's time syntax to seconds. Raises `UsageError`."""
-    from carfix.errors import UsageError
-
-    if text is None:
-        return None
-    for unit in sorted(_UNITS, key=len, reverse=True):
-        number = text.removesuffix(unit)
-        if number != text and re.fullmatch(r"\d+(\.\d*)?", number):
-            return float(number) * _UNITS[unit]
-    match = _CLOCK.fullmatch(text)
-    if match is None:
-        raise UsageError(f"{option} takes seconds or [HH:]MM:SS, not {text!r}")
-    hours, minutes, seconds = match.groups()
-    return int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(seconds)

@@ -1,10 +1,14 @@
-"""Values that several commands spell alike: lists, sizes, bit rates, splits."""
+"""What commands take for values: lists, sizes, times, bit rates, splits, pairs of key and value."""
 
 import re
+from collections.abc import Iterable
 from typing import Literal, cast
 
 from carfix.errors import UsageError
 
+#: FFmpeg's time syntax: [[HH:]MM:]SS[.m], or a number with a unit.
+_CLOCK = re.compile(r"(?:(?:(\d+):)?(\d{1,2}):)?(\d+(?:\.\d*)?)")
+_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 _SUFFIXES = {"": 1, "k": 1_000, "m": 1_000_000}
 
 
@@ -52,3 +56,29 @@ def split_name(text: str) -> Literal["train", "val", "test"] | None:
     if text not in ("train", "val", "test"):
         raise UsageError(f"--split is auto, train, val or test, not {text!r}")
     return cast(Literal["train", "val", "test"], text)
+
+
+def key_values(texts: Iterable[str], option: str) -> dict[str, str]:
+    """Texts of the form KEY=VALUE. Raises `UsageError`."""
+    values: dict[str, str] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not (key and equals):
+            raise UsageError(f"{option} takes KEY=VALUE, not {text!r}")
+        values[key] = value
+    return values
+
+
+def seconds(text: str | None, option: str) -> float | None:
+    """FFmpeg's time syntax to seconds; None stays. Raises `UsageError`."""
+    if text is None:
+        return None
+    for unit in sorted(_UNITS, key=len, reverse=True):
+        number = text.removesuffix(unit)
+        if number != text and re.fullmatch(r"\d+(\.\d*)?", number):
+            return float(number) * _UNITS[unit]
+    match = _CLOCK.fullmatch(text)
+    if match is None:
+        raise UsageError(f"{option} takes seconds or [HH:]MM:SS, not {text!r}")
+    hours, minutes, rest = match.groups()
+    return int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(rest)
