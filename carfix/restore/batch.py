@@ -15,10 +15,10 @@ from carfix.restore.state import discard_state
 from carfix.restore.tasks import Task
 from carfix.restore.worker import Failed, Message, Said, Worker
 from carfix.video.decode import Damage, decode_frames
-from carfix.video.muxer import WITHOUT_NEGATIVE_TIMES
+from carfix.video.muxer import WITHOUT_TIMES
 from carfix.video.source import probe
 from carfix.video.timeline import scan
-from carfix.video.verify import WITHOUT_TIMES, lateness
+from carfix.video.verify import lateness
 
 Status = Literal["done", "skipped", "failed", "not started"]
 
@@ -177,10 +177,12 @@ def why_unfinished(task: Task, options: Mapping[str, Any]) -> str | None:
     if wanted.ordinal or got.ordinal or wanted.jumps or output.format in WITHOUT_TIMES:
         return None  # counted, but with no times to compare
     tick = max(source.time_base, output.time_base, Fraction(1, 1000))
-    late = Fraction(0)
-    if output.format in WITHOUT_NEGATIVE_TIMES:
-        first = int(got.presentation[0]) * output.time_base
-        late = lateness(first, int(wanted.presentation[0]) * source.time_base, tick)
+    late = lateness(
+        output.format,
+        int(got.presentation[0]) * output.time_base,
+        int(wanted.presentation[0]) * source.time_base,
+        tick,
+    )
     differences = np.abs(
         got.presentation * float(output.time_base)
         - wanted.presentation * float(source.time_base)

@@ -74,16 +74,15 @@ def restore_video(
     `model` is the name of installed weights, the path of a weights file, `auto`, or an engine that is already
     open (then `device`, `precision`, `tile` and `batch` are not used, and the engine stays open). `strength` is the
     share of the network's correction that every frame takes; None reads it off each frame's quantizer, where the
-    codec tells it and a curve comes with the network (see `carfix.restore.strength`). `encoder` says
-    how the restored video is encoded; `audio_codec` is `copy`, `none` or an encoder's name; without
-    `subtitles` those are left out; `hwaccel` names
-    a device that decodes (see `carfix.video.hwaccel`), or `auto` or `none`. `format` names the container where the
-    output's name does not, `movflags` are FFmpeg's for MP4 and MOV ("+faststart"). `start`, `duration` and `end` are
-    seconds from the input's beginning. Work is kept in a folder beside the output, segment by segment of about
-    `segment_seconds`, and an interrupted job goes on from there unless `resume` is False. `parents` creates the
-    output's folder. `keep_times` gives the output the input's times of access and modification.
-    `progress` is told how far it is, from any thread; `say` gets a line about the engine and one for everything
-    that was mended or could not be kept, which the report lists too.
+    codec tells it and a curve comes with the network (see `carfix.restore.strength`). `encoder` says how the restored
+    video is encoded; `audio_codec` is `copy`, `none` or an encoder's name; without `subtitles` those are left out;
+    `hwaccel` names a device that decodes (see `carfix.video.hwaccel`), or `auto` or `none`. `format` names the
+    container where the output's name does not, `movflags` are FFmpeg's for MP4 and MOV ("+faststart"). `start`,
+    `duration` and `end` are seconds from the input's beginning. Work is kept in a folder beside the output,
+    segment by segment of about `segment_seconds`, and an interrupted job goes on from there unless `resume` is
+    False. `parents` creates the output's folder. `keep_times` gives the output the input's times of access and
+    modification. `progress` is told how far it is, from any thread; `say` gets a line about the engine and one for
+    everything that was mended or could not be kept, which the report lists too.
 
     Nothing is ever under the output's name before it is complete and verified. Raises `UsageError` for settings
     that no file could go with, `CarfixError` for everything that is wrong with these files.
@@ -251,10 +250,9 @@ class Job:
             video_tags={"encoder": f"carfix {__version__} {encoding.codec}"},
         )
         timeline = scan(info)
+        times = wanted_window(info, plan).cut(timeline.presentation)
+        plan = dataclasses.replace(plan, first=(int(times[0]) - plan.shift_ticks) * info.time_base)
         with tempfile.TemporaryDirectory(prefix="carfix-") as folder:
-            times = wanted_window(info, plan).cut(timeline.presentation)
-            first = (int(times[0]) - round(plan.shift / info.time_base)) * info.time_base
-            plan = dataclasses.replace(plan, first=first)
             target = Path(folder, f"output{self.output.suffix}")
             rehearse_output(plan, encoding, times, timeline.last_duration, target)
         return info, encoding, dataclasses.replace(plan, jumps=timeline.jumps), timeline
@@ -322,7 +320,7 @@ class Job:
         joined = JoinedSegments(state.folder, files, plan.info.time_base, timeline.last_duration)
         temporary = state.folder / f"output{self.output.suffix}"
         muxed = write_output(temporary, plan, joined, state.folder / files[0].name, counter.joined)
-        times = joined.times() - round(plan.shift / plan.info.time_base)
+        times = joined.times() - plan.shift_ticks
         late = verify_output(temporary, muxed, times, plan.info.time_base)
         if late:
             warnings.append(f"{plan.format} has no times below 0: everything is {float(late):.3f} s later")

@@ -59,7 +59,7 @@ def _interleave(
     progress: Callable[[int], None],
 ) -> Muxed:
     muxed = Muxed.of(output)
-    video = _VideoPackets(output, packets, progress)
+    video = VideoPackets(output, packets, progress)
     for time, packet in other_packets(output, source):
         video.write_until(time)
         muxed.count(packet)
@@ -69,23 +69,24 @@ def _interleave(
     return muxed
 
 
-class _VideoPackets:
+class VideoPackets:
     """Feeds the muxer with video up to where the other streams are, so that it need not buffer."""
 
     def __init__(
         self,
         output: OutputFile,
         packets: Iterator["Packet[VideoStream]"],
-        progress: Callable[[int], None],
+        progress: Callable[[int], None] = lambda count: None,
     ) -> None:
         self._output = output
         self._packets = packets
         self._next = next(self._packets, None)
         self._progress = progress
         self._count = 0
-        self._shift = round(output.plan.shift / output.plan.info.time_base)
+        self._shift = output.plan.shift_ticks
 
     def write_until(self, time: Fraction | None) -> None:
+        """Write what is decoded up to `time`, in seconds on the output's clock; None: all that is left."""
         while (packet := self._next) is not None:
             assert packet.pts is not None and packet.dts is not None and packet.time_base is not None
             if time is not None and (packet.dts - self._shift) * packet.time_base > time:

@@ -63,12 +63,14 @@ _FINE_TIMESCALE = 90_000
 _LARGEST_TIMESCALE = 2**31 - 1
 _MOV_FORMATS = {"mp4", "mov", "ipod", "3gp", "3g2", "ismv", "f4v"}
 
-
 #: Containers without times below 0. All streams are moved where it is needed, as FFmpeg does: in NUT for times of
 #: presentation (sound that begins with its encoder's delay), in FLV for those of decoding, too.
 WITHOUT_NEGATIVE_TIMES = ("nut", "flv")
+_DECODED_BELOW_ZERO = ("nut",)
 #: Frames and nothing else, which is all that many programs read.
 Y4M = "yuv4mpegpipe"
+#: Containers that hold frames in order and no times of presentation; what FFmpeg reads from AVI is its guess.
+WITHOUT_TIMES = (Y4M, "avi")
 #: Containers of one video stream and nothing else.
 BARE = (Y4M, "h264", "hevc")
 #: Containers without a place for a stream's header: its parameter sets go before every keyframe instead.
@@ -176,7 +178,7 @@ def muxer_options(
 
     `early` says that packets may have presentation times below 0; `timescale` comes from `movie_timescale`.
     """
-    shifts = format == "flv" or (format == "nut" and early)
+    shifts = format in WITHOUT_NEGATIVE_TIMES and (early or format not in _DECODED_BELOW_ZERO)
     options = {"avoid_negative_ts": "make_non_negative" if shifts else "disabled"}
     flags = [] if movflags is None else [movflags.lstrip("+")]
     if movflags is not None and not _FRAGMENTING.isdisjoint(movflags.split("+")):

@@ -57,6 +57,11 @@ class OutputPlan:
         """Seconds to subtract from every time."""
         return self.start or Fraction(0)
 
+    @property
+    def shift_ticks(self) -> int:
+        """The same on the video's clock."""
+        return round(self.shift / self.info.time_base)
+
 
 class OutputFile:
     """The output container with all its streams, its header not yet written."""
@@ -150,10 +155,15 @@ def _cut_chapters(source: InputContainer, plan: OutputPlan) -> list[Chapter]:
 
 @dataclasses.dataclass
 class Copied:
-    """What was written of one copied sound track."""
+    """What there is of one copied sound track, written or read back."""
 
     packets: int = 0
     size: int = 0  # bytes of all packets
+
+    def add(self, packet: "Packet[Any]") -> None:
+        """Count one more."""
+        self.packets += 1
+        self.size += packet.size
 
 
 @dataclasses.dataclass
@@ -176,5 +186,4 @@ class Muxed:
         """Take note of a packet that goes into the output."""
         copied = self.audio.get(packet.stream_index)
         if copied is not None:
-            copied.packets += 1
-            copied.size += packet.size
+            copied.add(packet)

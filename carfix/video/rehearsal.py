@@ -1,6 +1,5 @@
 """A rehearsal: what a container cannot hold or give back is found before hours of work, not after."""
 
-import dataclasses
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from carfix.errors import CarfixError
 from carfix.video.encoder import RAW, Encoding
 from carfix.video.faults import MEDIA_ERRORS, reason
 from carfix.video.luma import luma_format, write_luma
-from carfix.video.mux import with_headers
+from carfix.video.mux import VideoPackets, with_headers
 from carfix.video.output import Muxed, OutputFile, OutputPlan
 from carfix.video.sink import JoinedSegments, SegmentFile, SegmentWriter
 from carfix.video.source import open_input
@@ -45,19 +44,14 @@ def rehearse_output(
     folder = target.parent
     segment = _encode(plan, encoding, first, folder)
     joined = JoinedSegments(folder, [segment], info.time_base, last_duration)
-    shift = round(plan.shift / info.time_base)
     try:
         with open_input(info.path) as source, av.open(str(folder / segment.name)) as template:
             output = OutputFile(target, plan, source, template.streams.video[0])
             with output.container:
                 output.container.start_encoding()
-                muxed = dataclasses.replace(Muxed.of(output), audio={})
+                muxed = Muxed.of(output)
                 clock = output.video.time_base
-                for packet in with_headers(joined, template, plan.format):
-                    assert packet.pts is not None and packet.dts is not None
-                    packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
-                    packet.stream = output.video
-                    output.container.mux(packet)
+                VideoPackets(output, with_headers(joined, template, plan.format)).write_until(None)
     except MEDIA_ERRORS as error:
         raise CarfixError(
             f"{info.path}: {plan.format} cannot hold {encoding.codec} video: {reason(error)}; {cure}"
@@ -65,7 +59,7 @@ def rehearse_output(
     assert clock is not None
     _check_clock(plan, clock, times)
     try:
-        read_back(target, muxed, first - shift, info.time_base)
+        read_back(target, muxed, first - plan.shift_ticks, info.time_base)
     except NotAsWritten as error:
         wrong = f"would not give the video back: {error}"
         if encoding.codec == RAW:

@@ -14,11 +14,9 @@ from numpy.typing import NDArray
 
 from carfix.errors import CarfixError
 from carfix.video.faults import MEDIA_ERRORS, reason
-from carfix.video.muxer import WITHOUT_NEGATIVE_TIMES, Y4M
+from carfix.video.muxer import WITHOUT_NEGATIVE_TIMES, WITHOUT_TIMES
 from carfix.video.output import Copied, Muxed
 
-#: Containers that hold frames in order and no times of presentation; what FFmpeg reads from AVI is its guess.
-WITHOUT_TIMES = (Y4M, "avi")
 #: Seconds that a muxer may move everything so that no time is below 0: more than sound or decoding ever lead.
 _LATEST = Fraction(1)
 
@@ -63,15 +61,12 @@ def read_back(path: Path, muxed: Muxed, times: NDArray[np.int64], time_base: Fra
                         tail.clear()
                     tail.append(packet)
                 else:
-                    copied = sound.setdefault(packet.stream_index, Copied())
-                    copied.packets += 1
-                    copied.size += packet.size
+                    sound.setdefault(packet.stream_index, Copied()).add(packet)
             if len(found) != len(times):
                 raise NotAsWritten(f"it holds {len(found)} frames, not the {len(times)} that were written")
             late = Fraction(0)
             if container.format.name not in WITHOUT_TIMES:
-                shifts = container.format.name in WITHOUT_NEGATIVE_TIMES
-                late = _compare_times(found, video.time_base, times, time_base, shifts=shifts)
+                late = _compare_times(container.format.name, found, video.time_base, times, time_base)
             decoded = sum(len(video.codec_context.decode(packet)) for packet in tail)
             if decoded + len(video.codec_context.decode(None)) < len(tail):
                 raise NotAsWritten("its last frames do not decode")
@@ -81,24 +76,23 @@ def read_back(path: Path, muxed: Muxed, times: NDArray[np.int64], time_base: Fra
         raise NotAsWritten(f"it cannot be read back: {reason(error)}") from error
 
 
-def lateness(first: Fraction, wanted: Fraction, tick: Fraction) -> Fraction:
-    """Seconds by which a muxer has moved everything, told by the time of the first frame."""
+def lateness(format: str, first: Fraction, wanted: Fraction, tick: Fraction) -> Fraction:
+    """Seconds by which the muxer of `format` has moved everything, told by the time of the first frame."""
     late = first - wanted
-    return late if tick < late <= _LATEST else Fraction(0)
+    return late if format in WITHOUT_NEGATIVE_TIMES and tick < late <= _LATEST else Fraction(0)
 
 
 def _compare_times(
+    format: str,
     found: Sequence[int | None],
     found_base: Fraction,
     times: NDArray[np.int64],
     time_base: Fraction,
-    *,
-    shifts: bool,
 ) -> Fraction:
     known = sorted(pts for pts in found if pts is not None)
     if len(known) < len(found):
         return Fraction(0)  # a bare stream, or program streams with several frames in a pack
-    late = lateness(known[0] * found_base, int(times[0]) * time_base, found_base) if shifts else Fraction(0)
+    late = lateness(format, known[0] * found_base, int(times[0]) * time_base, found_base)
     for got, wanted in zip(known, times.tolist(), strict=True):
         if abs(got * found_base - wanted * time_base - late) > found_base:
             at = float(wanted * time_base)
