@@ -10,6 +10,7 @@ a frame each; the shortest of the rounds counts, because what else runs on a mac
 
 import argparse
 import ctypes
+import functools
 import threading
 import time
 from collections.abc import Callable
@@ -28,11 +29,12 @@ from carfix.restore.engine.winograd import net as winograd_net
 from carfix.restore.engine.winograd import program
 from carfix.restore.engine.winograd.kernels import Body, Convolution
 from carfix.restore.engine.winograd.net import WinogradNet, Workspace
+from carfix.restore.engine.winograd.products import Products
 
 CASES = ["tiny:1280x720", "fast:1280x720", "medium:1280x720", "car-cnn-mse:320x192"]
 PARTS = {
     "into tiles": (Convolution, "_tile_in"),
-    "products": (Convolution, "_multiply"),
+    "products": (Products, "multiply"),
     "out of tiles": (Body, "_tile_out"),
 }
 GROUPS = (2, 4, 8, 1 << 30)
@@ -61,13 +63,14 @@ def on_all_cores(prepare: Callable[[], Callable[[], object]]) -> float:
     return max(seconds)
 
 
-def without(model: Model, parts: list[str]) -> WinogradNet:
-    """The network's machine code without these parts."""
+def without(model: Model, parts: list[str], *, integers: bool) -> WinogradNet:
+    """The network's machine code without these parts, made anew and not kept."""
     program._compiled.cache_clear()
     patches = [mock.patch.object(*PARTS[part], lambda *_: None) for part in parts]
+    patches.append(mock.patch.object(program, "kept", lambda _, write: linked(write())))
     for patch in patches:
         patch.start()
-    net = WinogradNet(model)
+    net = WinogradNet(model, integers=integers)
     for patch in patches:
         patch.stop()
     program._compiled.cache_clear()
@@ -116,15 +119,17 @@ def main() -> None:
     )
     parser.add_argument("cases", nargs="*", default=CASES)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--integers", action="store_true", help="products of 16-bit integers")
     options = parser.parse_args()
     for case in options.cases:
         name, _, size = case.partition(":")
         width, height = map(int, size.split("x"))
         model = load_model(name)
         codes = np.random.default_rng(0).integers(0, 256, (height, width)).astype(np.uint8)
-        nets = {"whole": without(model, [])}
-        nets |= {part: without(model, [other for other in PARTS if other != part]) for part in PARTS}
-        nets["the rest"] = without(model, list(PARTS))
+        made = functools.partial(without, model, integers=options.integers)
+        nets = {"whole": made([])}
+        nets |= {part: made([other for other in PARTS if other != part]) for part in PARTS}
+        nets["the rest"] = made(list(PARTS))
         best = dict.fromkeys(nets, float("inf"))
         for _ in range(options.rounds):
             for part, net in nets.items():

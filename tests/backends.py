@@ -10,7 +10,7 @@ from carfix.net.checkpoint import Model
 from carfix.net.config import CarCnnConfig, FastConfig
 from carfix.restore.engine import Planes, open_engine
 from carfix.restore.engine.autotune import Plan
-from carfix.restore.engine.choose import WINOGRAD_FP32, can_bf16, open_kind
+from carfix.restore.engine.choose import WINOGRAD_FP32, WINOGRAD_INT16, can_bf16, open_kind
 from carfix.restore.engine.cuda_engine import CudaEngine
 from carfix.restore.engine.cuda_program import EAGER, Builder
 from carfix.restore.engine.cuda_streams import DOWNLOAD, InOrder, Mark, Queues
@@ -55,6 +55,24 @@ def fused_engine(
 def winograd_engine(model: Model, tile: int | None) -> WindowedEngine:
     pytest.importorskip("llvmlite", reason="llvmlite has no wheels for this machine")
     engine = open_kind(WINOGRAD_FP32, model, tile=tile)
+    assert isinstance(engine, WindowedEngine)
+    return engine
+
+
+def needs_integers() -> None:
+    """Products of 16-bit integers are instructions of x86, in vectors of eight sums or more."""
+    pytest.importorskip("llvmlite", reason="llvmlite has no wheels for this machine")
+    from carfix.restore.engine.llvm.linking import host_features
+    from carfix.restore.engine.winograd.net import multiplies_integers
+
+    if not multiplies_integers(host_features()):
+        pytest.skip("needs a CPU with AVX2")
+
+
+def integer_engine(model: Model, tile: int | None) -> WindowedEngine:
+    """Its codes are not fp32's, but near."""
+    needs_integers()
+    engine = open_kind(WINOGRAD_INT16, model, tile=tile)
     assert isinstance(engine, WindowedEngine)
     return engine
 

@@ -12,7 +12,7 @@ pytest.importorskip("llvmlite", reason="llvmlite has no wheels for this machine"
 
 from carfix.net.config import FastConfig
 from carfix.restore.engine.llvm import code_cache, linking
-from carfix.restore.engine.llvm.code_cache import code_for
+from carfix.restore.engine.llvm.code_cache import made_once
 from carfix.restore.engine.winograd import program
 from carfix.restore.engine.winograd.net import WinogradNet
 
@@ -31,43 +31,43 @@ class Maker:
 def test_code_is_made_once_for_a_key(tmp_path: Path) -> None:
     make = Maker()
     folder = tmp_path / "not/there/yet"
-    assert [code_for("a", make, folder) for _ in range(3)] == [b"code 1"] * 3
-    assert code_for("b", make, folder) == b"code 2"
+    assert [made_once("a", make, folder) for _ in range(3)] == [b"code 1"] * 3
+    assert made_once("b", make, folder) == b"code 2"
     assert sorted(path.suffix for path in folder.iterdir()) == [".o", ".o"]
 
 
 def test_other_writers_write_other_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make = Maker()
-    code_for("a", make, tmp_path)
+    made_once("a", make, tmp_path)
     monkeypatch.setattr(code_cache, "_writers_sha256", lambda: "changed")
-    assert code_for("a", make, tmp_path) == b"code 2"
+    assert made_once("a", make, tmp_path) == b"code 2"
 
 
 @pytest.mark.parametrize("harm", [b"", b"short", b"x" * 40])
 def test_harmed_code_is_made_again(tmp_path: Path, harm: bytes) -> None:
     make = Maker()
-    code_for("a", make, tmp_path)
+    made_once("a", make, tmp_path)
     (file,) = tmp_path.iterdir()
     file.write_bytes(harm)
-    assert [code_for("a", make, tmp_path) for _ in range(2)] == [b"code 2"] * 2
+    assert [made_once("a", make, tmp_path) for _ in range(2)] == [b"code 2"] * 2
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows keeps other users out of the folder itself")
 @pytest.mark.parametrize("mode", [0o620, 0o602])
 def test_code_that_others_may_write_is_not_run(tmp_path: Path, mode: int) -> None:
     make = Maker()
-    code_for("a", make, tmp_path)
+    made_once("a", make, tmp_path)
     (file,) = tmp_path.iterdir()
     file.chmod(mode)
-    assert code_for("a", make, tmp_path) == b"code 2"
+    assert made_once("a", make, tmp_path) == b"code 2"
     assert file.stat().st_mode & 0o077 == 0
-    assert code_for("a", make, tmp_path) == b"code 2"
+    assert made_once("a", make, tmp_path) == b"code 2"
 
 
 def test_a_folder_that_cannot_be_written_to_keeps_nothing(tmp_path: Path) -> None:
     make = Maker()
     (tmp_path / "file").write_text("no folder")
-    assert [code_for("a", make, tmp_path / "file") for _ in range(2)] == [b"code 1", b"code 2"]
+    assert [made_once("a", make, tmp_path / "file") for _ in range(2)] == [b"code 1", b"code 2"]
 
 
 def test_a_network_from_the_cache_computes_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,7 +77,7 @@ def test_the_code_of_every_kind_of_cpu_computes_the_same(
     model = awake_model(FastConfig(scale=2, features=features, blocks=1))
     codes = picture(50, 62, 16)[0]
     expected = restored(WinogradNet(model), codes, 16)
-    monkeypatch.setattr(winograd_net, "blocking_for", lambda *_: Blocking(lanes, registers, 24))
+    monkeypatch.setattr(winograd_net, "blocking_for", lambda *_, **__: Blocking(lanes, registers, 24))
     net = WinogradNet(model)
     assert net.shape.blocking.lanes == lanes
     assert np.array_equal(restored(net, codes, 16), expected)
@@ -120,7 +120,7 @@ def test_any_number_of_points_gives_the_convolution(pairs: tuple[Fraction, ...])
     transform = Transform(tuple(Fraction(a) for a in pairs))
     net = WinogradNet(model)
     net.shape = dataclasses.replace(shape, transform=transform)
-    net._code, net._weights = program.compiled(net.shape), winograd_net.packed(model.convolutions, net.shape)
+    net._code, net._weights = program.compiled(net.shape), winograd_net.packed(model, net.shape)
     codes = picture(44, 38, 16)[0]
     assert np.abs(restored(net, codes, 16) - exact(model, codes).clip(0, 65535)).max() <= 0.5 + SMALL * 32768
 

@@ -22,13 +22,21 @@ from carfix.restore.engine.machine import facts
 from carfix.restore.engine.tune_cache import TuneCache, cache_folder
 from carfix.restore.windows import smallest_tile
 
-TORCH_FP32, WINOGRAD_FP32 = "torch fp32", "winograd fp32"
+TORCH_FP32 = "torch fp32"
+WINOGRAD_FP32, WINOGRAD_INT16 = "winograd fp32", "winograd int16"
 NCNN_FP32 = "ncnn fp32"
 AMX_BF16, TORCH_BF16 = "amx bf16", "torch bf16"
 #: Of engines that are equally fast, the more exact is taken: the first is eager PyTorch to the bit.
-EXACT_FIRST = (TORCH_FP32, WINOGRAD_FP32, NCNN_FP32, AMX_BF16, TORCH_BF16)
+EXACT_FIRST = (TORCH_FP32, WINOGRAD_FP32, NCNN_FP32, WINOGRAD_INT16, AMX_BF16, TORCH_BF16)
 #: What some of them need installed.
-LIBRARIES = {WINOGRAD_FP32: "llvmlite", AMX_BF16: "llvmlite", NCNN_FP32: "ncnn"}
+LIBRARIES = {
+    WINOGRAD_FP32: "llvmlite",
+    WINOGRAD_INT16: "llvmlite",
+    AMX_BF16: "llvmlite",
+    NCNN_FP32: "ncnn",
+}
+#: Of them those that compute in fp32.
+_FP32 = (WINOGRAD_FP32, NCNN_FP32)
 #: Shares of the best speed that count as equal: another timing might turn them round.
 EQUALLY_FAST = 0.9
 #: 8-bit codes by which a picture may differ from fp32.
@@ -73,14 +81,19 @@ def open_kind(kind: str, model: Model, *, tile: int | None = None, batch: int | 
         from carfix.restore.engine.ncnn_engine import NcnnEngine
 
         return NcnnEngine(model, tile=tile, batch=batch)
-    if kind in (WINOGRAD_FP32, AMX_BF16):
+    if kind in (WINOGRAD_FP32, WINOGRAD_INT16, AMX_BF16):
         try:
             from carfix.restore.engine.amx_engine import AmxEngine
-            from carfix.restore.engine.winograd_engine import WinogradEngine
+            from carfix.restore.engine.compiled_engine import CompiledEngine
+            from carfix.restore.engine.winograd_engine import IntegerEngine, WinogradEngine
         except (ImportError, OSError) as error:  # llvmlite is there, and its library cannot be loaded
             raise CarfixError(f"llvmlite cannot be used here ({error}); reinstall it") from error
-        own = AmxEngine if kind == AMX_BF16 else WinogradEngine
-        return own(model, tile=tile, batch=batch)
+        own: dict[str, type[CompiledEngine]] = {
+            WINOGRAD_FP32: WinogradEngine,
+            WINOGRAD_INT16: IntegerEngine,
+            AMX_BF16: AmxEngine,
+        }
+        return own[kind](model, tile=tile, batch=batch)
     # Imported only where they are needed: torch takes longer to load than a short clip to restore.
     import torch
 
@@ -107,11 +120,12 @@ def candidates(precision: str) -> tuple[str, ...]:
         if not can_bf16():
             raise UsageError("--precision bf16: this CPU has no instructions for it; use --precision fp32")
         return bf16
-    kinds = (TORCH_FP32, *(kind for kind in own if kind != AMX_BF16))
+    kinds = (TORCH_FP32, *(kind for kind in own if kind in _FP32))
+    if precision == "fp32":
+        return kinds
+    kinds += tuple(kind for kind in own if kind == WINOGRAD_INT16)
     # Without these instructions bf16 is emulated, and slower than fp32.
-    if precision == "auto" and multiplies_bf16():
-        kinds += bf16
-    return kinds
+    return kinds + bf16 if multiplies_bf16() else kinds
 
 
 def can_bf16() -> bool:

@@ -1,7 +1,7 @@
-"""Machine code kept in the user's cache folder: LLVM takes longer to make it than a short clip takes to restore.
+"""Machine code, and what goes with it, kept in the user's cache folder: to make it takes longer than a short clip.
 
-What lies there runs in this process. Only a file of this user's that nobody else may write is taken, and only whole:
-it begins with the SHA-256 of what follows.
+What lies there runs in this process, or steers what does. Only a file of this user's that nobody else may write is
+taken, and only whole: it begins with the SHA-256 of what follows.
 """
 
 import contextlib
@@ -20,15 +20,17 @@ _DIGEST_BYTES = hashlib.sha256().digest_size
 _WRITERS = ("llvm", "winograd", "amx")
 
 
-def code_for(key: str, make: Callable[[], bytes], folder: Path | None = None) -> bytes:
-    """The object file of `key`, made by `make` if it is not in `folder` (None: the user's); carfix's own writers are
-    part of the key.
+def made_once(
+    key: str, make: Callable[[], bytes], folder: Path | None = None, *, suffix: str = ".o"
+) -> bytes:
+    """The file of `key`, made by `make` if it is not in `folder` (None: the user's); carfix's own writers are part of
+    the key.
     """
     folder = folder or cache_folder()
     if folder is None:
         return make()
     name = hashlib.sha256(f"{_writers_sha256()} {key}".encode()).hexdigest()[:32]
-    path = folder / f"code-{name}.o"
+    path = folder / f"code-{name}{suffix}"
     code = _read(path)
     if code is None:
         code = make()

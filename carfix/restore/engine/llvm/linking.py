@@ -9,7 +9,7 @@ from collections.abc import Callable
 import llvmlite
 from llvmlite import binding, ir
 
-from carfix.restore.engine.llvm.code_cache import code_for
+from carfix.restore.engine.llvm.code_cache import made_once
 
 #: Bits of the integers that codes lie in.
 CODE_BITS = (8, 16)
@@ -52,7 +52,7 @@ def kept(shape: object, write: Callable[[], ir.Module]) -> binding.ExecutionEngi
     """
     cpu = binding.get_host_cpu_name(), sorted(host_features()), binding.get_default_triple()
     key = f"{type(shape).__module__} {shape!r} {cpu} {_LEVEL} {llvmlite.__version__} {binding.llvm_version_info}"
-    return _loaded(code_for(key, lambda: _object_of(write())))
+    return _loaded(made_once(key, lambda: _object_of(write())))
 
 
 def _object_of(module: ir.Module) -> bytes:

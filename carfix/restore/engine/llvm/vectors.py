@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 from llvmlite import ir
 
@@ -22,6 +22,8 @@ _ALIGNED = 4
 LINE = 16
 #: 1.5 * 2^23: fp32 of this size are whole numbers.
 _ROUNDS = 12582912.0
+#: Its bits.
+_ROUNDS_BITS = 0x4B400000
 
 
 class Vectors:
@@ -31,6 +33,11 @@ class Vectors:
         self._module = module
         self.lanes = lanes
         self.type = ir.VectorType(FLOAT, lanes)
+
+    @property
+    def integers(self) -> "Integers":
+        """Vectors of as many integers."""
+        return Integers(self._module, self.lanes)
 
     def of(self, lanes: int) -> "Vectors":
         """Vectors of another length in the same module."""
@@ -124,6 +131,71 @@ class Vectors:
         one = code.insert_element(undefined, value, ir.Constant(_LANE, 0))
         lanes = ir.Constant(ir.VectorType(_LANE, self.lanes), [0] * self.lanes)
         return code.shuffle_vector(one, undefined, lanes)
+
+
+class Integers:
+    """Operations on `<lanes x i32>`, and on twice as many integers of 16 bits; some are instructions of x86."""
+
+    #: Integers in a vector, and what x86's instructions for so many are called.
+    _PRODUCTS: ClassVar = {4: "sse2.pmadd.wd", 8: "avx2.pmadd.wd", 16: "avx512.pmaddw.d.512"}
+    _NARROWED: ClassVar = {4: "sse2.packssdw.128", 8: "avx2.packssdw", 16: "avx512.packssdw.512"}
+
+    def __init__(self, module: ir.Module, lanes: int) -> None:
+        self._module = module
+        self.lanes = lanes
+        self.type = ir.VectorType(_LANE, lanes)
+        self.short = ir.VectorType(ir.IntType(16), 2 * lanes)
+
+    def constant(self, value: int) -> Value:
+        """`value` in every lane."""
+        return ir.Constant(self.type, [value] * self.lanes)
+
+    def load(self, code: Code, pointer: Value) -> Value:
+        """The vector at `pointer`."""
+        return code.load(pointer, typ=self.type, align=_ALIGNED)
+
+    def store(self, code: Code, vector: Value, pointer: Value) -> None:
+        """Put `vector`, of 32 or of 16 bits, at `pointer`."""
+        code.store(vector, pointer, align=_ALIGNED)
+
+    def broadcast(self, code: Code, pointer: Value) -> Value:
+        """The integer of 32 bits, or pair of 16, at `pointer` in every lane."""
+        undefined = ir.Constant(self.type, ir.Undefined)
+        one = code.insert_element(undefined, code.load(pointer, typ=_LANE), ir.Constant(_LANE, 0))
+        return code.shuffle_vector(one, undefined, self.constant(0))
+
+    def rounded(self, code: Code, vector: Value, scale: Value) -> Value:
+        """Vectors of fp32, their product rounded to the nearest, halves to even; below 2^22 either way."""
+        # Beside a number this large, no fraction is left, and its last bits are the integer.
+        floats = Vectors(self._module, self.lanes)
+        summed = floats.multiply_add(code, vector, scale, floats.constant(_ROUNDS))
+        return code.sub(code.bitcast(summed, self.type), self.constant(_ROUNDS_BITS))
+
+    def narrowed(self, code: Code, first: Value, second: Value) -> Value:
+        """Two vectors as one of 16 bits, each number as near as that comes; in the order of
+        `narrowed_order`."""
+        return self._called(code, self._NARROWED, self.short, self.type, first, second)
+
+    def products_of_pairs(self, code: Code, first: Value, second: Value) -> Value:
+        """Of vectors of pairs of 16 bits: both products, summed in 32."""
+        pairs = (code.bitcast(vector, self.short) for vector in (first, second))
+        return self._called(code, self._PRODUCTS, self.type, self.short, *pairs)
+
+    def _called(
+        self, code: Code, names: dict[int, str], result: ir.Type, argument: ir.Type, *arguments: Value
+    ) -> Value:
+        name = f"llvm.x86.{names[self.lanes]}"
+        function = self._module.globals.get(name) or ir.Function(
+            self._module, ir.FunctionType(result, [argument] * len(arguments)), name
+        )
+        return code.call(function, arguments)
+
+
+def narrowed_order(lanes: int) -> list[int]:
+    """Which of two vectors' numbers stands where in `Integers.narrowed`: 16 bytes of each vector in turn."""
+    part = 4
+    starts = range(0, lanes, part)
+    return [half + start + n for start in starts for half in (0, lanes) for n in range(part)]
 
 
 def rounded_up(size: int, unit: int) -> int:

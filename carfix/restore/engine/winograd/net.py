@@ -1,18 +1,22 @@
 """A network with its weights transformed, and the memory that windows are computed in."""
 
-from collections.abc import Sequence
+import numpy as np
+from numpy.typing import NDArray
 
-from carfix.net.checkpoint import Convolution, Model
+from carfix.net.checkpoint import Model
 from carfix.net.config import KERNEL, CarCnnConfig, Config
 from carfix.restore.engine.llvm.linking import host_features
 from carfix.restore.engine.llvm.net import GROUP, CompiledNet, Memory, zeros
 from carfix.restore.engine.llvm.schedule import KEPT_ROWS
-from carfix.restore.engine.llvm.vectors import rounded_up
+from carfix.restore.engine.llvm.vectors import narrowed_order, rounded_up
 from carfix.restore.engine.planes import Floats
-from carfix.restore.engine.winograd.kernels import Blocking
+from carfix.restore.engine.winograd.products import Blocking
 from carfix.restore.engine.winograd.program import Shape, compiled
-from carfix.restore.engine.winograd.transforms import F4
+from carfix.restore.engine.winograd.scales import integer_weights, ranges
+from carfix.restore.engine.winograd.transforms import F4, F4_BALANCED
 
+#: Channels that are made integers at once, at least.
+SHORTS = 16
 #: Tiles that are transformed and multiplied together: 12 to 72 were equally fast.
 _BLOCK = 24
 
@@ -20,10 +24,11 @@ _BLOCK = 24
 class WinogradNet(CompiledNet):
     """A network as machine code for this CPU; raises `RuntimeError` or `OSError` where none can be made or run."""
 
-    def __init__(self, model: Model) -> None:
-        self.shape = shape_of(model.config)
+    def __init__(self, model: Model, *, integers: bool = False) -> None:
+        """With `integers`, products are those of 16 bits; `ValueError` says that the CPU has no such instructions."""
+        self.shape = shape_of(model.config, integers=integers)
         self._code = compiled(self.shape)
-        self._weights = packed(model.convolutions, self.shape)
+        self._weights = packed(model, self.shape)
         super().__init__(model.config, enter=self._code.enter, leave=self._code.leave)
 
     def memory(self, height: int, width: int) -> "Workspace":
@@ -62,44 +67,57 @@ class Workspace(Memory):
         rows, columns = (count * step + KERNEL - 1 for count in (self.down, self.across))
         self.plane = zeros(rows * scale, columns * scale)
         self.unit = self.plane[scale : scale + height, scale : scale + width]
-        self.map = zeros(rows, columns, shape.features)
-        row_of_tiles = step * columns * shape.features
+        self.map = zeros(rows, columns, shape.units)
+        row_of_tiles = step * columns * shape.units
         # The first group of CAR-CNN has a layer more, and the last one; a group's own last one keeps nothing.
         self.kept = zeros((GROUP + 1) * KEPT_ROWS, row_of_tiles)
         self.residual = zeros(self.down * step * scale, self.across * step * scale)
         self.scratch = zeros(shape.scratch)
 
 
-def shape_of(config: Config) -> Shape:
-    """What machine code such a network needs on this CPU."""
-    blocking = blocking_for(config.features, host_features())
+def shape_of(config: Config, *, integers: bool = False) -> Shape:
+    """What machine code such a network needs on this CPU. Raises `ValueError` where it has no such instructions."""
+    names = host_features()
+    if integers and not multiplies_integers(names):
+        raise ValueError("this CPU has no vectors of 16-bit integers")
+    unit = SHORTS if integers else 1
+    blocking = blocking_for(rounded_up(config.features, unit), names, vectors=2 if integers else 1)
     return Shape(
-        features=rounded_up(config.features, blocking.lanes),
+        features=rounded_up(config.features, max(unit, blocking.lanes)),
         blocks=config.blocks,
         scale=config.scale,
         slope=config.negative_slope,
         inner=isinstance(config, CarCnnConfig),
-        transform=F4,
+        transform=F4_BALANCED if integers else F4,
         blocking=blocking,
+        integers=integers,
     )
 
 
-def blocking_for(features: int, names: frozenset[str]) -> Blocking:
-    """How a CPU with what is named computes so many channels: in the widest vectors that they fill."""
+def multiplies_integers(names: frozenset[str]) -> bool:
+    """Whether a CPU with what is named has instructions for `IntegerProducts` in vectors of eight sums or more."""
+    return "avx2" in names
+
+
+def blocking_for(features: int, names: frozenset[str], *, vectors: int = 1) -> Blocking:
+    """How a CPU with what is named computes so many channels: in the widest vectors that they fill, so many at once."""
     if "avx512f" in names:
         widest, registers = 16, 32
     elif "avx" in names:
         widest, registers = 8, 16
     else:
         widest, registers = 4, 32 if "neon" in names else 16
-    lanes = next((n for n in (16, 8, 4) if n <= widest and features % n == 0), widest)
+    if vectors > 1 and "avx512bw" not in names:
+        widest = min(widest, 8)
+    lanes = next((n for n in (16, 8, 4) if n <= widest and features % (vectors * n) == 0), widest)
     return Blocking(lanes=lanes, registers=registers, block=_BLOCK)
 
 
-def packed(layers: Sequence[Convolution], shape: Shape) -> Floats:
-    """Weights and biases of all layers, each where the machine code looks for it."""
+def packed(model: Model, shape: Shape) -> Floats:
+    """Weights, biases, factors and scales of all layers, each where the machine code looks for it."""
     memory = zeros(shape.layers[-1].stop)
-    for number, (layer, place) in enumerate(zip(layers, shape.layers, strict=True)):
+    largest = ranges(model, shape.transform) if shape.integers else []
+    for number, (layer, place) in enumerate(zip(model.convolutions, shape.layers, strict=True)):
         weights = layer.weight
         outputs = weights.shape[0]
         if number == 0:
@@ -108,8 +126,26 @@ def packed(layers: Sequence[Convolution], shape: Shape) -> Floats:
             matrices = cell.transpose(3, 1, 4, 2, 0).reshape(place.matrices, 1, outputs)
         else:
             matrices = shape.transform.weights(weights)
-        target = memory[place.start : place.start + place.matrices * place.inputs * place.outputs]
-        target = target.reshape(place.matrices, place.inputs, place.outputs)
-        target[:, : matrices.shape[1], :outputs] = matrices  # zeros for channels that fill a vector up
+        # Zeros for channels that fill a vector up.
+        filled = np.zeros((place.matrices, place.inputs, place.outputs), np.float32)
+        filled[:, : matrices.shape[1], :outputs] = matrices
+        if number > 0 and shape.integers:
+            pad = place.inputs - weights.shape[1]
+            of_inputs = np.pad(largest[number - 1], ((0, 0), (0, pad)), constant_values=1.0)
+            integers, scales, factors = integer_weights(filled, of_inputs)
+            pairs = np.ascontiguousarray(in_pairs(integers, shape.blocking.lanes)).view(np.float32)
+            memory[place.start : place.start + pairs.size] = pairs.ravel()
+            memory[place.factors : place.factors + factors.size] = factors
+            memory[place.scales : place.scales + scales.size] = scales.ravel()
+        else:
+            memory[place.start : place.start + filled.size] = filled.ravel()
         memory[place.biases : place.biases + outputs] = layer.bias
     return memory
+
+
+def in_pairs(integers: NDArray[np.int16], lanes: int) -> NDArray[np.int16]:
+    """Weights `[products, inputs, outputs]` as the machine code reads them, `[products, inputs / 2, outputs, 2]`."""
+    products, inputs, outputs = integers.shape
+    order = np.array(narrowed_order(lanes))
+    ordered = integers.reshape(products, -1, len(order), outputs)[:, :, order]
+    return ordered.reshape(products, inputs // 2, 2, outputs).transpose(0, 1, 3, 2)

@@ -8,10 +8,21 @@ from llvmlite import ir
 from carfix.net.config import KERNEL
 from carfix.restore.engine.llvm.codes import write_entrance, write_exit
 from carfix.restore.engine.llvm.linking import CODE_BITS, MachineCode, compiling, functions_of, kept
-from carfix.restore.engine.llvm.schedule import Kernels, Layer, write_schedule
+from carfix.restore.engine.llvm.schedule import Kernels, write_schedule
+from carfix.restore.engine.llvm.schedule import Layer as Place
 from carfix.restore.engine.llvm.vectors import LINE, Vectors, rounded_up
-from carfix.restore.engine.winograd.kernels import Blocking, Body, Head, Method, Tail, scratch_size
+from carfix.restore.engine.winograd.kernels import Body, Head, Method, Tail, scratch_size
+from carfix.restore.engine.winograd.maps import Maps, numbers_in_unit
+from carfix.restore.engine.winograd.products import Blocking, FloatProducts, IntegerProducts, Products
 from carfix.restore.engine.winograd.transforms import Transform
+
+
+@dataclasses.dataclass(frozen=True)
+class Layer(Place):
+    """A convolution's weights, and what integers are scaled by."""
+
+    factors: int  # of results, `[outputs]`
+    scales: int  # of inputs, `[matrices, inputs]`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +36,17 @@ class Shape:
     inner: bool  # a convolution more before and behind the blocks, as CAR-CNN has
     transform: Transform
     blocking: Blocking
+    integers: bool = False  # whether products are those of integers of 16 bits, and maps fp16
+
+    @property
+    def multiplied(self) -> type[Products]:
+        """How products are computed."""
+        return IntegerProducts if self.integers else FloatProducts
+
+    @property
+    def units(self) -> int:
+        """Four bytes each, of a cell in a map."""
+        return self.features // numbers_in_unit(half=self.integers)
 
     @property
     def cell(self) -> int:
@@ -44,14 +66,19 @@ class Shape:
         layers: list[Layer] = []
         for matrices, inputs, outputs in sizes:
             start = layers[-1].stop if layers else 0
-            biases = start + rounded_up(matrices * inputs * outputs, LINE)
-            layers.append(Layer(matrices, inputs, outputs, start, biases, biases + rounded_up(outputs, LINE)))
+            packed = self.multiplied.packed if layers else 1  # the head is computed in fp32
+            biases = start + rounded_up(matrices * inputs // packed * outputs, LINE)
+            factors = biases + rounded_up(outputs, LINE)
+            scales = factors + (rounded_up(outputs, LINE) if packed > 1 else 0)
+            stop = scales + (rounded_up(matrices * inputs, LINE) if packed > 1 else 0)
+            layers.append(Layer(matrices, inputs, outputs, start, biases, stop, factors, scales))
         return layers
 
     @property
     def scratch(self) -> int:
-        """fp32 of scratch."""
-        return scratch_size(self.transform, max(self.features, self.cell), self.blocking)
+        """Units of scratch."""
+        most = max(self.features, self.cell)
+        return scratch_size(self.transform, most, self.blocking, self.multiplied)
 
 
 def compiled(shape: Shape) -> MachineCode:
@@ -69,7 +96,8 @@ def written(shape: Shape) -> ir.Module:
     """The network in LLVM's intermediate code."""
     module = ir.Module("carfix")
     vectors = Vectors(module, shape.blocking.lanes)
-    method = Method(vectors, shape.transform, shape.blocking)
+    maps = Maps(vectors, half=shape.integers)
+    method = Method(vectors, shape.transform, shape.blocking, shape.multiplied, maps)
     features, slope = shape.features, shape.slope
     head = Head(module, "head", method, scale=shape.scale, outputs=features, slope=slope)
     plain, residual = (
@@ -80,7 +108,7 @@ def written(shape: Shape) -> ir.Module:
     for kernel in (head, plain, residual, tail):
         kernel.write()
     step, scale = shape.transform.outputs, shape.scale
-    kernels = Kernels(head, plain, residual, tail, step=step, cell=features, scale=scale)
+    kernels = Kernels(head, plain, residual, tail, step=step, cell=shape.units, scale=scale)
     write_schedule(module, shape.layers, kernels, inner=shape.inner)
     for bits in CODE_BITS:
         write_entrance(module, vectors, bits)
