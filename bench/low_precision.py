@@ -1,11 +1,12 @@
-"""What 8-bit floats and integers in the body would cost each network: gain lost, on a simulation of them in torch.
+"""What fewer bits cost each network: gain lost by this machine's engines, and by a simulation of 8-bit numbers.
 
     carfix dataset ../shared/data/val val --size 512x-2 --frames 60 --split test
-    python bench/low_precision.py val [-m car-cnn-mse] [--frames 2]
+    python bench/low_precision.py val [-m car-cnn-mse] [--frames 2] [--engines]
 
-Inputs of all convolutions but the first and the last are rounded to the format, scaled by the largest of a map (`a
-map`: of all channels together), and so are weights, scaled by the largest of an output channel; sums and the residual
-stream stay in fp32. A kernel could keep no more than that. Networks take their corrections whole.
+With `--engines`: each engine that `--precision auto` chooses from on this CPU. Without, simulated in torch: inputs of
+all convolutions but the first and the last are rounded to the format, scaled by the largest of a map (`a map`: of all
+channels together), and so are weights, scaled by the largest of an output channel; sums and the residual stream stay
+in fp32. A kernel could keep no more than that. Networks take their corrections whole.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 from carfix.net.arch import RestorationNet, convolution_layers
 from carfix.net.catalog import load_model
 from carfix.quality.reader import read_frames
+from carfix.restore.engine.choose import candidates, open_kind
 
 VARIANTS = ("crf29-1500k", "crf35-1500k", "crf41-1000k")
 Round = Callable[[Tensor], Tensor]
@@ -75,28 +77,51 @@ def main() -> None:
     )
     parser.add_argument("dataset", type=Path)
     parser.add_argument("-m", "--model", action="append")
+    parser.add_argument("--engines", action="store_true")
     parser.add_argument("--frames", type=int, default=2, help="of each of fifteen files")
     options = parser.parse_args()
     clips = sorted(path for path in (options.dataset / "clips").iterdir() if path.is_dir())
     for name in options.model or ["car-cnn-mse", "medium", "fast", "tiny"]:
-        nets = {kind: rounded(load_model(name).net, to) for kind, to in FORMATS.items()}
-        gains: dict[str, list[float]] = {kind: [] for kind in nets}
-        apart: dict[str, list[float]] = {kind: [] for kind in nets}
+        ways = engines(name) if options.engines else simulations(name)
+        gains: dict[str, list[float]] = {kind: [] for kind in ways}
+        apart: dict[str, list[float]] = {kind: [] for kind in ways}
+        most = dict.fromkeys(ways, 0)
         for clip, variant in itertools.product(clips, VARIANTS):
             pristine = frames(clip / "pristine.mkv", options.frames)
             x = frames(clip / f"{variant}.mp4", options.frames)
             exact: Tensor | None = None
-            for kind, net in nets.items():
-                y = ((net(x / 127.5 - 1) + 1) * 127.5).round()
+            for kind, restore in ways.items():
+                y = restore(x)
                 exact = y if exact is None else exact
                 gains[kind].append(float((psnr(y, pristine) - psnr(x, pristine)).mean()))
                 apart[kind].append(float((y != exact).float().mean()))
+                most[kind] = max(most[kind], int((y - exact).abs().max()))
         print(name)
         for kind, found in gains.items():
-            loss = np.mean(found) - np.mean(gains["fp32"])
-            worst = min(np.array(found) - np.array(gains["fp32"]))
-            print(f"  {kind:9} {np.mean(found):+.3f} dB ({loss:+.4f}, worst {worst:+.4f}), "
-                  f"{np.mean(apart[kind]):.1%} of codes differ", flush=True)  # fmt: skip
+            loss = np.mean(found) - np.mean(gains[next(iter(ways))])
+            worst = min(np.array(found) - np.array(gains[next(iter(ways))]))
+            print(f"  {kind:14} {np.mean(found):+.3f} dB ({loss:+.4f}, worst {worst:+.4f}), "
+                  f"{np.mean(apart[kind]):.2%} of codes differ, by at most {most[kind]}", flush=True)  # fmt: skip
+
+
+def simulations(name: str) -> dict[str, Round]:
+    """Codes to restored codes `[N, 1, H, W]`, by the format that the body computes in; fp32 first."""
+
+    def by(net: RestorationNet) -> Round:
+        return lambda x: ((net(x / 127.5 - 1) + 1) * 127.5).round()
+
+    return {kind: by(rounded(load_model(name).net, to)) for kind, to in FORMATS.items()}
+
+
+def engines(name: str) -> dict[str, Round]:
+    """The same by this machine's engines; torch's in fp32 first."""
+    model = load_model(name)
+
+    def by(kind: str) -> Round:
+        engine = open_kind(kind, model)
+        return lambda x: torch.from_numpy(engine.restore(x[:, 0].to(torch.uint8).numpy(), 8))[:, None].float()
+
+    return {kind: by(kind) for kind in candidates("auto")}
 
 
 def frames(path: Path, count: int) -> Tensor:

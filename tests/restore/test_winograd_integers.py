@@ -129,7 +129,7 @@ def test_no_input_makes_sums_run_over() -> None:
 
 
 def test_what_is_out_of_range_is_cut_down_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is eight times too large for its scale keeps its sign: nothing wraps round."""
+    """What is many times too large for its scale keeps its sign: nothing wraps round."""
     model = awake_model(FastConfig(scale=2, features=16, blocks=1))
     codes = picture(40, 40, 16)[0]
     expected = exact(model, codes) - codes
@@ -141,7 +141,7 @@ def test_what_is_out_of_range_is_cut_down_to_it(monkeypatch: pytest.MonkeyPatch)
         )
         return restored(WinogradNet(model, integers=True), codes) - codes.astype(np.float64)
 
-    for by in (2, 4, 8):
+    for by in (3, 6, 12):
         found = shrunk(by)
         assert np.abs(found).max() <= np.abs(expected).max() * 3
         assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.5
@@ -175,9 +175,9 @@ def test_ranges_are_those_of_the_network() -> None:
                 inside = torch.einsum("ia,cxyab,jb->ijcxy", b, tiles, b).abs().amax(dim=(3, 4))
                 largest[place] = np.maximum(largest[place], inside.reshape(36, -1).numpy())
         for ours, theirs in zip(found, largest, strict=True):
-            assert (ours >= theirs * 0.999).all()
+            assert (ours >= theirs * 1.5 * 0.999).all()
             loud = theirs > theirs.max(axis=1, keepdims=True) / 32
-            assert (ours <= theirs * 1.07)[loud].all()  # rounded up to a sixteenth
+            assert (ours <= theirs * 1.5 * 1.07)[loud].all()  # rounded up to a sixteenth
 
 
 def test_a_balanced_transform_is_the_same_convolution() -> None:
