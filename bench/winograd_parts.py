@@ -1,6 +1,6 @@
 """Where the winograd engine's time goes: its parts, its ceiling, and how many layers move down a frame together.
 
-    python bench/winograd_parts.py [fast:1280x720 ...] [--rounds 3]
+    python bench/winograd_parts.py [fast:1280x720 ...] [--rounds 3] [--integers] [--avx2]
 
 Parts are measured by leaving the others out of the machine code; what they sum up to less than the whole is what they
 cost each other in caches. The ceiling is a loop of multiply-adds on registers. Groups: layers that move together, and
@@ -22,6 +22,7 @@ from llvmlite import ir
 from carfix.cpu import available_threads
 from carfix.net.catalog import load_model
 from carfix.net.checkpoint import Model
+from carfix.restore.engine.llvm import linking
 from carfix.restore.engine.llvm.linking import linked
 from carfix.restore.engine.llvm.net import zeros
 from carfix.restore.engine.llvm.vectors import INDEX, POINTER, Vectors, at, carried
@@ -120,7 +121,13 @@ def main() -> None:
     parser.add_argument("cases", nargs="*", default=CASES)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--integers", action="store_true", help="products of 16-bit integers")
+    parser.add_argument("--avx2", action="store_true", help="as on a CPU without AVX-512")
     options = parser.parse_args()
+    if options.avx2:
+        features = linking._features
+        linking._features = lambda: {
+            name: has and not name.startswith("avx512") for name, has in features().items()
+        }
     for case in options.cases:
         name, _, size = case.partition(":")
         width, height = map(int, size.split("x"))

@@ -106,3 +106,4 @@ def _features() -> dict[str, bool]:
 def _initialise() -> None:
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()
+    binding.initialize_native_asmparser()  # for what is written as an instruction

@@ -181,6 +181,11 @@ class Integers:
         pairs = (code.bitcast(vector, self.short) for vector in (first, second))
         return self._called(code, self._PRODUCTS, self.type, self.short, *pairs)
 
+    def added_in_turn(self, code: Code, total: Value, vector: Value) -> Value:
+        """The sum of vectors of 32 bits, which LLVM does not take apart."""
+        function = ir.FunctionType(self.type, [self.type, self.type])
+        return code.asm(function, "vpaddd $2, $1, $0", "=v,v,v", [total, vector], False)
+
     def _called(
         self, code: Code, names: dict[int, str], result: ir.Type, argument: ir.Type, *arguments: Value
     ) -> Value:

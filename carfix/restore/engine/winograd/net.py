@@ -110,7 +110,8 @@ def blocking_for(features: int, names: frozenset[str], *, vectors: int = 1) -> B
     if vectors > 1 and "avx512bw" not in names:
         widest = min(widest, 8)
     lanes = next((n for n in (16, 8, 4) if n <= widest and features % (vectors * n) == 0), widest)
-    return Blocking(lanes=lanes, registers=registers, block=_BLOCK)
+    fused = "avxvnni" in names or {"avx512vnni", "avx512vl"} <= names
+    return Blocking(lanes=lanes, registers=registers, block=_BLOCK, fused=fused)
 
 
 def packed(model: Model, shape: Shape) -> Floats:

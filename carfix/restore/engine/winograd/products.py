@@ -25,6 +25,7 @@ class Blocking:
     lanes: int  # fp32 in a vector
     registers: int  # vectors
     block: int  # tiles that are transformed and multiplied together: they stay in the L2 cache
+    fused: bool = False  # whether an instruction multiplies pairs of integers and adds to a sum (VNNI)
 
     def shape(self, channels: int) -> tuple[int, int]:
         """Tiles and vectors of output channels whose sums are in registers at once.
@@ -188,7 +189,13 @@ class IntegerProducts(Products):
         return self.vectors.integers.load(code, pointer)
 
     def _multiply_add(self, code: Code, factor: Value, weights: Value, total: Value) -> Value:
-        return code.add(total, self.vectors.integers.products_of_pairs(code, factor, weights))
+        integers = self.vectors.integers
+        products = integers.products_of_pairs(code, factor, weights)
+        # LLVM makes one instruction of both where there is one, and elsewhere takes sums apart for speed, until there
+        # are more than registers.
+        if self.blocking.fused:
+            return code.add(total, products)
+        return integers.added_in_turn(code, total, products)
 
     @property
     def _nothing(self) -> Value:
