@@ -8,7 +8,7 @@ from carfix.cpu import has_tiles
 from carfix.errors import MissingPartError
 from carfix.net.checkpoint import Model
 from carfix.net.config import CarCnnConfig, FastConfig
-from carfix.restore.engine import Planes, open_engine
+from carfix.restore.engine import Planes, open_engine, planes
 from carfix.restore.engine.autotune import Plan
 from carfix.restore.engine.choose import WINOGRAD_FP32, WINOGRAD_INT16, can_bf16, open_kind
 from carfix.restore.engine.cuda_engine import CudaEngine
@@ -34,6 +34,14 @@ def picture(height: int, width: int, bits: int = 8, count: int = 1) -> Planes:
     rng = np.random.default_rng(height * width + count)
     codes = rng.integers(0, 2**bits, (count, height, width))
     return codes.astype(np.uint8 if bits == 8 else np.uint16)
+
+
+def exact(model: Model, codes: np.ndarray, bits: int = 16) -> np.ndarray:
+    """The network on a window `[H, W]` in float64, in codes, not rounded."""
+    x = torch.from_numpy(codes.astype(np.float64))[None, None] * (2 / planes.peak(bits)) - 1
+    y: np.ndarray = model.net.double()(x)[0, 0].numpy()
+    model.net.float()
+    return (y + 1) * (planes.peak(bits) / 2)
 
 
 def torch_engine(model: Model, tile: int | None) -> WindowedEngine:

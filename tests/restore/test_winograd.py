@@ -5,14 +5,12 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-import torch
-from backends import CAR_CNN, FAST, picture, torch_engine
+from backends import CAR_CNN, FAST, exact, picture, torch_engine
 from networks import awake_model
 
 from carfix.errors import CarfixError
-from carfix.net.checkpoint import Model
 from carfix.net.config import CarCnnConfig, Config, FastConfig
-from carfix.restore.engine import choose, planes
+from carfix.restore.engine import choose
 
 pytest.importorskip("llvmlite", reason="llvmlite has no wheels for this machine")
 
@@ -34,14 +32,6 @@ SMALL = 2e-5
 
 def restored(net: WinogradNet, codes: np.ndarray, bits: int = 8, share: float = 1.0) -> np.ndarray:
     return net.restore(codes, bits, share, WHOLE, Workspace(net.shape, *codes.shape))
-
-
-def exact(model: Model, codes: np.ndarray, bits: int = 16) -> np.ndarray:
-    """The network on the window in float64, in codes, not rounded."""
-    x = torch.from_numpy(codes.astype(np.float64))[None, None] * (2 / planes.peak(bits)) - 1
-    y: np.ndarray = model.net.double()(x)[0, 0].numpy()
-    model.net.float()
-    return (y + 1) * (planes.peak(bits) / 2)
 
 
 @pytest.mark.parametrize(

@@ -5,20 +5,20 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from backends import CAR_CNN, FAST, integer_engine, needs_integers, picture, winograd_engine
+from backends import CAR_CNN, FAST, exact, integer_engine, needs_integers, picture, winograd_engine
 from networks import awake_model
 
 from carfix.errors import CarfixError
 from carfix.net.checkpoint import Model
 from carfix.net.config import CarCnnConfig, Config, FastConfig
-from carfix.restore.engine import choose, planes
+from carfix.restore.engine import choose
 
 pytest.importorskip("llvmlite", reason="llvmlite has no wheels for this machine")
 
 from carfix.net.catalog import load_model
 from carfix.restore.engine.choose import TORCH_FP32, WINOGRAD_FP32, WINOGRAD_INT16, open_kind
 from carfix.restore.engine.llvm import linking
-from carfix.restore.engine.llvm.vectors import narrowed_order
+from carfix.restore.engine.llvm.integers import narrowed_order
 from carfix.restore.engine.winograd import net as winograd_net
 from carfix.restore.engine.winograd import scales
 from carfix.restore.engine.winograd.net import WinogradNet, Workspace, blocking_for
@@ -41,14 +41,6 @@ def restored(net: WinogradNet, codes: np.ndarray, bits: int = 16) -> np.ndarray:
     return net.restore(codes, bits, 1.0, WHOLE, Workspace(net.shape, *codes.shape))
 
 
-def exact(model: Model, codes: np.ndarray) -> np.ndarray:
-    """The network on the window in float64, in 16-bit codes."""
-    x = torch.from_numpy(codes.astype(np.float64))[None, None] * (2 / planes.peak(16)) - 1
-    y: np.ndarray = model.net.double()(x)[0, 0].numpy()
-    model.net.float()
-    return ((y + 1) * (planes.peak(16) / 2)).clip(0, 65535)
-
-
 @pytest.mark.parametrize(
     "config",
     [
@@ -68,7 +60,7 @@ def test_a_window_is_near_torchs(config: Config, cells: tuple[int, int]) -> None
     """Noise of full contrast is the hardest that there is: some of it is cut down."""
     model = awake_model(config)
     codes = picture(cells[0] * config.scale, cells[1] * config.scale, 16)[0]
-    expected = exact(model, codes)
+    expected = exact(model, codes).clip(0, 65535)
     difference = restored(WinogradNet(model, integers=True), codes) - expected
     assert np.abs(difference).max() <= CODE
     assert np.sqrt((difference**2).mean()) <= 0.05 * CODE
@@ -132,7 +124,7 @@ def test_what_is_out_of_range_is_cut_down_to_it(monkeypatch: pytest.MonkeyPatch)
     """What is many times too large for its scale keeps its sign: nothing wraps round."""
     model = awake_model(FastConfig(scale=2, features=16, blocks=1))
     codes = picture(40, 40, 16)[0]
-    expected = exact(model, codes) - codes
+    expected = exact(model, codes).clip(0, 65535) - codes
     ranges = scales.ranges(model, F4_BALANCED)
 
     def shrunk(by: float) -> np.ndarray:

@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, TypeAlias
 
 from llvmlite import ir
 
@@ -15,33 +15,21 @@ Value: TypeAlias = Any
 FLOAT = ir.FloatType()
 POINTER = ir.PointerType()
 INDEX = ir.IntType(64)
-_LANE = ir.IntType(32)
+LANE = ir.IntType(32)
 #: Bytes that addresses are multiples of, as far as LLVM may rely on it: those of one fp32.
 _ALIGNED = 4
 #: fp32 in a cache line.
 LINE = 16
 #: 1.5 * 2^23: fp32 of this size are whole numbers.
-_ROUNDS = 12582912.0
-#: Its bits.
-_ROUNDS_BITS = 0x4B400000
+ROUNDS = 12582912.0
 
 
-class Vectors:
-    """Operations on `<lanes x float>`."""
+class Numbers:
+    """Vectors of numbers of four bytes."""
 
-    def __init__(self, module: ir.Module, lanes: int) -> None:
-        self._module = module
-        self.lanes = lanes
-        self.type = ir.VectorType(FLOAT, lanes)
-
-    @property
-    def integers(self) -> "Integers":
-        """Vectors of as many integers."""
-        return Integers(self._module, self.lanes)
-
-    def of(self, lanes: int) -> "Vectors":
-        """Vectors of another length in the same module."""
-        return Vectors(self._module, lanes)
+    def __init__(self, module: ir.Module, number: ir.Type, lanes: int) -> None:
+        self.module, self.number, self.lanes = module, number, lanes
+        self.type = ir.VectorType(number, lanes)
 
     def constant(self, value: float) -> Value:
         """`value` in every lane."""
@@ -57,32 +45,55 @@ class Vectors:
 
     def broadcast(self, code: Code, pointer: Value) -> Value:
         """The number at `pointer` in every lane."""
-        return self.filled(code, code.load(pointer, typ=FLOAT))
+        return self.filled(code, code.load(pointer, typ=self.number))
+
+    def filled(self, code: Code, value: Value) -> Value:
+        """One number in every lane."""
+        undefined = ir.Constant(self.type, ir.Undefined)
+        one = code.insert_element(undefined, value, ir.Constant(LANE, 0))
+        lanes = ir.Constant(ir.VectorType(LANE, self.lanes), [0] * self.lanes)
+        return code.shuffle_vector(one, undefined, lanes)
+
+    def called(
+        self, code: Code, name: str, result: ir.Type, argument: ir.Type, arguments: Sequence[Value]
+    ) -> Value:
+        """What LLVM's function `name` makes of `arguments`, all of one type."""
+        function = self.module.globals.get(name) or ir.Function(
+            self.module, ir.FunctionType(result, [argument] * len(arguments)), name
+        )
+        return code.call(function, arguments)
+
+
+class Vectors(Numbers):
+    """Operations on `<lanes x float>`."""
+
+    def __init__(self, module: ir.Module, lanes: int) -> None:
+        super().__init__(module, FLOAT, lanes)
+
+    def of(self, lanes: int) -> "Vectors":
+        """Vectors of another length in the same module."""
+        return Vectors(self.module, lanes)
 
     def prefetch(self, code: Code, pointer: Value, *, to_write: bool) -> None:
         """Have the cache line of `pointer` fetched, which need not be an address of ours."""
         name = "llvm.prefetch.p0"
         flag = ir.IntType(32)
-        function = self._module.globals.get(name) or ir.Function(
-            self._module, ir.FunctionType(ir.VoidType(), [POINTER, flag, flag, flag]), name
+        function = self.module.globals.get(name) or ir.Function(
+            self.module, ir.FunctionType(ir.VoidType(), [POINTER, flag, flag, flag]), name
         )
         near, data = 3, 1
         code.call(function, [pointer, *(ir.Constant(flag, n) for n in (int(to_write), near, data))])
 
     def lane(self, code: Code, vector: Value, number: int) -> Value:
         """One of the vector's numbers."""
-        return code.extract_element(vector, ir.Constant(_LANE, number))
+        return code.extract_element(vector, ir.Constant(LANE, number))
 
     def multiply_add(self, code: Code, x: Value, y: Value, z: Value) -> Value:
         """x * y + z; `x` may be a number."""
         if isinstance(x, float):
             x = self.constant(x)
         # One instruction where the CPU has it, a product and a sum elsewhere.
-        name = f"llvm.fmuladd.v{self.lanes}f32"
-        function = self._module.globals.get(name) or ir.Function(
-            self._module, ir.FunctionType(self.type, [self.type] * 3), name
-        )
-        return code.call(function, [x, y, z])
+        return self.called(code, f"llvm.fmuladd.v{self.lanes}f32", self.type, self.type, [x, y, z])
 
     def combination(self, code: Code, coefficients: Sequence[Fraction], vectors: Sequence[Value]) -> Value:
         """The sum of products, as many as there are coefficients; one of these is 1."""
@@ -106,16 +117,16 @@ class Vectors:
 
     def converted(self, code: Code, pointer: Value, integer: ir.IntType) -> Value:
         """The unsigned integers at `pointer` as fp32."""
-        wide = ir.VectorType(_LANE, self.lanes)
+        wide = ir.VectorType(LANE, self.lanes)
         loaded = code.load(pointer, typ=ir.VectorType(integer, self.lanes), align=integer.width // 8)
         return code.sitofp(code.zext(loaded, wide), self.type)
 
     def store_rounded(self, code: Code, vector: Value, pointer: Value, integer: ir.IntType) -> None:
         """Numbers that such integers have, rounded to the nearest, halves to even, at `pointer`."""
         # Beside a number this large, no fraction is left: one rounding by the CPU's own rule.
-        large = self.constant(_ROUNDS)
+        large = self.constant(ROUNDS)
         whole = code.fsub(code.fadd(vector, large), large)
-        integers = code.fptosi(whole, ir.VectorType(_LANE, self.lanes))
+        integers = code.fptosi(whole, ir.VectorType(LANE, self.lanes))
         code.store(
             code.trunc(integers, ir.VectorType(integer, self.lanes)), pointer, align=integer.width // 8
         )
@@ -124,83 +135,6 @@ class Vectors:
         """No less than `low`, no more than `high`."""
         above = code.select(code.fcmp_ordered(">", vector, low), vector, low)
         return code.select(code.fcmp_ordered("<", above, high), above, high)
-
-    def filled(self, code: Code, value: Value) -> Value:
-        """One fp32 in every lane."""
-        undefined = ir.Constant(self.type, ir.Undefined)
-        one = code.insert_element(undefined, value, ir.Constant(_LANE, 0))
-        lanes = ir.Constant(ir.VectorType(_LANE, self.lanes), [0] * self.lanes)
-        return code.shuffle_vector(one, undefined, lanes)
-
-
-class Integers:
-    """Operations on `<lanes x i32>`, and on twice as many integers of 16 bits; some are instructions of x86."""
-
-    #: Integers in a vector, and what x86's instructions for so many are called.
-    _PRODUCTS: ClassVar = {4: "sse2.pmadd.wd", 8: "avx2.pmadd.wd", 16: "avx512.pmaddw.d.512"}
-    _NARROWED: ClassVar = {4: "sse2.packssdw.128", 8: "avx2.packssdw", 16: "avx512.packssdw.512"}
-
-    def __init__(self, module: ir.Module, lanes: int) -> None:
-        self._module = module
-        self.lanes = lanes
-        self.type = ir.VectorType(_LANE, lanes)
-        self.short = ir.VectorType(ir.IntType(16), 2 * lanes)
-
-    def constant(self, value: int) -> Value:
-        """`value` in every lane."""
-        return ir.Constant(self.type, [value] * self.lanes)
-
-    def load(self, code: Code, pointer: Value) -> Value:
-        """The vector at `pointer`."""
-        return code.load(pointer, typ=self.type, align=_ALIGNED)
-
-    def store(self, code: Code, vector: Value, pointer: Value) -> None:
-        """Put `vector`, of 32 or of 16 bits, at `pointer`."""
-        code.store(vector, pointer, align=_ALIGNED)
-
-    def broadcast(self, code: Code, pointer: Value) -> Value:
-        """The integer of 32 bits, or pair of 16, at `pointer` in every lane."""
-        undefined = ir.Constant(self.type, ir.Undefined)
-        one = code.insert_element(undefined, code.load(pointer, typ=_LANE), ir.Constant(_LANE, 0))
-        return code.shuffle_vector(one, undefined, self.constant(0))
-
-    def rounded(self, code: Code, vector: Value, scale: Value) -> Value:
-        """Vectors of fp32, their product rounded to the nearest, halves to even; below 2^22 either way."""
-        # Beside a number this large, no fraction is left, and its last bits are the integer.
-        floats = Vectors(self._module, self.lanes)
-        summed = floats.multiply_add(code, vector, scale, floats.constant(_ROUNDS))
-        return code.sub(code.bitcast(summed, self.type), self.constant(_ROUNDS_BITS))
-
-    def narrowed(self, code: Code, first: Value, second: Value) -> Value:
-        """Two vectors as one of 16 bits, each number as near as that comes; in the order of
-        `narrowed_order`."""
-        return self._called(code, self._NARROWED, self.short, self.type, first, second)
-
-    def products_of_pairs(self, code: Code, first: Value, second: Value) -> Value:
-        """Of vectors of pairs of 16 bits: both products, summed in 32."""
-        pairs = (code.bitcast(vector, self.short) for vector in (first, second))
-        return self._called(code, self._PRODUCTS, self.type, self.short, *pairs)
-
-    def added_in_turn(self, code: Code, total: Value, vector: Value) -> Value:
-        """The sum of vectors of 32 bits, which LLVM does not take apart."""
-        function = ir.FunctionType(self.type, [self.type, self.type])
-        return code.asm(function, "vpaddd $2, $1, $0", "=v,v,v", [total, vector], False)
-
-    def _called(
-        self, code: Code, names: dict[int, str], result: ir.Type, argument: ir.Type, *arguments: Value
-    ) -> Value:
-        name = f"llvm.x86.{names[self.lanes]}"
-        function = self._module.globals.get(name) or ir.Function(
-            self._module, ir.FunctionType(result, [argument] * len(arguments)), name
-        )
-        return code.call(function, arguments)
-
-
-def narrowed_order(lanes: int) -> list[int]:
-    """Which of two vectors' numbers stands where in `Integers.narrowed`: 16 bytes of each vector in turn."""
-    part = 4
-    starts = range(0, lanes, part)
-    return [half + start + n for start in starts for half in (0, lanes) for n in range(part)]
 
 
 def rounded_up(size: int, unit: int) -> int:

@@ -5,10 +5,11 @@ from numpy.typing import NDArray
 
 from carfix.net.checkpoint import Model
 from carfix.net.config import KERNEL, CarCnnConfig, Config
+from carfix.restore.engine.llvm.integers import narrowed_order
 from carfix.restore.engine.llvm.linking import host_features
 from carfix.restore.engine.llvm.net import GROUP, CompiledNet, Memory, zeros
 from carfix.restore.engine.llvm.schedule import KEPT_ROWS
-from carfix.restore.engine.llvm.vectors import narrowed_order, rounded_up
+from carfix.restore.engine.llvm.vectors import rounded_up
 from carfix.restore.engine.planes import Floats
 from carfix.restore.engine.winograd.products import Blocking
 from carfix.restore.engine.winograd.program import Shape, compiled

@@ -10,7 +10,8 @@ import dataclasses
 from collections.abc import Sequence
 from typing import ClassVar
 
-from carfix.restore.engine.llvm.vectors import Code, Value, Vectors, at, carried, loop, number
+from carfix.restore.engine.llvm.integers import Integers
+from carfix.restore.engine.llvm.vectors import Code, Numbers, Value, Vectors, at, carried, loop, number
 
 #: Steps of the innermost loop of a matrix product that are written out.
 _UNROLLED = 8
@@ -53,8 +54,13 @@ class Products(abc.ABC):
 
     def __init__(self, vectors: Vectors, blocking: Blocking, *, inputs: int, outputs: int) -> None:
         self.vectors, self.blocking = vectors, blocking
+        self.numbers = self.multiplied(vectors)
         self.units, self.outputs = inputs // self.packed, outputs
         self.slot = slot(max(inputs, outputs), blocking.block)
+
+    @abc.abstractmethod
+    def multiplied(self, vectors: Vectors) -> Numbers:
+        """Vectors of units and of sums, as long as `vectors`."""
 
     @abc.abstractmethod
     def keep(self, code: Code, values: Sequence[Value], target: Value, scales: Value) -> None:
@@ -69,21 +75,8 @@ class Products(abc.ABC):
         """A vector of results, from their sums transformed back and what lies at `factor` and `bias`."""
 
     @abc.abstractmethod
-    def _factor(self, code: Code, pointer: Value) -> Value:
-        """The unit at `pointer`, in every lane."""
-
-    @abc.abstractmethod
-    def _weights(self, code: Code, pointer: Value) -> Value:
-        """A vector of weights."""
-
-    @abc.abstractmethod
     def _multiply_add(self, code: Code, factor: Value, weights: Value, total: Value) -> Value:
         """`total` and the product."""
-
-    @property
-    @abc.abstractmethod
-    def _nothing(self) -> Value:
-        """What sums begin with."""
 
     def multiply(self, code: Code, product: Value, count: Value, scratch: Value, weights: Value) -> None:
         """`count` tiles of a block times a matrix of weights, from slot product + 1 of `scratch` into slot product."""
@@ -102,7 +95,7 @@ class Products(abc.ABC):
             into = at(code, sums, output, (turn, tiles * self.outputs))
             for n, total in enumerate(totals):
                 place = at(code, into, n // wide * self.outputs + n % wide * self.vectors.lanes)
-                self.vectors.store(code, total, place)
+                self.numbers.store(code, total, place)
 
     def _sums(self, code: Code, factors: Value, weights: Value, tiles: int, wide: int) -> list[Value]:
         """Sums over the input channels, held in registers, by tile and vector of output channels."""
@@ -113,17 +106,17 @@ class Products(abc.ABC):
             totals = list(totals)
             for step in range(steps):
                 w = [
-                    self._weights(code, at(code, weights, (unit, self.outputs), step * self.outputs + n))
+                    self.numbers.load(code, at(code, weights, (unit, self.outputs), step * self.outputs + n))
                     for n in range(0, wide * lanes, lanes)
                 ]
                 for tile in range(tiles):
-                    factor = self._factor(code, at(code, factors, unit, tile * self.units + step))
+                    factor = self.numbers.broadcast(code, at(code, factors, unit, tile * self.units + step))
                     for n in range(wide):
                         place = tile * wide + n
                         totals[place] = self._multiply_add(code, factor, w[n], totals[place])
             return totals
 
-        return carried(code, self.units, steps, [self._nothing] * (tiles * wide), add)
+        return carried(code, self.units, steps, [self.numbers.constant(0)] * (tiles * wide), add)
 
 
 class FloatProducts(Products):
@@ -131,6 +124,10 @@ class FloatProducts(Products):
 
     together = 1
     packed = 1
+
+    def multiplied(self, vectors: Vectors) -> Vectors:
+        """See `Products.multiplied`."""
+        return vectors
 
     def keep(self, code: Code, values: Sequence[Value], target: Value, scales: Value) -> None:
         """See `Products.keep`."""
@@ -144,18 +141,8 @@ class FloatProducts(Products):
         """See `Products.finished`."""
         return code.fadd(value, self.vectors.load(code, bias))
 
-    def _factor(self, code: Code, pointer: Value) -> Value:
-        return self.vectors.broadcast(code, pointer)
-
-    def _weights(self, code: Code, pointer: Value) -> Value:
-        return self.vectors.load(code, pointer)
-
     def _multiply_add(self, code: Code, factor: Value, weights: Value, total: Value) -> Value:
         return self.vectors.multiply_add(code, factor, weights, total)
-
-    @property
-    def _nothing(self) -> Value:
-        return self.vectors.constant(0.0)
 
 
 class IntegerProducts(Products):
@@ -164,9 +151,15 @@ class IntegerProducts(Products):
     together = 2
     packed = 2
 
+    numbers: Integers
+
+    def multiplied(self, vectors: Vectors) -> Integers:
+        """See `Products.multiplied`."""
+        return Integers(vectors.module, vectors.lanes)
+
     def keep(self, code: Code, values: Sequence[Value], target: Value, scales: Value) -> None:
         """See `Products.keep`. What is too large for 16 bits is the largest that is not."""
-        integers = self.vectors.integers
+        integers = self.numbers
         found = [
             integers.rounded(code, value, self.vectors.load(code, at(code, scales, n * self.vectors.lanes)))
             for n, value in enumerate(values)
@@ -175,28 +168,17 @@ class IntegerProducts(Products):
 
     def taken(self, code: Code, sums: Value) -> Value:
         """See `Products.taken`."""
-        return code.sitofp(self.vectors.integers.load(code, sums), self.vectors.type)
+        return code.sitofp(self.numbers.load(code, sums), self.vectors.type)
 
     def finished(self, code: Code, value: Value, factor: Value, bias: Value) -> Value:
         """See `Products.finished`."""
         vectors = self.vectors
         return vectors.multiply_add(code, value, vectors.load(code, factor), vectors.load(code, bias))
 
-    def _factor(self, code: Code, pointer: Value) -> Value:
-        return self.vectors.integers.broadcast(code, pointer)
-
-    def _weights(self, code: Code, pointer: Value) -> Value:
-        return self.vectors.integers.load(code, pointer)
-
     def _multiply_add(self, code: Code, factor: Value, weights: Value, total: Value) -> Value:
-        integers = self.vectors.integers
-        products = integers.products_of_pairs(code, factor, weights)
+        products = self.numbers.products_of_pairs(code, factor, weights)
         # LLVM makes one instruction of both where there is one, and elsewhere takes sums apart for speed, until there
         # are more than registers.
         if self.blocking.fused:
             return code.add(total, products)
-        return integers.added_in_turn(code, total, products)
-
-    @property
-    def _nothing(self) -> Value:
-        return self.vectors.integers.constant(0)
+        return self.numbers.added_in_turn(code, total, products)
