@@ -74,7 +74,7 @@ def needs_integers() -> None:
     from carfix.restore.engine.winograd.net import multiplies_integers
 
     if not multiplies_integers(host_features()):
-        pytest.skip("needs a CPU with AVX2")
+        pytest.skip("needs a CPU with AVX2 and F16C")
 
 
 def integer_engine(model: Model, tile: int | None) -> WindowedEngine:

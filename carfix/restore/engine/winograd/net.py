@@ -80,7 +80,7 @@ def shape_of(config: Config, *, integers: bool = False) -> Shape:
     """What machine code such a network needs on this CPU. Raises `ValueError` where it has no such instructions."""
     names = host_features()
     if integers and not multiplies_integers(names):
-        raise ValueError("this CPU has no vectors of 16-bit integers")
+        raise ValueError("this CPU has no instructions for products of 16-bit integers in vectors")
     unit = SHORTS if integers else 1
     blocking = blocking_for(rounded_up(config.features, unit), names, vectors=2 if integers else 1)
     return Shape(
@@ -96,8 +96,11 @@ def shape_of(config: Config, *, integers: bool = False) -> Shape:
 
 
 def multiplies_integers(names: frozenset[str]) -> bool:
-    """Whether a CPU with what is named has instructions for `IntegerProducts` in vectors of eight sums or more."""
-    return "avx2" in names
+    """Whether a CPU with what is named has instructions for `IntegerProducts`, in vectors of eight sums, and for fp16.
+
+    (Without those, LLVM would call functions for fp16 that this process does not have.)
+    """
+    return {"avx2", "f16c"} <= names
 
 
 def blocking_for(features: int, names: frozenset[str], *, vectors: int = 1) -> Blocking:
