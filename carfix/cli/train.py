@@ -14,6 +14,9 @@ EXAMPLES = """
 
 `carfix train data --loss both --init weights/car-cnn-mse.safetensors --lr 1e-4` - fine-tune
 
+`carfix train data --arch fast --scale 2 --features 32 --blocks 6 --init weights/fast.safetensors --loss psnr
+--detector yolox.onnx --patch 192 --batch 6 --lr 4e-4 --steps 2000` - for your own detector
+
 `torchrun --nproc-per-node 4 -m carfix train data` - on four GPUs
 """
 NETWORK, OPTIMISER, RUNNING = "Network", "Optimiser", "Run"
@@ -96,6 +99,17 @@ def train(
             rich_help_panel=OPTIMISER,
         ),
     ] = 0.5,
+    detector: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="ONNX",
+            help="A YOLO detector that should see in restored patches what it sees in pristine ones.",
+            rich_help_panel=OPTIMISER,
+        ),
+    ] = None,
+    detector_weight: Annotated[
+        float, typer.Option(min=0, help="Of its loss beside the other.", rich_help_panel=OPTIMISER)
+    ] = 1.0,
     minutes: Annotated[
         float | None, typer.Option(help="Stop after so long, with a checkpoint.", rich_help_panel=RUNNING)
     ] = None,
@@ -164,6 +178,11 @@ def train(
         precision=auto_precision(pick_device(device)) if precision == "auto" else precision,
     )
     name = name or (f"{arch}-{loss}" if arch == CarCnnConfig.architecture else arch)
+    term = None
+    if detector is not None:
+        from carfix.quality.detection.teaching import DetectorLoss
+
+        term = DetectorLoss(detector, weight=detector_weight, patch=patch)
     with counted(stderr) as stage:
         result = run_training(
             dataset=dataset,
@@ -180,10 +199,12 @@ def train(
             compile_net=compile_net,
             allow_leaks=allow_leaks,
             tensorboard=tensorboard,
+            term=term,
             progress=stage("steps"),
             loading=stage("encodings loaded"),
         )
-    best = "no validation yet" if result.best is None else f"best validation gain {result.best:+.4f}"
+    which = "best" if term is None else "last"
+    best = "no validation yet" if result.best is None else f"{which} validation gain {result.best:+.4f}"
     state = "finished" if result.finished else "stopped"
     stderr.print(
         f"{state} at step {result.step} of {steps}, {best}; weights in {result.weights}", soft_wrap=True

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +29,18 @@ from carfix.video.manifest import read_manifest
 
 #: Adam's second beta stays at its default; the first is the paper's 0.9.
 BETAS = (0.9, 0.999)
+
+
+class Term(Protocol):
+    """What is added to a loss."""
+
+    def record(self) -> dict[str, Any]:
+        """What decides the outcome, as JSON-able fields."""
+        ...
+
+    def __call__(self, restored: Tensor, pristine: Tensor) -> Tensor:
+        """Of patches `[N, 1, P, P]` in [-1, 1]."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -57,6 +70,7 @@ def train(
     compile_net: bool = False,
     allow_leaks: bool = False,
     tensorboard: bool = False,
+    term: Term | None = None,
     licence: str = "Apache-2.0",
     progress: Callable[[int, int, str], None] = lambda step, total, text: None,
     loading: Callable[[int, int, str], None] = lambda done, total, text: None,
@@ -65,9 +79,10 @@ def train(
 
     Writes `run/NAME.safetensors` whenever validation improves. `init` is a warm start, which may have fewer
     residual blocks: they are then repeated (see `carfix.net.grow`). `teacher` is a network to distil from, of which
-    the target takes `teacher_share` at first (see `carfix.training.teacher`). `minutes` ends the run early, with a
-    checkpoint. Raises `CarfixError` if `run` belongs to other settings, `UsageError` for settings that cannot be
-    right.
+    the target takes `teacher_share` at first (see `carfix.training.teacher`). `term` is added to the loss; what it is
+    about no validation measures, so the weights of the latest validation are kept instead of the best. `minutes` ends
+    the run early, with a checkpoint. Raises `CarfixError` if `run` belongs to other settings, `UsageError` for
+    settings that cannot be right.
     """
     check(settings)
     started = time.monotonic()
@@ -91,6 +106,8 @@ def train(
         model = load_checkpoint(teacher)
         record |= {"teacher": model.description.sha256, "teacher_share": teacher_share}
         guide = Teacher(net=model.net.to(place), share=teacher_share, steps=settings.steps, autocast=autocast)
+    if term is not None:
+        record |= term.record()
     state = load_state(run, net, ema, optimizer) or Progress(settings=record)
     if json.loads(json.dumps(record)) != json.loads(json.dumps(state.settings)):
         raise CarfixError(f"{run} holds a training with other settings; give another --output or delete it")
@@ -135,6 +152,8 @@ def train(
         with torch.autocast(place.type, autocast, enabled=autocast is not None):
             restored = stepper(x)
         loss = loss_of(restored.float(), y)
+        if term is not None:
+            loss = loss + term(restored.float(), to_unit(pristine.to(place)))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         if settings.clip:
@@ -153,7 +172,7 @@ def train(
                 mean = float(torch.stack(losses).mean())
                 log.write(state.step, time.monotonic() - started, rate, mean, gains)
                 text = f"loss {mean:.4f}, gain {gains.psnr:+.3f} dB (worst {gains.worst:+.3f}), SSIM {gains.ssim:+.4f}"
-                keeper.offer(gains)
+                keeper.offer(gains, whatever=term is not None)
             losses.clear()
         if rank == 0:
             if last or late or time.monotonic() - saved >= checkpoint_seconds:
@@ -208,10 +227,10 @@ class _Keeper:
     def save(self) -> None:
         save_state(self._run, self._state, self._net, self._ema, self._optimizer)
 
-    def offer(self, gains: Gains) -> None:
-        """Keep the averaged weights if they are the best so far by what the loss is about."""
+    def offer(self, gains: Gains, *, whatever: bool) -> None:
+        """Keep the averaged weights if they are the best so far by what the loss is about, or `whatever` they are."""
         score = gains.ssim if self._settings.loss in ("ssim", "both") else gains.psnr
-        if self._state.best is not None and score <= self._state.best:
+        if not whatever and self._state.best is not None and score <= self._state.best:
             return
         self._state.best = score
         description = Description(

@@ -307,3 +307,40 @@ def test_two_processes_train_one_network(dataset: Path, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert load_checkpoint(tmp_path / "probe.safetensors").description.steps == 6
+
+
+class Darker:
+    """A term that wants everything dark."""
+
+    def __init__(self, weight: float) -> None:
+        self.weight = weight
+
+    def record(self) -> dict[str, float]:
+        return {"darker": self.weight}
+
+    def __call__(self, restored: torch.Tensor, pristine: torch.Tensor) -> torch.Tensor:
+        assert restored.shape == pristine.shape == (4, 1, 32, 32)
+        return self.weight * (restored + 1).mean()
+
+
+def test_a_term_is_part_of_the_loss_and_of_what_a_run_is(dataset: Path, tmp_path: Path) -> None:
+    chosen = settings(steps=12, lr=5e-3)
+    plain = run(dataset, tmp_path / "plain", chosen)
+    first = run(dataset, tmp_path / "dark", chosen, term=Darker(50.0), minutes=0.0)
+    assert not first.finished
+    result = run(dataset, tmp_path / "dark", chosen, term=Darker(50.0))
+    assert result.finished
+    with torch.no_grad():
+        x = torch.zeros(1, 1, 32, 32)
+        bright, dark = (
+            float(load_checkpoint(tmp_path / name / "probe.safetensors").net(x).mean())
+            for name in ("plain", "dark")
+        )
+    assert dark < bright - 0.01
+    # It makes the picture worse, and is kept all the same: no validation measures what a term is about.
+    assert plain.best is not None
+    assert result.best is not None
+    assert result.best < plain.best
+    assert load_checkpoint(tmp_path / "dark/probe.safetensors").description.steps == 12
+    with pytest.raises(CarfixError, match="other settings"):
+        run(dataset, tmp_path / "dark", chosen, term=Darker(1.0))
