@@ -28,7 +28,7 @@ def scene(count: int = 2, side: int = 48) -> torch.Tensor:
 
 @pytest.mark.parametrize("family", ["yolox", "ultralytics"])
 def test_it_is_nothing_for_equals_and_falls_along_its_gradient(family: str, tmp_path: Path) -> None:
-    path = write_detector(tmp_path / "d.onnx", family, width=64, height=64)  # type: ignore[arg-type]
+    path = write_detector(tmp_path / "d.onnx", family, width=96, height=96)  # type: ignore[arg-type]
     loss = DetectorLoss(path, weight=1.0, patch=48)
     pristine = scene()
     assert float(loss(pristine, pristine)) < 1e-5
@@ -49,8 +49,8 @@ def test_it_is_nothing_for_equals_and_falls_along_its_gradient(family: str, tmp_
 def test_it_sees_what_evaluate_shows(tmp_path: Path) -> None:
     """Gray of the limited range, in the family's own numbers: the scores are those of the square's brightness."""
     for family in ("yolox", "ultralytics"):
-        path = write_detector(tmp_path / f"{family}.onnx", family, width=64, height=64)  # type: ignore[arg-type]
-        _, scores = DetectorLoss(path, weight=1.0, patch=64)._seen(scene(1, 64))
+        path = write_detector(tmp_path / f"{family}.onnx", family, width=96, height=96)  # type: ignore[arg-type]
+        _, scores = DetectorLoss(path, weight=1.0, patch=96)._seen(scene(1, 96))
         code = ((0.9 + 1) * 127.5 - 16) * 255 / 219
         assert float(scores.max()) == pytest.approx(min(code, 255) / 255, abs=1e-3)
 
@@ -78,7 +78,7 @@ def test_carfix_train_with_a_detector(tmp_path: Path) -> None:
         source = scenes.write_scene(tmp_path / f"{split}.mkv", 6, seed)
         recipe = Recipe(encodings=encodings, split=split)  # type: ignore[arg-type]
         build_dataset(sources=[source], output=tmp_path / "data", recipe=recipe)
-    detector = write_detector(tmp_path / "d.onnx", width=64, height=64)
+    detector = write_detector(tmp_path / "d.onnx", width=96, height=96)
     command = [
         "train",
         str(tmp_path / "data"),
