@@ -65,7 +65,7 @@ class Description:
 
     name: str
     config: Config
-    loss: str  # of `carfix.net.losses.LOSSES`
+    loss: str  # of `carfix.net.losses.LOSSES`, and `+` what was added to it
     steps: int  # optimiser steps that led here, warm starts included
     training_data: str  # a summary and its sources' licences
     gains: Mapping[str, float]  # measured: {"psnr": dB over the decoded frames, "ssim": ...}

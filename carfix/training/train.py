@@ -34,6 +34,9 @@ BETAS = (0.9, 0.999)
 class Term(Protocol):
     """What is added to a loss."""
 
+    #: For the weights' description, behind the loss.
+    name: str
+
     def record(self) -> dict[str, Any]:
         """What decides the outcome, as JSON-able fields."""
         ...
@@ -130,7 +133,9 @@ def train(
     )
     validation = ValidationSet(held_out, validation_frames)
     weights = run / f"{name}.safetensors"
-    keeper = _Keeper(run, weights, name, settings, state, net, ema, optimizer, total_steps, dataset, licence)
+    keeper = _Keeper(
+        run, weights, name, settings, state, net, ema, optimizer, total_steps, dataset, licence, term
+    )
     stepper: nn.Module = net
     if world > 1:
         stepper = nn.parallel.DistributedDataParallel(net)
@@ -172,7 +177,7 @@ def train(
                 mean = float(torch.stack(losses).mean())
                 log.write(state.step, time.monotonic() - started, rate, mean, gains)
                 text = f"loss {mean:.4f}, gain {gains.psnr:+.3f} dB (worst {gains.worst:+.3f}), SSIM {gains.ssim:+.4f}"
-                keeper.offer(gains, whatever=term is not None)
+                keeper.offer(gains)
             losses.clear()
         if rank == 0:
             if last or late or time.monotonic() - saved >= checkpoint_seconds:
@@ -219,24 +224,25 @@ class _Keeper:
         earlier_steps: int,
         dataset: Path,
         licence: str,
+        term: Term | None,
     ) -> None:
         self._run, self._weights, self._name, self._settings = run, weights, name, settings
         self._state, self._net, self._ema, self._optimizer = state, net, ema, optimizer
-        self._earlier_steps, self._dataset, self._licence = earlier_steps, dataset, licence
+        self._earlier_steps, self._dataset, self._licence, self._term = earlier_steps, dataset, licence, term
 
     def save(self) -> None:
         save_state(self._run, self._state, self._net, self._ema, self._optimizer)
 
-    def offer(self, gains: Gains, *, whatever: bool) -> None:
-        """Keep the averaged weights if they are the best so far by what the loss is about, or `whatever` they are."""
+    def offer(self, gains: Gains) -> None:
+        """Keep the averaged weights if they are the best so far by what the loss is about; with a term in any case."""
         score = gains.ssim if self._settings.loss in ("ssim", "both") else gains.psnr
-        if not whatever and self._state.best is not None and score <= self._state.best:
+        if self._term is None and self._state.best is not None and score <= self._state.best:
             return
         self._state.best = score
         description = Description(
             name=self._name,
             config=self._settings.config,
-            loss=self._settings.loss,
+            loss=self._settings.loss + (f"+{self._term.name}" if self._term is not None else ""),
             steps=self._earlier_steps + self._state.step,
             training_data=training_summary(self._dataset),
             gains={"psnr": gains.psnr, "ssim": gains.ssim},

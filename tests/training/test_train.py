@@ -312,6 +312,8 @@ def test_two_processes_train_one_network(dataset: Path, tmp_path: Path) -> None:
 class Darker:
     """A term that wants everything dark."""
 
+    name = "darkness"
+
     def __init__(self, weight: float) -> None:
         self.weight = weight
 
@@ -341,6 +343,7 @@ def test_a_term_is_part_of_the_loss_and_of_what_a_run_is(dataset: Path, tmp_path
     assert plain.best is not None
     assert result.best is not None
     assert result.best < plain.best
-    assert load_checkpoint(tmp_path / "dark/probe.safetensors").description.steps == 12
+    description = load_checkpoint(tmp_path / "dark/probe.safetensors").description
+    assert (description.steps, description.loss) == (12, "psnr+darkness")
     with pytest.raises(CarfixError, match="other settings"):
         run(dataset, tmp_path / "dark", chosen, term=Darker(1.0))

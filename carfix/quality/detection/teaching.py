@@ -34,6 +34,8 @@ class DetectorLoss:
     `UsageError` for patches too small to see objects in.
     """
 
+    name = "detector"
+
     def __init__(self, path: Path, *, weight: float, patch: int) -> None:
         self._graph = Graph(path)
         shape = self._graph.shape
