@@ -57,12 +57,12 @@ def restored(net: WinogradNet, codes: np.ndarray, bits: int = 16) -> np.ndarray:
 )
 @pytest.mark.parametrize("cells", [(1, 1), (5, 13), (31, 34)], ids=str)
 def test_a_window_is_near_torchs(config: Config, cells: tuple[int, int]) -> None:
-    """Noise of full contrast is the hardest that there is: some of it is cut down."""
+    """Noise of full contrast is the hardest that there is."""
     model = awake_model(config)
     codes = picture(cells[0] * config.scale, cells[1] * config.scale, 16)[0]
     expected = exact(model, codes).clip(0, 65535)
     difference = restored(WinogradNet(model, integers=True), codes) - expected
-    assert np.abs(difference).max() <= CODE
+    assert np.abs(difference).max() <= 0.5 * CODE
     assert np.sqrt((difference**2).mean()) <= 0.05 * CODE
     if codes.size > 1000:
         assert np.abs(codes - expected).mean() > CODE  # the network does something
