@@ -97,9 +97,9 @@ def main() -> None:
                 apart[kind].append(float((y != exact).float().mean()))
                 most[kind] = max(most[kind], int((y - exact).abs().max()))
         print(name)
+        of_exact = np.array(gains[next(iter(ways))])
         for kind, found in gains.items():
-            loss = np.mean(found) - np.mean(gains[next(iter(ways))])
-            worst = min(np.array(found) - np.array(gains[next(iter(ways))]))
+            loss, worst = np.mean(found - of_exact), min(found - of_exact)
             print(f"  {kind:14} {np.mean(found):+.3f} dB ({loss:+.4f}, worst {worst:+.4f}), "
                   f"{np.mean(apart[kind]):.2%} of codes differ, by at most {most[kind]}", flush=True)  # fmt: skip
 

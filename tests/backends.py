@@ -1,5 +1,7 @@
 """The real engines over a model, each as small tests want it, and noise to restore."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 import torch
@@ -20,6 +22,9 @@ from carfix.restore.engine.ncnn_engine import NcnnEngine
 from carfix.restore.engine.planes import WindowedEngine
 from carfix.restore.engine.torch_engine import TorchEngine
 
+if TYPE_CHECKING:  # llvmlite has no wheels for some machines
+    from carfix.restore.engine.llvm.net import CompiledNet
+
 CPU = torch.device("cpu")
 CAR_CNN = CarCnnConfig(features=8, blocks=2)
 FAST = FastConfig(scale=4, features=8, blocks=1)
@@ -34,6 +39,11 @@ def picture(height: int, width: int, bits: int = 8, count: int = 1) -> Planes:
     rng = np.random.default_rng(height * width + count)
     codes = rng.integers(0, 2**bits, (count, height, width))
     return codes.astype(np.uint8 if bits == 8 else np.uint16)
+
+
+def restored(net: "CompiledNet", codes: np.ndarray, bits: int = 16) -> np.ndarray:
+    """A window of codes `[H, W]` whole, in memory of its own."""
+    return net.restore(codes, bits, 1.0, (slice(None), slice(None)), net.memory(*codes.shape))
 
 
 def exact(model: Model, codes: np.ndarray, bits: int = 16) -> np.ndarray:

@@ -152,13 +152,13 @@ def train(
             group["lr"] = rate
         x = to_unit(decoded.to(place, non_blocking=True)).contiguous(memory_format=torch.channels_last)
         y = to_unit(pristine.to(place, non_blocking=True))
-        if guide is not None:
-            y = guide.target(x, y, state.step)
+        target = y if guide is None else guide.target(x, y, state.step)
         with torch.autocast(place.type, autocast, enabled=autocast is not None):
             restored = stepper(x)
-        loss = loss_of(restored.float(), y)
+        restored = restored.float()
+        loss = loss_of(restored, target)
         if term is not None:
-            loss = loss + term(restored.float(), to_unit(pristine.to(place)))
+            loss = loss + term(restored, y)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         if settings.clip:

@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from backends import CAR_CNN, FAST, exact, picture, torch_engine
+from backends import CAR_CNN, FAST, exact, picture, restored, torch_engine
 from networks import awake_model
 
 from carfix.errors import CarfixError
@@ -19,19 +19,14 @@ from carfix.restore.engine.llvm import linking
 from carfix.restore.engine.winograd import net as winograd_net
 from carfix.restore.engine.winograd import program
 from carfix.restore.engine.winograd.kernels import Blocking
-from carfix.restore.engine.winograd.net import WinogradNet, Workspace, blocking_for
+from carfix.restore.engine.winograd.net import WinogradNet, blocking_for
 from carfix.restore.engine.winograd.transforms import F4, Transform
 from carfix.restore.engine.winograd_engine import WinogradEngine
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
-WHOLE = (slice(None), slice(None))
 #: What an error in [-1, 1] may be: a five-hundredth of an 8-bit code.
 SMALL = 2e-5
-
-
-def restored(net: WinogradNet, codes: np.ndarray, bits: int = 8, share: float = 1.0) -> np.ndarray:
-    return net.restore(codes, bits, share, WHOLE, Workspace(net.shape, *codes.shape))
 
 
 @pytest.mark.parametrize(

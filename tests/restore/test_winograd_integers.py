@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from backends import CAR_CNN, FAST, exact, integer_engine, needs_integers, picture, winograd_engine
+from backends import CAR_CNN, FAST, exact, integer_engine, needs_integers, picture, restored, winograd_engine
 from networks import awake_model
 
 from carfix.errors import CarfixError
@@ -21,24 +21,19 @@ from carfix.restore.engine.llvm import linking
 from carfix.restore.engine.llvm.integers import narrowed_order
 from carfix.restore.engine.winograd import net as winograd_net
 from carfix.restore.engine.winograd import scales
-from carfix.restore.engine.winograd.net import WinogradNet, Workspace, blocking_for
+from carfix.restore.engine.winograd.net import WinogradNet, blocking_for
 from carfix.restore.engine.winograd.products import Blocking
 from carfix.restore.engine.winograd.transforms import F4, F4_BALANCED
 from carfix.restore.engine.winograd_engine import IntegerEngine
 
 pytestmark = [pytest.mark.usefixtures("one_torch_thread")]
 
-WHOLE = (slice(None), slice(None))
 CODE = 257  # an 8-bit code in 16-bit ones
 
 
 @pytest.fixture(autouse=True)
 def _integers() -> None:
     needs_integers()
-
-
-def restored(net: WinogradNet, codes: np.ndarray, bits: int = 16) -> np.ndarray:
-    return net.restore(codes, bits, 1.0, WHOLE, Workspace(net.shape, *codes.shape))
 
 
 @pytest.mark.parametrize(

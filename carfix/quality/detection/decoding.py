@@ -1,7 +1,7 @@
 """What the two families of YOLO detectors put out, as boxes and scores."""
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -36,9 +36,10 @@ class Layout:
 
         That is `[1, N, 5 + C]` of YOLOX, `[1, 4 + C, N]` of Ultralytics. Raises `CarfixError` for decoded YOLOX.
         """
+        scores = self.scores(output)[0]
         if self.family == "ultralytics":
             rows = output[0].T
-            return _corners(rows[:, :2], rows[:, 2:4]), rows[:, ULTRALYTICS_LEADING:]
+            return _corners(rows[:, :2], rows[:, 2:4]), scores
         rows = output[0]
         if rows[:, 2:4].max() > LARGEST_LOGARITHM:
             raise CarfixError(
@@ -47,7 +48,13 @@ class Layout:
             )
         cells, strides = _grid(self.width, self.height)
         boxes = _corners((rows[:, :2] + cells) * strides, np.exp(rows[:, 2:4]) * strides)
-        return boxes, rows[:, 4:5] * rows[:, YOLOX_LEADING:]
+        return boxes, scores
+
+    def scores(self, output: Any) -> Any:  # noqa: ANN401 - an array of numpy or a tensor of torch, as it is given
+        """Scores `[B, N, C]` from a raw output of B pictures."""
+        if self.family == "ultralytics":
+            return output[:, ULTRALYTICS_LEADING:].swapaxes(1, 2)
+        return output[..., 4:5] * output[..., YOLOX_LEADING:]
 
 
 def recognised(shape: tuple[int, ...], width: int, height: int) -> Layout | None:

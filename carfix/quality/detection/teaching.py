@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from carfix.errors import CarfixError, UsageError
-from carfix.quality.detection.decoding import YOLOX_LEADING, recognised
+from carfix.quality.detection.decoding import recognised
 from carfix.quality.detection.frames import BLACK, WHITE
 from carfix.quality.detection.graph import Graph
 from carfix.quality.detection.letterbox import FILL
@@ -49,7 +49,7 @@ class DetectorLoss:
                 f"--patch {patch} is too small for a detector of {self._width}x{self._height} pixels to see objects "
                 f"in; give {least} or more, 160 to 320 if frames are as large"
             )
-        self._weight, self._patch = weight, patch
+        self._weight = weight
         self._sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
         with torch.no_grad():
             _, output = self._graph(torch.full((1, 3, self._height, self._width), float(FILL)))
@@ -87,8 +87,4 @@ class DetectorLoss:
         if self._layout.family == "ultralytics":
             gray = gray / 255
         features, output = self._graph(gray.expand(-1, 3, -1, -1))
-        if self._layout.family == "yolox":
-            scores = output[..., 4:5] * output[..., YOLOX_LEADING:]
-        else:
-            scores = output[:, -self._layout.classes :]
-        return features, scores.clamp(0, 1)
+        return features, self._layout.scores(output).clamp(0, 1)

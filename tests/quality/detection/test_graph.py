@@ -14,7 +14,7 @@ onnx = pytest.importorskip("onnx", reason="needs carfix[export]")
 runtime = pytest.importorskip("onnxruntime", reason="needs carfix[detect]")
 helper, numpy_helper = onnx.helper, onnx.numpy_helper
 
-SHARED = Path(__file__).resolve().parents[3].parent / "shared/data/detector/yolox_nano.onnx"
+SHARED = Path(__file__).resolve().parents[4] / "shared/data/detector/yolox_nano.onnx"
 
 
 def constant(name: str, value: list[int] | list[float] | np.ndarray) -> object:
@@ -100,7 +100,7 @@ def test_small_detectors_of_both_families(family: str, tmp_path: Path) -> None:
     assert np.abs(output.numpy() - by_onnxruntime(path, pictures)).max() < 1e-6
 
 
-@pytest.mark.skipif(not SHARED.exists(), reason="the detector is not in the repository")
+@pytest.mark.skipif(not SHARED.exists(), reason="../shared/data/detector/yolox_nano.onnx is not here")
 def test_yolox_nano() -> None:
     graph = Graph(SHARED)
     pictures = torch.rand(2, 3, 416, 416) * 255

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from llvmlite import ir
 
-from carfix.restore.engine.llvm.vectors import INDEX, POINTER, Code, Value, Vectors
+from carfix.restore.engine.llvm.vectors import INDEX, POINTER, Code, Value, Vectors, called
 
 #: Rows of a tile, bytes of a row, and what a row holds.
 ROWS, ROW_BYTES = 16, 64
@@ -77,11 +77,7 @@ class Tiles:
         self._call(code, "tdpbf16ps", [_BYTE] * 3, [_tile(total), _tile(x), _tile(y)])
 
     def _call(self, code: Code, name: str, types: Sequence[ir.Type], arguments: Sequence[Value]) -> None:
-        name = f"llvm.x86.{name}"
-        function = self._module.globals.get(name) or ir.Function(
-            self._module, ir.FunctionType(ir.VoidType(), types), name
-        )
-        code.call(function, arguments)
+        called(code, self._module, f"llvm.x86.{name}", ir.VoidType(), types, arguments)
 
 
 def _tile(number: int) -> Value:

@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from llvmlite import ir
 
-from carfix.restore.engine.llvm.vectors import LANE, ROUNDS, Code, Numbers, Value, Vectors
+from carfix.restore.engine.llvm.vectors import LANE, ROUNDS, Code, Numbers, Value, Vectors, called
 
 #: The bits of `ROUNDS` in fp32.
 _ROUNDS_BITS = 0x4B400000
@@ -33,13 +33,13 @@ class Integers(Numbers):
     def narrowed(self, code: Code, first: Value, second: Value) -> Value:
         """Two vectors as one of 16 bits, each number as near as that comes; in the order of `narrowed_order`."""
         name = f"llvm.x86.{self._NARROWED[self.lanes]}"
-        return self.called(code, name, self.short, self.type, [first, second])
+        return called(code, self.module, name, self.short, [self.type] * 2, [first, second])
 
     def products_of_pairs(self, code: Code, first: Value, second: Value) -> Value:
         """Of vectors of pairs of 16 bits: both products, summed in 32."""
         name = f"llvm.x86.{self._PRODUCTS[self.lanes]}"
         pairs = [code.bitcast(vector, self.short) for vector in (first, second)]
-        return self.called(code, name, self.type, self.short, pairs)
+        return called(code, self.module, name, self.type, [self.short] * 2, pairs)
 
     def added_in_turn(self, code: Code, total: Value, vector: Value) -> Value:
         """The sum of vectors of 32 bits, which LLVM does not take apart."""

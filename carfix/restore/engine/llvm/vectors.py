@@ -54,15 +54,6 @@ class Numbers:
         lanes = ir.Constant(ir.VectorType(LANE, self.lanes), [0] * self.lanes)
         return code.shuffle_vector(one, undefined, lanes)
 
-    def called(
-        self, code: Code, name: str, result: ir.Type, argument: ir.Type, arguments: Sequence[Value]
-    ) -> Value:
-        """What LLVM's function `name` makes of `arguments`, all of one type."""
-        function = self.module.globals.get(name) or ir.Function(
-            self.module, ir.FunctionType(result, [argument] * len(arguments)), name
-        )
-        return code.call(function, arguments)
-
 
 class Vectors(Numbers):
     """Operations on `<lanes x float>`."""
@@ -76,13 +67,10 @@ class Vectors(Numbers):
 
     def prefetch(self, code: Code, pointer: Value, *, to_write: bool) -> None:
         """Have the cache line of `pointer` fetched, which need not be an address of ours."""
-        name = "llvm.prefetch.p0"
-        flag = ir.IntType(32)
-        function = self.module.globals.get(name) or ir.Function(
-            self.module, ir.FunctionType(ir.VoidType(), [POINTER, flag, flag, flag]), name
-        )
         near, data = 3, 1
-        code.call(function, [pointer, *(ir.Constant(flag, n) for n in (int(to_write), near, data))])
+        flags = [ir.Constant(LANE, n) for n in (int(to_write), near, data)]
+        types = [POINTER, *[LANE] * len(flags)]
+        called(code, self.module, "llvm.prefetch.p0", ir.VoidType(), types, [pointer, *flags])
 
     def lane(self, code: Code, vector: Value, number: int) -> Value:
         """One of the vector's numbers."""
@@ -93,7 +81,8 @@ class Vectors(Numbers):
         if isinstance(x, float):
             x = self.constant(x)
         # One instruction where the CPU has it, a product and a sum elsewhere.
-        return self.called(code, f"llvm.fmuladd.v{self.lanes}f32", self.type, self.type, [x, y, z])
+        name = f"llvm.fmuladd.v{self.lanes}f32"
+        return called(code, self.module, name, self.type, [self.type] * 3, [x, y, z])
 
     def combination(self, code: Code, coefficients: Sequence[Fraction], vectors: Sequence[Value]) -> Value:
         """The sum of products, as many as there are coefficients; one of these is 1."""
@@ -135,6 +124,19 @@ class Vectors(Numbers):
         """No less than `low`, no more than `high`."""
         above = code.select(code.fcmp_ordered(">", vector, low), vector, low)
         return code.select(code.fcmp_ordered("<", above, high), above, high)
+
+
+def called(
+    code: Code,
+    module: ir.Module,
+    name: str,
+    result: ir.Type,
+    types: Sequence[ir.Type],
+    arguments: Sequence[Value],
+) -> Value:
+    """What LLVM's function `name` makes of `arguments` of these types."""
+    function = module.globals.get(name) or ir.Function(module, ir.FunctionType(result, types), name)
+    return code.call(function, arguments)
 
 
 def rounded_up(size: int, unit: int) -> int:

@@ -13,7 +13,6 @@ from llvmlite import ir
 from carfix.net.config import KERNEL
 from carfix.restore.engine.llvm.vectors import (
     INDEX,
-    LINE,
     POINTER,
     Code,
     Value,
@@ -22,10 +21,9 @@ from carfix.restore.engine.llvm.vectors import (
     carried,
     loop,
     number,
-    rounded_up,
 )
 from carfix.restore.engine.winograd.maps import Maps
-from carfix.restore.engine.winograd.products import Blocking, Products, slot
+from carfix.restore.engine.winograd.products import Blocking, Products, behind_biases, slot
 from carfix.restore.engine.winograd.transforms import Transform
 
 #: Tiles from one that is transformed to the one whose pixels are fetched into the cache: maps are larger than caches.
@@ -71,8 +69,7 @@ class Convolution(abc.ABC):
         self.source_row, self.target_row, self.height, self.width = rest
         self.code = ir.IRBuilder(self.function.append_basic_block())
         self._held = at(self.code, self.scratch, (self.transform.products + 1) * self.slot)
-        self._factors = at(self.code, self.biases, rounded_up(outputs, LINE))
-        self._scales = at(self.code, self._factors, rounded_up(outputs, LINE))
+        self._factors, self._scales = (at(self.code, self.biases, units) for units in behind_biases(outputs))
 
     def write(self) -> None:
         """Write the function."""

@@ -11,7 +11,18 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from carfix.restore.engine.llvm.integers import Integers
-from carfix.restore.engine.llvm.vectors import Code, Numbers, Value, Vectors, at, carried, loop, number
+from carfix.restore.engine.llvm.vectors import (
+    LINE,
+    Code,
+    Numbers,
+    Value,
+    Vectors,
+    at,
+    carried,
+    loop,
+    number,
+    rounded_up,
+)
 
 #: Steps of the innermost loop of a matrix product that are written out.
 _UNROLLED = 8
@@ -42,6 +53,11 @@ class Blocking:
 def slot(channels: int, block: int) -> int:
     """Units from one matrix of a block of tiles to the next."""
     return block * channels + _APART
+
+
+def behind_biases(outputs: int) -> tuple[int, int]:
+    """Units from a layer's biases to its factors, and to its scales; each begin with a cache line."""
+    return rounded_up(outputs, LINE), 2 * rounded_up(outputs, LINE)
 
 
 class Products(abc.ABC):

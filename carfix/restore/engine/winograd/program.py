@@ -13,7 +13,13 @@ from carfix.restore.engine.llvm.schedule import Layer as Place
 from carfix.restore.engine.llvm.vectors import LINE, Vectors, rounded_up
 from carfix.restore.engine.winograd.kernels import Body, Head, Method, Tail, scratch_size
 from carfix.restore.engine.winograd.maps import Maps, numbers_in_unit
-from carfix.restore.engine.winograd.products import Blocking, FloatProducts, IntegerProducts, Products
+from carfix.restore.engine.winograd.products import (
+    Blocking,
+    FloatProducts,
+    IntegerProducts,
+    Products,
+    behind_biases,
+)
 from carfix.restore.engine.winograd.transforms import Transform
 
 
@@ -21,8 +27,8 @@ from carfix.restore.engine.winograd.transforms import Transform
 class Layer(Place):
     """A convolution's weights, and what integers are scaled by."""
 
-    factors: int  # of results, `[outputs]`
-    scales: int  # of inputs, `[matrices, inputs]`
+    factors: int  # of results, `[outputs]`; where there are integers
+    scales: int  # of inputs, `[matrices, inputs]`; the same
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,9 +74,8 @@ class Shape:
             start = layers[-1].stop if layers else 0
             packed = self.multiplied.packed if layers else 1  # the head is computed in fp32
             biases = start + rounded_up(matrices * inputs // packed * outputs, LINE)
-            factors = biases + rounded_up(outputs, LINE)
-            scales = factors + (rounded_up(outputs, LINE) if packed > 1 else 0)
-            stop = scales + (rounded_up(matrices * inputs, LINE) if packed > 1 else 0)
+            factors, scales = (biases + units for units in behind_biases(outputs))
+            stop = scales + rounded_up(matrices * inputs, LINE) if packed > 1 else factors
             layers.append(Layer(matrices, inputs, outputs, start, biases, stop, factors, scales))
         return layers
 
