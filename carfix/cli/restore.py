@@ -359,10 +359,21 @@ def restore(
             keep_times=keep_times,
             movflags=movflags,
         )
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, RuntimeError) as error:
+        if not _was_interrupted(error):
+            raise
         raise Interrupted("interrupted; the same command goes on after the last finished segment") from None
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _was_interrupted(error: BaseException | None) -> bool:
+    """Whether it is an interruption or came of one: a signal amid a lock's operations leaves Python's own not held,
+    "cannot release un-acquired lock".
+    """
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error is not None
 
 
 def _terminate(signum: int, frame: FrameType | None) -> NoReturn:

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 from media import Sound
 from networks import save_awake
 
-from carfix.cli import main
+from carfix.cli import main, restore
 from carfix.restore.state import state_folder
 
 PROGRAM = "from carfix.cli import main; main()"
@@ -216,3 +217,16 @@ def test_a_restored_archive_keeps_its_times(clip: Path, model: Path, tmp_path: P
     assert (tmp_path / "out" / clip.name).stat().st_mtime == 1_234_567_890
     done = carfix("restore", "--keep-times", "-f", "nut", "-m", model, clip, "-", check=2)
     assert "a pipe has no times" in done.stderr
+
+
+def test_a_signal_amid_a_lock_is_an_interruption_and_other_errors_are_not() -> None:
+    lock = threading.Lock()
+    try:
+        with lock:
+            lock.release()
+            raise KeyboardInterrupt
+    except RuntimeError as error:
+        assert "release" in str(error)
+        assert restore._was_interrupted(error)
+    assert restore._was_interrupted(KeyboardInterrupt())
+    assert not restore._was_interrupted(RuntimeError("another"))
