@@ -1,6 +1,7 @@
 """carfix removes compression artifacts from video with CAR-CNN (Aqqa and Shah, VISAPP 2021).
 
-The library is four names: `load_model`, `Restorer`, `restore_video` and `compare_videos`.
+The library is five names: `restore_video` and `compare_videos` for files, `restored_frames` for programs that look at
+frames, `Restorer` for those that have planes, and `load_model`.
 """
 
 import importlib
@@ -10,16 +11,18 @@ if TYPE_CHECKING:
     from carfix.net.catalog import load_model
     from carfix.quality.compare import compare_videos
     from carfix.restore.job import restore_video
+    from carfix.restore.restored import restored_frames
     from carfix.restore.restorer import Restorer
 
 __version__ = "0.1.0"
-__all__ = ["Restorer", "__version__", "compare_videos", "load_model", "restore_video"]
+__all__ = ["Restorer", "__version__", "compare_videos", "load_model", "restore_video", "restored_frames"]
 
 _HOMES = {
     "Restorer": "carfix.restore.restorer",
     "compare_videos": "carfix.quality.compare",
     "load_model": "carfix.net.catalog",
     "restore_video": "carfix.restore.job",
+    "restored_frames": "carfix.restore.restored",
 }
 
 

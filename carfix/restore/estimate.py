@@ -8,7 +8,7 @@ from typing import Any
 
 from carfix.restore.fields import prepare_pictures
 from carfix.restore.findings import timeline_findings
-from carfix.restore.job import cut_into_segments, job_of, wanted_window
+from carfix.restore.job import job_of
 from carfix.restore.pipeline import Pipeline
 from carfix.restore.tasks import Task
 from carfix.video.segments import Segment
@@ -38,8 +38,8 @@ def estimate_video(task: Task, **options: Any) -> Estimate:  # noqa: ANN401 - th
     """
     job = job_of(source=task.source, output=task.output, **options)
     info, encoding, plan, timeline = job.examine(job.check_settings())
-    segments = cut_into_segments(info, timeline, plan, job.segment_seconds)
-    times = wanted_window(info, plan).cut(timeline.presentation)
+    segments = job.cut(info, timeline)
+    times = job.trim.window(info).cut(timeline.presentation)
     middle = times[len(times) // 2 :][:SAMPLE_FRAMES]
     sample = Segment(index=0, start=int(middle[0]), end=int(middle[-1]) + 1, frames=len(middle))
     files: list[SegmentFile | None] = []

@@ -6,7 +6,6 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ from carfix.video.mux import write_output
 from carfix.video.muxer import check_movflags, output_format
 from carfix.video.output import OutputPlan
 from carfix.video.rehearsal import rehearse_output
-from carfix.video.segments import DEFAULT_SEGMENT_SECONDS, Segment, Window, plan_segments
+from carfix.video.segments import DEFAULT_SEGMENT_SECONDS, Segment, plan_segments
 from carfix.video.sink import JoinedSegments, SegmentFile
 from carfix.video.source import SourceInfo, decoded_by, probe
 from carfix.video.streams import COPY, check_audio_codec, plan_copy
@@ -185,7 +184,7 @@ class Job:
         began = time.monotonic()
         format = self.check_settings()
         info, encoding, plan, timeline = self.examine(format)
-        segments = cut_into_segments(info, timeline, plan, self.segment_seconds)
+        segments = self.cut(info, timeline)
         warnings = Warnings(self.say)
         warnings.add(*encoding.warnings, *plan.streams.warnings, *timeline_findings(timeline))
         tight = check_room(info, timeline, self.output)
@@ -250,12 +249,18 @@ class Job:
             video_tags={"encoder": f"carfix {__version__} {encoding.codec}"},
         )
         timeline = scan(info)
-        times = wanted_window(info, plan).cut(timeline.presentation)
+        times = self.trim.window(info).cut(timeline.presentation)
         plan = dataclasses.replace(plan, first=(int(times[0]) - plan.shift_ticks) * info.time_base)
         with tempfile.TemporaryDirectory(prefix="carfix-") as folder:
             target = Path(folder, f"output{self.output.suffix}")
             rehearse_output(plan, encoding, times, timeline.last_duration, target)
         return info, encoding, dataclasses.replace(plan, jumps=timeline.jumps), timeline
+
+    def cut(self, info: SourceInfo, timeline: Timeline) -> list[Segment]:
+        """The plan of the wanted part of the input."""
+        return plan_segments(
+            timeline, info.time_base, seconds=self.segment_seconds, window=self.trim.window(info)
+        )
 
     def _fingerprint(
         self, info: SourceInfo, encoding: Encoding, timeline: Timeline, segments: Sequence[Segment]
@@ -337,25 +342,6 @@ class Job:
         sync_folder(self.output.parent)
         state.discard()
         return warnings
-
-
-def cut_into_segments(
-    info: SourceInfo, timeline: Timeline, plan: OutputPlan, seconds: float
-) -> list[Segment]:
-    """The plan of the wanted part of the input."""
-    return plan_segments(timeline, info.time_base, seconds=seconds, window=wanted_window(info, plan))
-
-
-def wanted_window(info: SourceInfo, plan: OutputPlan) -> Window:
-    """The wanted part on the input's clock."""
-    return Window(
-        start=None if plan.start is None else _ceil(plan.start / info.time_base),
-        end=None if plan.end is None else _ceil(plan.end / info.time_base),
-    )
-
-
-def _ceil(value: Fraction) -> int:
-    return -(-value.numerator // value.denominator)
 
 
 def _runs(segments: Sequence[Segment]) -> Iterator[list[Segment]]:

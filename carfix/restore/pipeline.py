@@ -35,6 +35,19 @@ class Tally:
         self.damage.times += other.damage.times
 
 
+def segment_frames(
+    info: SourceInfo, timeline: Timeline, damage: Damage, segments: Sequence[Segment]
+) -> Iterator[tuple[Segment, VideoFrame]]:
+    """The decoded frames of `segments`, which follow each other without a gap, each with the one it lies in."""
+    remaining = iter(segments)
+    segment = next(remaining)
+    for frame in decode_frames(info, timeline, damage, start=segment.start, end=segments[-1].end):
+        assert frame.pts is not None
+        while frame.pts >= segment.end:
+            segment = next(remaining)
+        yield segment, frame
+
+
 class Pipeline:
     """Restores neighbouring segments of one input, each into its own file.
 
@@ -69,19 +82,9 @@ class Pipeline:
 
         Raises whatever failed first in any of the threads, after all of them have ended.
         """
-        self._frames.run(self._decode(segments), lambda items: self._encode(items, segments))
+        frames = segment_frames(self._info, self._timeline, self.tally.damage, segments)
+        self._frames.run(frames, lambda items: self._encode(items, segments))
         self.tally.repeated = self._frames.repeated
-
-    def _decode(self, segments: Sequence[Segment]) -> Iterator[tuple[Segment, VideoFrame]]:
-        remaining = iter(segments)
-        segment = next(remaining)
-        for frame in decode_frames(
-            self._info, self._timeline, self.tally.damage, start=segment.start, end=segments[-1].end
-        ):
-            assert frame.pts is not None
-            while frame.pts >= segment.end:
-                segment = next(remaining)
-            yield segment, frame
 
     def _encode(self, restored: Iterable[Item], segments: Sequence[Segment]) -> None:
         items = _Lookahead(restored)

@@ -1,9 +1,11 @@
 """The wanted part of an input: `-ss`, `-t` and `-to`."""
 
 import dataclasses
+import math
 from fractions import Fraction
 
 from carfix.errors import UsageError
+from carfix.video.segments import Window
 from carfix.video.source import SourceInfo
 
 
@@ -32,6 +34,13 @@ class Trim:
     def on_clock_of(self, info: SourceInfo) -> tuple[Fraction | None, Fraction | None]:
         """Start and end in seconds on the input's own clock, which need not begin at 0."""
         return tuple(None if bound is None else bound + info.start for bound in (self.start, self.end))  # type: ignore[return-value]
+
+    def window(self, info: SourceInfo) -> Window:
+        """The wanted part in ticks of the input's clock."""
+        first, last = (
+            None if bound is None else math.ceil(bound / info.time_base) for bound in self.on_clock_of(info)
+        )
+        return Window(start=first, end=last)
 
 
 def _exact(seconds: float) -> Fraction:
