@@ -14,6 +14,7 @@ from pathlib import Path
 import imageio_ffmpeg
 
 from carfix.errors import MissingPartError
+from carfix.video.address import address
 
 #: A line of `ffmpeg -filters`: two or three flags, the name, the pads, a description.
 _FILTER_LINE = re.compile(r"^ [A-Z.|]{2,3} +(\w+) +[AVN|]+->[AVN|]+", re.MULTILINE)
@@ -94,4 +95,4 @@ def _output(path: str, *arguments: str) -> str:
 
 def input_arguments(path: Path) -> list[str]:
     """`-i PATH` that no name of a file can turn into an option or a protocol."""
-    return ["-i", f"file:{path}"]
+    return ["-i", address(path)]

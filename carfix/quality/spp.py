@@ -19,6 +19,7 @@ from av.video.frame import VideoFrame
 from carfix.errors import CarfixError, MissingPartError, UsageError
 from carfix.quality.ffmpeg import FFmpeg, find_ffmpeg, input_arguments
 from carfix.quality.reader import LumaFrame, read_frames
+from carfix.video.address import address
 from carfix.video.quantizer import EXPORTED_QUANTIZERS
 
 FilterName = Literal["spp", "fspp", "uspp"]
@@ -117,7 +118,7 @@ def _trial(ffmpeg: FFmpeg, post_filter: PostFilter) -> str | None:
 def _write_trial_clip(path: Path) -> None:
     """Two frames of H.264 with large quantizers."""
     noise = np.random.default_rng(0).integers(0, 256, (2, TRIAL_SIDE * 3 // 2, TRIAL_SIDE), dtype=np.uint8)
-    with av.open(str(path), "w") as container:
+    with av.open(address(path), "w") as container:
         stream = container.add_stream("libx264", rate=25, options={"crf": "45"})
         stream.width, stream.height, stream.pix_fmt = TRIAL_SIDE, TRIAL_SIDE, "yuv420p"
         for planes in noise:

@@ -20,6 +20,7 @@ from carfix.errors import CarfixError, UsageError
 from carfix.restore.frames import FramePipeline, Item
 from carfix.restore.models import EngineChoice
 from carfix.restore.report import Progress, Report
+from carfix.video.address import address
 from carfix.video.demux import demux
 from carfix.video.encoder import (
     EncoderSettings,
@@ -206,7 +207,7 @@ class _Writer:
         self._reader = reader
         self._progress = progress
         self._container: OutputContainer = av.open(
-            str(output) if isinstance(output, Path) else output,
+            address(output) if isinstance(output, Path) else output,
             "w",
             format=format,
             container_options=muxer_options(format, reader.container.metadata),

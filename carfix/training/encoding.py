@@ -15,6 +15,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from carfix.errors import CarfixError
+from carfix.video.address import address
 from carfix.video.scheduling import kept_scheduling
 
 #: Section 4.1 of the paper.
@@ -159,7 +160,7 @@ def encode(
     pixel_format = "yuvj420p" if encoding.codec == "mjpeg" else "yuv420p"
     chroma = np.full((height // 2, width), 128, np.uint8)  # both planes, one above the other
     try:
-        with av.open(path, "w", format="mp4") as container:
+        with av.open(address(path), "w", format="mp4") as container:
             stream = container.add_stream(encoding.codec, rate=fps, options=encoding.options(scale))
             assert isinstance(stream, VideoStream)
             stream.width, stream.height, stream.pix_fmt = width, height, pixel_format
@@ -175,7 +176,7 @@ def encode(
 def encode_lossless(path: Path, frames: Luma, fps: Fraction) -> None:
     """Write luma `[N, H, W]` losslessly (FFV1, gray, Matroska)."""
     try:
-        with av.open(path, "w", format="matroska") as container:
+        with av.open(address(path), "w", format="matroska") as container:
             stream: VideoStream = container.add_stream(
                 "ffv1", rate=fps, options={"level": "3", "coder": "1", "context": "1"}
             )
@@ -189,7 +190,7 @@ def encode_nearly_lossless(path: Path, frames: Luma, fps: Fraction, crf: int) ->
     """Write luma `[N, H, W]` (H and W even) small: x264, gray, Matroska, as slowly as is worth it."""
     options = {"crf": str(crf), "preset": "slower", "g": "250"}
     try:
-        with av.open(path, "w", format="matroska") as container:
+        with av.open(address(path), "w", format="matroska") as container:
             stream: VideoStream = container.add_stream("libx264", rate=fps, options=options)
             stream.width, stream.height, stream.pix_fmt = frames.shape[2], frames.shape[1], "gray"
             stream.codec_context.thread_type = ThreadType.AUTO  # whole frames: PyAV's slices cost bits
@@ -205,7 +206,7 @@ def encode_photo(path: Path, luma: Luma, qscale: int) -> None:
     chroma = np.full((height // 2, width), 128, np.uint8)  # both planes, one above the other
     rate = Fraction(1)  # an encoder wants one even for a single picture
     try:
-        with av.open(path, "w", format="image2", options={"update": "1"}) as container:
+        with av.open(address(path), "w", format="image2", options={"update": "1"}) as container:
             stream: VideoStream = container.add_stream("mjpeg", rate=rate, options=quality)
             stream.width, stream.height, stream.pix_fmt = width, height, "yuvj420p"
             _write(container, stream, [np.concatenate([luma, chroma])], rate)

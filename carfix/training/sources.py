@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from carfix.errors import CarfixError
 from carfix.training.encoding import Luma
+from carfix.video.address import address
 from carfix.video.convert import SCALER_THREADS
 from carfix.video.demux import decoded
 from carfix.video.luma import luma_format, read_luma
@@ -84,7 +85,7 @@ def read_video(path: Path, *, size: Size | None, start: int, frames: int) -> tup
     """
     planes: list[Luma] = []
     try:
-        with av.open(path) as container:
+        with av.open(address(path)) as container:
             if not container.streams.video:
                 raise CarfixError(f"{path} has no video stream")
             stream = container.streams.video[0]
@@ -128,7 +129,7 @@ def scaled_photo(path: Path, size: Size | None) -> Luma:
 def _full_range(path: Path) -> NDArray[np.float32]:
     """BT.601 luma of a picture, 0 to 255."""
     try:
-        with av.open(path) as container:
+        with av.open(address(path)) as container:
             frame = next(container.decode(video=0))
             rgb = frame.reformat(format="rgb24", threads=SCALER_THREADS).to_ndarray().astype(np.float32)
     except (av.FFmpegError, OSError, StopIteration, IndexError) as error:

@@ -11,6 +11,7 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from carfix.errors import CarfixError
+from carfix.video.address import address
 from carfix.video.copying import other_packets
 from carfix.video.faults import MEDIA_ERRORS, reason
 from carfix.video.muxer import WITHOUT_HEADERS
@@ -28,7 +29,7 @@ def write_output(
     number of video packets written so far, and may raise to stop. Raises `CarfixError`.
     """
     try:
-        with open_input(plan.info.path) as source, av.open(str(template)) as segment:
+        with open_input(plan.info.path) as source, av.open(address(template)) as segment:
             output = OutputFile(target, plan, source, segment.streams.video[0])
             with output.container:
                 output.container.start_encoding()

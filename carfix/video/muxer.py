@@ -12,6 +12,7 @@ from av.container import OutputContainer
 from av.video.frame import VideoFrame
 
 from carfix.errors import UsageError
+from carfix.video.address import address
 from carfix.video.faults import MEDIA_ERRORS, reason
 
 #: Written by muxers themselves; an old value would be a lie about the new file.
@@ -141,7 +142,7 @@ def check_movflags(movflags: str | None, format: str) -> None:
         # In a file: for faststart the muxer opens by name what it has written.
         with (
             tempfile.TemporaryDirectory(prefix="carfix-") as folder,
-            av.open(str(Path(folder, "trial")), "w", format=format, container_options=options) as output,
+            av.open(address(Path(folder, "trial")), "w", format=format, container_options=options) as output,
         ):
             video = output.add_stream("mpeg4", rate=25)
             video.width, video.height = 16, 16

@@ -13,6 +13,7 @@ from av.packet import Packet
 from av.stream import Stream
 from av.video.stream import VideoStream
 
+from carfix.video.address import address
 from carfix.video.audio import AudioEncoder
 from carfix.video.encoder import RAW
 from carfix.video.muxer import codec_tag, kept_tags, movie_timescale, muxer_options, without_statistics
@@ -71,7 +72,7 @@ class OutputFile:
     ) -> None:
         self.plan = plan
         self.container: OutputContainer = av.open(
-            str(target) if isinstance(target, Path) else target,
+            address(target) if isinstance(target, Path) else target,
             "w",
             format=plan.format,
             container_options=muxer_options(

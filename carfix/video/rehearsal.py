@@ -10,6 +10,7 @@ from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
 from carfix.errors import CarfixError
+from carfix.video.address import address
 from carfix.video.encoder import RAW, Encoding
 from carfix.video.faults import MEDIA_ERRORS, reason
 from carfix.video.luma import luma_format, write_luma
@@ -45,7 +46,7 @@ def rehearse_output(
     segment = _encode(plan, encoding, first, folder)
     joined = JoinedSegments(folder, [segment], info.time_base, last_duration)
     try:
-        with open_input(info.path) as source, av.open(str(folder / segment.name)) as template:
+        with open_input(info.path) as source, av.open(address(folder / segment.name)) as template:
             output = OutputFile(target, plan, source, template.streams.video[0])
             with output.container:
                 output.container.start_encoding()

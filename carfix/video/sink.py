@@ -17,6 +17,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from carfix.errors import CarfixError
+from carfix.video.address import address
 from carfix.video.encoder import Encoding, configure
 from carfix.video.faults import MEDIA_ERRORS, reason
 from carfix.video.scheduling import kept_scheduling
@@ -140,7 +141,7 @@ def _open_segment(path: Path, info: SourceInfo, encoding: Encoding) -> tuple[Out
         if format == "mov":
             options[_MOV_TIMESCALE] = str(info.time_base.denominator)
         try:
-            container = av.open(str(path), "w", format=format, container_options=options)
+            container = av.open(address(path), "w", format=format, container_options=options)
         except MEDIA_ERRORS as error:
             raise CarfixError(f"cannot write {path}: {reason(error)}") from error
         try:
@@ -222,7 +223,7 @@ class JoinedSegments:
         path = self._folder / segment.name
         count = 0
         try:
-            with av.open(str(path)) as container:
+            with av.open(address(path)) as container:
                 stream = container.streams.video[0]
                 for packet in container.demux(stream):
                     if packet.size == 0 or packet.pts is None:
@@ -249,7 +250,7 @@ def check_segment(folder: Path, segment: SegmentFile) -> None:
     tail: list[Packet[VideoStream]] = []  # from the last keyframe on
     count = 0
     try:
-        with av.open(str(path)) as container:
+        with av.open(address(path)) as container:
             stream = container.streams.video[0]
             stream.codec_context.thread_type = ThreadType.AUTO
             for packet in container.demux(stream):

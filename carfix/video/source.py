@@ -14,6 +14,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from carfix.errors import CarfixError, UsageError
+from carfix.video.address import address, address_hint
 from carfix.video.colour import (
     UNSPECIFIED,
     UNSPECIFIED_RANGE,
@@ -88,11 +89,11 @@ def open_container(source: Path | IO[bytes], hwaccel: Hwaccel | None = None) -> 
     decoder = hwaccel.settings() if hwaccel else None
     try:
         container = av.open(
-            str(source) if isinstance(source, Path) else source, "r", hwaccel=decoder, **KEEP_ODD_TAGS
+            address(source) if isinstance(source, Path) else source, "r", hwaccel=decoder, **KEEP_ODD_TAGS
         )
     except MEDIA_ERRORS as error:
         if isinstance(source, Path) and not source.exists():
-            raise CarfixError(f"no such file: {source}") from None
+            raise CarfixError(f"no such file: {source}{address_hint(source)}") from None
         raise CarfixError(f"cannot read {name}: {reason(error)}") from error
     with container:
         container.flags &= ~_GENERATE_PTS

@@ -13,6 +13,7 @@ from av.packet import Packet
 from numpy.typing import NDArray
 
 from carfix.errors import CarfixError
+from carfix.video.address import address
 from carfix.video.faults import MEDIA_ERRORS, reason
 from carfix.video.muxer import WITHOUT_NEGATIVE_TIMES, WITHOUT_TIMES
 from carfix.video.output import Copied, Muxed
@@ -44,7 +45,7 @@ def read_back(path: Path, muxed: Muxed, times: NDArray[np.int64], time_base: Fra
     tail: list[Packet[Any]] = []
     sound: dict[int, Copied] = {}
     try:
-        with av.open(str(path)) as container:
+        with av.open(address(path)) as container:
             # By their places among their kind: readers of FLV and MPEG-PS count streams as they come.
             if len(container.streams.video) <= muxed.video_place:
                 raise NotAsWritten("its video is not found when it is read back")

@@ -81,6 +81,21 @@ def test_timing_ends_and_slow_engines_are_not_run_again() -> None:
     assert clock.now < 11
 
 
+def test_a_round_that_something_else_lengthened_does_not_decide() -> None:
+    clock = Clock()
+    engines = {TORCH_FP32: Timed(clock, 0.2), NCNN_FP32: Timed(clock, 0.1)}
+    usual = engines[NCNN_FP32].restore
+
+    def disturbed(planes: Planes, bit_depth: int) -> Planes:
+        clock.now += 0.5 if engines[NCNN_FP32].runs == 1 else 0.0  # the first behind the one that warms up
+        return usual(planes, bit_depth)
+
+    engines[NCNN_FP32].restore = disturbed  # type: ignore[method-assign]
+    choice = measured(clock, engines)
+    assert choice.kind == NCNN_FP32
+    assert choice.speeds[NCNN_FP32] == pytest.approx(2 * choice.speeds[TORCH_FP32])
+
+
 def test_one_that_refuses_the_network_is_out() -> None:
     clock = Clock()
 

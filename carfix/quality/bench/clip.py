@@ -14,6 +14,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from carfix.restore.engine import Planes
+from carfix.video.address import address
 from carfix.video.decode import Damage, decode_frames
 from carfix.video.hwaccel import NONE, check_hwaccel
 from carfix.video.luma import Luma, LumaFormat, luma_format, read_luma
@@ -108,7 +109,7 @@ def generate_clip(path: Path, width: int, height: int) -> Path:
     """
     background = _texture(width + PAN[0] * ENCODED_FRAMES, height + PAN[1] * ENCODED_FRAMES, seed=0)
     thing = _texture(max(2, width // 4), max(2, height // 3), seed=1)
-    with av.open(str(path), "w") as container:
+    with av.open(address(path), "w") as container:
         stream = container.add_stream("libx264", rate=RATE, options=X264)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.time_base = Fraction(1, RATE)

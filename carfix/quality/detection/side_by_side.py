@@ -15,6 +15,7 @@ from av.video.stream import VideoStream
 
 from carfix.errors import CarfixError
 from carfix.quality.detection.letterbox import Picture
+from carfix.video.address import address
 from carfix.video.faults import MEDIA_ERRORS, reason
 from carfix.video.source import SourceInfo
 
@@ -65,7 +66,7 @@ class SideBySide:
             raise CarfixError(f"cannot write {self._output}: {reason(error)}") from error
 
     def _open(self, width: int, height: int) -> VideoStream:
-        self._container = av.open(str(self._temporary), "w")
+        self._container = av.open(address(self._temporary), "w")
         stream = self._container.add_stream(CODEC, rate=self._info.rate, options={"crf": str(CRF)})
         assert isinstance(stream, VideoStream)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"

@@ -45,10 +45,11 @@ MOST_APART = 1
 _WORK = 2e9
 #: Side in pixels of that window, at most: small networks are timed exactly enough by it.
 _LARGEST = 512
-#: Rounds of timing, and seconds after which no other begins; nor does the round of an engine so many times slower.
-_ROUNDS = 5
+#: Rounds of timing at least and at most, and seconds after which no more than the least begins.
+_LEAST_ROUNDS, _ROUNDS = 3, 5
 _SECONDS = 0.3
-_HOPELESS = 1.5
+#: Times slower than the best at which an engine is not run again: in its first round something else may have had the core.
+_HOPELESS_AT_ONCE, _HOPELESS = 4.0, 1.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -212,14 +213,15 @@ def _seconds(engines: Mapping[str, Engine], planes: Planes, clock: Callable[[], 
     """The shortest of some interleaved rounds: what else runs on the machine only ever lengthens one."""
     began = clock()
     seconds: dict[str, float] = {}
-    for _ in range(_ROUNDS):
+    for number in range(_ROUNDS):
+        hopeless = _HOPELESS_AT_ONCE if number == 1 else _HOPELESS
         for kind, engine in engines.items():
-            if kind in seconds and seconds[kind] > _HOPELESS * min(seconds.values()):
+            if kind in seconds and seconds[kind] > hopeless * min(seconds.values()):
                 continue
             start = clock()
             engine.restore(planes, 8)
             seconds[kind] = min(seconds.get(kind, float("inf")), clock() - start)
-        if clock() - began > _SECONDS:
+        if number + 1 >= _LEAST_ROUNDS and clock() - began > _SECONDS:
             break
     return seconds
 

@@ -1,0 +1,22 @@
+"""How a file's path is given to FFmpeg, which takes addresses."""
+
+import re
+from pathlib import Path
+
+#: A path that was an address, its slashes made one: two letters or more, since one is a drive.
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:[/\\]", re.IGNORECASE)
+
+
+def address(path: Path) -> str:
+    """The address of a file. Without its `file:` FFmpeg reads a name such as 12:30:00.mp4 as one in a protocol "12"."""
+    return f"file:{path}"
+
+
+def address_hint(path: Path) -> str:
+    """What to do where someone gave an address for a file, as the end of a message; else nothing."""
+    if not _ADDRESS.match(str(path)):
+        return ""
+    return (
+        "; carfix reads files and pipes, not addresses: "
+        "ffmpeg -i ADDRESS -c copy -f nut - | carfix restore - OUTPUT"
+    )
