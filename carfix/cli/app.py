@@ -1,20 +1,41 @@
 """The `carfix` executable: collects the commands and turns exceptions into one line and an exit code."""
 
+import contextlib
 import functools
 import importlib
 import os
 import sys
 import traceback
-from typing import Annotated
+from typing import IO, Annotated, Any, cast
 
 import typer
 from rich.console import Console
 
 from carfix import __version__
 from carfix.errors import EXIT_FAILED, EXIT_INTERRUPTED, CarfixError
+from carfix.interruption import was_interrupted
 
-#: Humans read stderr; stdout belongs to data (piped video, JSON lines).
-stderr = Console(stderr=True, highlight=False)
+
+class _Stderr:
+    """`sys.stderr` of the moment, which may go away (a closed terminal, a full disk) without ending the work."""
+
+    def write(self, text: str) -> int:
+        """As a file's; what cannot be written is dropped."""
+        with contextlib.suppress(OSError):
+            sys.stderr.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """As a file's."""
+        with contextlib.suppress(OSError):
+            sys.stderr.flush()
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever a file has
+        return getattr(sys.stderr, name)
+
+
+#: Humans read stderr; stdout belongs to data (piped video, JSON lines). `:camera:` in a file's name is no picture.
+stderr = Console(file=cast(IO[str], _Stderr()), highlight=False, emoji=False)
 
 #: Columns of tables that go into a file or a program, which nothing should wrap.
 _WIDE = 240
@@ -22,7 +43,7 @@ _WIDE = 240
 
 def table_console() -> Console:
     """For tables on stdout: as wide as the terminal, or as they need where there is none."""
-    console = Console()
+    console = Console(emoji=False)
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = _WIDE
     return console
@@ -67,7 +88,7 @@ def _root(
     """Removes compression artifacts from video with CAR-CNN and keeps everything else of the file."""
 
 
-def main() -> None:
+def run() -> None:
     """Run the command line; the process ends with the exit code of DESIGN section 2."""
     # Idle OpenMP threads would spin on the cores that decoder and encoder need: without this, a restore on a busy
     # 2-core machine took up to four times as long. Read when torch is first loaded, which no command has done yet.
@@ -83,6 +104,9 @@ def main() -> None:
         report_error(error, verbose=verbose)
         sys.exit(error.exit_code)
     except Exception as error:  # noqa: BLE001 - the last line of defence: no traceback without -v
+        if was_interrupted(error):
+            stderr.print("carfix: interrupted")
+            sys.exit(EXIT_INTERRUPTED)
         report_error(error, verbose=verbose)
         sys.exit(EXIT_FAILED)
 
@@ -96,7 +120,9 @@ def _load_commands() -> None:
 def report_error(error: BaseException, *, verbose: bool) -> None:
     """Print `error` as one line on stderr, with its traceback behind it only if `verbose`."""
     text = " ".join(str(error).split()) or type(error).__name__
-    if not isinstance(error, CarfixError):
+    if isinstance(error, OSError) and error.strerror:
+        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    elif not isinstance(error, CarfixError):
         text = f"internal error: {type(error).__name__}: {text} (run again with -v and report the traceback)"
     stderr.print(f"carfix: {text}", markup=False, soft_wrap=True)
     if verbose:

@@ -1,10 +1,8 @@
 """`carfix restore`: compressed video in, restored video out, everything else kept."""
 
-import signal
 import sys
 from pathlib import Path
-from types import FrameType
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 
@@ -198,7 +196,12 @@ def restore(
     ] = True,
     recursive: Annotated[
         bool,
-        typer.Option("-r", "--recursive", help="Walk folders and mirror their tree.", rich_help_panel=MANY),
+        typer.Option(
+            "-r",
+            "--recursive",
+            help="Walk folders and mirror their tree; symbolic links to folders are not followed.",
+            rich_help_panel=MANY,
+        ),
     ] = False,
     include: Annotated[
         list[str] | None,
@@ -265,6 +268,7 @@ def restore(
     from carfix.cli.app import stderr
     from carfix.cli.values import key_values, seconds
     from carfix.errors import Interrupted, UsageError
+    from carfix.interruption import was_interrupted
     from carfix.restore.models import EngineChoice
     from carfix.restore.pipe import PIPE
     from carfix.restore.progress import MODES
@@ -334,7 +338,6 @@ def restore(
     )
     many = len(paths) > 2 or paths[0].is_dir()
     log = sys.stdout if log_json else None
-    before = signal.signal(signal.SIGTERM, _terminate)
     try:
         restore_files(
             tasks=tasks,
@@ -360,21 +363,6 @@ def restore(
             movflags=movflags,
         )
     except (KeyboardInterrupt, RuntimeError) as error:
-        if not _was_interrupted(error):
+        if not was_interrupted(error):
             raise
         raise Interrupted("interrupted; the same command goes on after the last finished segment") from None
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _was_interrupted(error: BaseException | None) -> bool:
-    """Whether it is an interruption or came of one: a signal amid a lock's operations leaves Python's own not held,
-    "cannot release un-acquired lock".
-    """
-    while error is not None and not isinstance(error, KeyboardInterrupt):
-        error = error.__context__
-    return error is not None
-
-
-def _terminate(signum: int, frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt

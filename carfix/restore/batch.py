@@ -1,7 +1,8 @@
 """Many files: each in its own process, so many at a time, with a list at the end of what became of them."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from multiprocessing.connection import wait
 from typing import Any, Literal
@@ -15,6 +16,7 @@ from carfix.restore.state import discard_state
 from carfix.restore.tasks import Task
 from carfix.restore.worker import Failed, Message, Said, Worker
 from carfix.video.decode import Damage, decode_frames
+from carfix.video.faults import reason as media_reason
 from carfix.video.muxer import WITHOUT_TIMES
 from carfix.video.source import probe
 from carfix.video.timeline import scan
@@ -87,19 +89,20 @@ class _Batch:
         self._workers: list[Worker] = []
 
     def run(self) -> list[Outcome]:
-        waiting = self._startable()
-        task = next(waiting, None)
-        while task is not None or self._workers:
-            while task is not None and len(self._workers) < self._jobs:
-                self._tell(Event(task, "start"))
-                self._workers.append(Worker(task, self._options, self._threads()))
-                task = next(waiting, None)
-            for worker in self._ready():
+        waiting = deque(self._tasks)
+        while waiting or self._workers:
+            if waiting and len(self._workers) < self._jobs:
+                self._begin(waiting.popleft())
+            # Looking at outputs of an earlier run may take long: between two of them the others are listened to.
+            for worker in self._ready(wanted=not waiting or len(self._workers) == self._jobs):
                 self._handle(worker, worker.receive())
             if self._fail_fast and any(o.status == "failed" for o in self._outcomes.values()):
                 break
         self.stop()
-        return [self._outcomes.get(t) or Outcome(t, "not started") for t in self._tasks]
+        for task in self._tasks:
+            if task not in self._outcomes:
+                self._end(Outcome(task, "not started"))
+        return [self._outcomes[task] for task in self._tasks]
 
     def stop(self) -> None:
         """End all processes; finished segments are kept."""
@@ -109,24 +112,22 @@ class _Batch:
             worker.close()
         self._workers.clear()
 
-    def _startable(self) -> Iterator[Task]:
-        for task in self._tasks:
-            if self._options.get("overwrite") or not task.output.exists():
-                yield task
-                continue
-            why = why_unfinished(task, self._options)
-            if why is None:
-                discard_state(task.output)  # of a run that was killed just after it had finished
-                self._end(Outcome(task, "skipped", reason="already restored"))
-            else:
-                reason = f"{task.output} exists, but {why}; -y overwrites it"
-                self._end(Outcome(task, "failed", reason=reason))
+    def _begin(self, task: Task) -> None:
+        there = what_is_there(task, self._options)
+        if there is not None:
+            self._end(there)
+            return
+        self._tell(Event(task, "start"))
+        self._workers.append(Worker(task, self._options, self._threads()))
 
     def _threads(self) -> int | None:
         return None if self._jobs == 1 else max(1, len(cores()) // self._jobs)
 
-    def _ready(self) -> list[Worker]:
-        readable = wait([worker.connection for worker in self._workers])
+    def _ready(self, *, wanted: bool) -> list[Worker]:
+        """Those with something to say; waits for one if it is `wanted`."""
+        if not self._workers:
+            return []
+        readable = wait([worker.connection for worker in self._workers], None if wanted else 0)
         return [worker for worker in self._workers if worker.connection in readable]
 
     def _handle(self, worker: Worker, message: Message | None) -> None:
@@ -141,7 +142,14 @@ class _Batch:
         if isinstance(message, Failed):
             if message.exit_code == EXIT_INTERRUPTED:
                 raise KeyboardInterrupt
-            self._end(Outcome(task, "failed", reason=message.reason))
+            # Another run, on this tree as well, may have made the same file meanwhile.
+            there = None if message.elsewhere else what_is_there(task, self._options)
+            if message.elsewhere:
+                self._end(Outcome(task, "skipped", reason=message.reason))
+            elif there is not None and there.status == "skipped":
+                self._end(there)
+            else:
+                self._end(Outcome(task, "failed", reason=message.reason))
         elif message.damaged and self._strict:
             reason = (
                 f"the input is damaged ({'; '.join(message.warnings)}); what could be decoded is restored"
@@ -153,6 +161,23 @@ class _Batch:
     def _end(self, outcome: Outcome) -> None:
         self._outcomes[outcome.task] = outcome
         self._tell(Event(outcome.task, outcome))
+
+
+def what_is_there(task: Task, options: Mapping[str, Any]) -> Outcome | None:
+    """What becomes of a file whose output exists: skipped if that is the whole, else failed. None: there is work to do.
+
+    `options` are those of `restore_video`.
+    """
+    try:
+        if options.get("overwrite") or not task.output.exists():
+            return None
+        why = why_unfinished(task, options)
+    except OSError as error:  # in a folder that may not be searched, or gone since
+        return Outcome(task, "failed", reason=f"cannot read {task.output}: {media_reason(error)}")
+    if why is not None:
+        return Outcome(task, "failed", reason=f"{task.output} exists, but {why}; -y overwrites it")
+    discard_state(task.output)  # of a run that was killed just after it had finished
+    return Outcome(task, "skipped", reason="already restored")
 
 
 def why_unfinished(task: Task, options: Mapping[str, Any]) -> str | None:

@@ -61,9 +61,9 @@ class FramePipeline:
             threading.Thread(target=self._guard, args=(self._decode, frames), name="carfix-decode"),
             threading.Thread(target=self._guard, args=(consume, self._shown()), name="carfix-encode"),
         ]
-        for thread in threads:
-            thread.start()
         try:
+            for thread in threads:
+                thread.start()
             self._infer()
         except Closed:
             pass  # another thread failed; its reason is raised below
@@ -197,7 +197,7 @@ def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
 
 def _join(thread: threading.Thread, fail: Callable[[BaseException], None]) -> None:
     """Wait for the thread's end; Ctrl-C meanwhile ends the threads instead of leaving them behind."""
-    while thread.is_alive():
+    while thread.is_alive():  # one that was not started is not
         try:
             thread.join()
         except BaseException as error:  # noqa: BLE001 - raised by the caller once the threads have ended

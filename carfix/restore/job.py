@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import math
 import os
 import tempfile
 import time
@@ -183,6 +184,7 @@ class Job:
         """Everything, in order."""
         began = time.monotonic()
         format = self.check_settings()
+        before = _size_and_time(self.source)
         info, encoding, plan, timeline = self.examine(format)
         segments = self.cut(info, timeline)
         warnings = Warnings(self.say)
@@ -193,6 +195,9 @@ class Job:
         if self.parents:
             make_folder(self.output.parent)
         with open_state(self.output) as state:
+            check_place(
+                self.output, overwrite=self.overwrite, parents=False
+            )  # another run may just have ended
             job = dataclasses.replace(self, choice=self.choice.continuing(state.header().get("model")))
             why = state.load(job._fingerprint(info, encoding, timeline, segments), resume=self.resume)
             if why:
@@ -206,6 +211,11 @@ class Job:
             frames = sum(file.frames for file in files)
             warnings.add(*tally_findings(tally, expected=sum(s.frames for s in segments), frames=frames))
             warnings.add(*self._write(plan, timeline, state, files, counter))
+        changed = _size_and_time(self.source) != before
+        if changed:
+            warnings.add(
+                "the input changed while it was restored, and is not all there; with -y it is done again"
+            )
         return Report(
             source=self.source,
             output=self.output,
@@ -215,20 +225,27 @@ class Job:
             seconds=time.monotonic() - began,
             engine=engine,
             warnings=tuple(warnings.lines),
-            damaged=is_damaged(timeline, tally, missing=sum(s.frames for s in segments) - frames),
+            damaged=changed or is_damaged(timeline, tally, missing=sum(s.frames for s in segments) - frames),
         )
 
     def check_settings(self) -> str:
         """What can be wrong whatever the files hold. Returns the name of the output's container format."""
-        self.choice.check()
-        check_audio_codec(self.audio_codec)
-        check_hwaccel(self.hwaccel)
+        self.check_options()
         format = output_format(self.output, self.format)
         check_settings(settings_for(self.encoder, format))
         check_movflags(self.movflags, format)
         if same_file(self.source, self.output):
             raise UsageError(f"input and output are the same file: {self.source}")
         return format
+
+    def check_options(self) -> None:
+        """What can be wrong whatever the file and its container. Raises `UsageError`."""
+        self.choice.check()
+        check_audio_codec(self.audio_codec)
+        check_hwaccel(self.hwaccel)
+        check_settings(self.encoder)
+        if not 0 < self.segment_seconds < math.inf:
+            raise UsageError(f"--segment takes a positive length, not {self.segment_seconds:g} seconds")
 
     def examine(self, format: str) -> tuple[SourceInfo, Encoding, OutputPlan, Timeline]:
         """Everything that can go wrong with these files is found here, before anything is computed."""
@@ -330,6 +347,7 @@ class Job:
         if late:
             warnings.append(f"{plan.format} has no times below 0: everything is {float(late):.3f} s later")
         if self.output.exists() and not self.overwrite:
+            state.discard()
             raise CarfixError(f"{self.output} was created meanwhile; -y overwrites it")
         try:
             with temporary.open("rb") as file:
@@ -342,6 +360,15 @@ class Job:
         sync_folder(self.output.parent)
         state.discard()
         return warnings
+
+
+def _size_and_time(path: Path) -> tuple[int, int] | None:
+    """Bytes, and nanoseconds of the last change; None if the file is not there."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
 
 
 def _runs(segments: Sequence[Segment]) -> Iterator[list[Segment]]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from carfix.errors import UsageError
-from carfix.restore.engine import Engine, kind_of_engine, open_engine, uses_accelerator
+from carfix.restore.engine import Engine, check_device, kind_of_engine, open_engine, uses_accelerator
 from carfix.restore.strength import Strength, check_strength, strength_of
 
 
@@ -34,6 +34,14 @@ class EngineChoice:
             if value is not None and value < 1:
                 raise UsageError(f"{option} must be positive, not {value}")
         check_strength(self.strength)
+
+    def check_parts(self) -> None:
+        """Raises `MissingPartError` for a device that is not there, `CarfixError` for weights that cannot be read."""
+        if isinstance(self.model, str):
+            from carfix.net.catalog import load_model
+
+            check_device(self.device, self.precision)
+            load_model(self.model, accelerator=uses_accelerator(self.device))
 
     def fingerprint(self) -> list[Any]:
         """What tells results of this choice from others'. Raises `CarfixError` as `open` does."""

@@ -1,6 +1,7 @@
 """Where the output goes: whether it may and can be written there, and whether there is room."""
 
 import contextlib
+import hashlib
 import os
 import shutil
 from pathlib import Path
@@ -12,11 +13,25 @@ from carfix.video.timeline import Timeline
 
 #: Segments and the file that they are joined into lie beside each other for a while.
 _COPIES = 2
+#: Bytes in a name: what the usual file systems take.
+_LONGEST_NAME = 255
 #: A restored file is rarely smaller than its input at the default quality: with less room than this part of the
 #: input's size there is no hope, with less than `_COPIES` of it some worry.
 _HOPELESS = 0.5
 #: Frames stored without loss or nearly so get far smaller; their size says nothing about the output's.
 _LARGE_CODECS = ("rawvideo", "ffv1", "huffyuv", "utvideo", "prores", "dnxhd", "v210", "mjpeg", "png")
+
+
+def fitting(name: str, output: Path) -> Path:
+    """The file `name` beside `output`, or if that is too long for a file system, one called by a hash of it."""
+    if len(os.fsencode(name)) > _LONGEST_NAME:
+        name = f".{hashlib.sha256(os.fsencode(output.name)).hexdigest()[:32]}{Path(name).suffix}"
+    return output.with_name(name)
+
+
+def part_of(output: Path) -> Path:
+    """Under what name `output` grows until it is complete."""
+    return fitting(f".{output.name}.part", output)
 
 
 def same_file(source: Path, output: Path) -> bool:
@@ -31,10 +46,13 @@ def check_place(output: Path, *, overwrite: bool, parents: bool) -> None:
 
     With `parents`, missing folders are fine where they can be created.
     """
-    if output.is_dir():
-        raise CarfixError(f"the output {output} is a folder; name a file in it")
-    if output.exists() and not overwrite:
-        raise CarfixError(f"{output} exists already; -y overwrites it")
+    try:
+        if output.is_dir():
+            raise CarfixError(f"the output {output} is a folder; name a file in it")
+        if output.exists() and not overwrite:
+            raise CarfixError(f"{output} exists already; -y overwrites it")
+    except OSError as error:  # in a folder that may not be searched
+        raise CarfixError(f"cannot write {output}: {reason(error)}") from error
     folder = output.parent
     while parents and not folder.exists() and folder.parent != folder:
         folder = folder.parent

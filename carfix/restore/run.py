@@ -1,17 +1,19 @@
 """The whole of `carfix restore`: one file or many, for real or only estimated."""
 
+import contextlib
 import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from carfix.errors import CarfixError
-from carfix.restore.batch import Event, Outcome, restore_batch
+from carfix.errors import CarfixError, UsageError
+from carfix.interruption import unfinished
+from carfix.restore.batch import Event, Outcome, restore_batch, what_is_there
 from carfix.restore.estimate import estimate_video
-from carfix.restore.job import restore_video
+from carfix.restore.job import job_of, restore_video
 from carfix.restore.pipe import PIPE, restore_pipe
-from carfix.restore.place import check_place
+from carfix.restore.place import check_place, part_of
 from carfix.restore.tasks import Task
 from carfix.restore.telling import Teller
 from carfix.restore.worker import Said
@@ -37,6 +39,7 @@ def restore_files(
     if dry_run:
         _estimate(tasks, teller, many, options)
     elif many:
+        _check_once(tasks[0], options)
         with teller.display():
             outcomes = restore_batch(
                 tasks=tasks, jobs=jobs, fail_fast=fail_fast, strict=strict, tell=teller, **options
@@ -45,6 +48,13 @@ def restore_files(
         _raise_for(sum(outcome.status == "failed" for outcome in outcomes), len(outcomes))
     else:
         _restore_one(tasks[0], teller, strict, options)
+
+
+def _check_once(task: Task, options: dict[str, Any]) -> None:
+    """What would fail for every file, each in a process of its own, fails once. Raises `CarfixError`."""
+    job = job_of(source=task.source, output=task.output, **options)
+    job.check_options()
+    job.choice.check_parts()
 
 
 def _restore_one(task: Task, teller: Teller, strict: bool, options: dict[str, Any]) -> None:
@@ -69,9 +79,13 @@ def _restore_one(task: Task, teller: Teller, strict: bool, options: dict[str, An
 
 
 def _estimate(tasks: Sequence[Task], teller: Teller, many: bool, options: dict[str, Any]) -> None:
-    failed = 0
+    failed = estimated = 0
     seconds, size = 0.0, 0
     for task in tasks:
+        if many and (there := what_is_there(task, options)):
+            failed += there.status == "failed"
+            teller(Event(task, there))
+            continue
         try:
             estimate = estimate_video(task, parents=many, **options)
         except CarfixError as error:
@@ -80,10 +94,11 @@ def _estimate(tasks: Sequence[Task], teller: Teller, many: bool, options: dict[s
             failed += 1
             teller(Event(task, Outcome(task, "failed", reason=str(error))))
             continue
+        estimated += 1
         seconds, size = seconds + estimate.seconds, size + estimate.size
         teller.estimate(estimate)
     if many:
-        teller.total(len(tasks) - failed, seconds, size)
+        teller.total(estimated, seconds, size)
     _raise_for(failed, len(tasks))
 
 
@@ -106,25 +121,27 @@ def restore_through_pipe(
     A file that is written appears under its name when it is complete.
     """
     task = Task(source, output)
-    temporary = output.with_name(f".{output.name}.part")
+    temporary = part_of(output)
     if output != PIPE:
         check_place(output, overwrite=overwrite, parents=False)
         options["format"] = output_format(output, options["format"])
-    try:
-        with teller.display():
-            report = restore_pipe(
-                source=sys.stdin.buffer if source == PIPE else source,
-                output=sys.stdout.buffer if output == PIPE else temporary,
-                progress=lambda progress: teller(Event(task, progress)),
-                say=lambda text: teller(Event(task, Said(text))),
-                **options,
-            )
+    with contextlib.nullcontext() if output == PIPE else unfinished(temporary), teller.display():
+        report = restore_pipe(
+            source=_bytes_of(sys.stdin, "input") if source == PIPE else source,
+            output=_bytes_of(sys.stdout, "output") if output == PIPE else temporary,
+            progress=lambda progress: teller(Event(task, progress)),
+            say=lambda text: teller(Event(task, Said(text))),
+            **options,
+        )
         if output != PIPE:
             temporary.replace(output)
             report = dataclasses.replace(report, output=output)
-    finally:
-        if output != PIPE:
-            temporary.unlink(missing_ok=True)
     teller(Event(task, Outcome(task, "done", report)))
     if strict and report.damaged:
         raise CarfixError(f"{source} is damaged; what could be decoded was restored")
+
+
+def _bytes_of(stream: Any, name: str) -> IO[bytes]:  # noqa: ANN401 - text on top of bytes, which typeshed has no type for
+    if stream is None:  # started with `<&-` or `>&-`
+        raise UsageError(f"- stands for standard {name}, which is closed")
+    return stream.buffer  # type: ignore[no-any-return]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from carfix.errors import CarfixError
+from carfix.restore.place import fitting
 from carfix.video.faults import reason
 from carfix.video.sink import SegmentFile, check_segment
 
@@ -24,12 +25,31 @@ _LOCK = "lock"
 
 def state_folder(output: Path) -> Path:
     """Where the work on `output` is kept until it is finished."""
-    return output.with_name(f".{output.name}.carfix")
+    return fitting(f".{output.name}.carfix", output)
 
 
 def discard_state(output: Path) -> None:
-    """Remove what is left of work on `output`."""
-    shutil.rmtree(state_folder(output), ignore_errors=True)
+    """Remove what is left of work on `output`, unless another process is at it."""
+    folder = state_folder(output)
+    with contextlib.suppress(OSError), (folder / _LOCK).open("ab") as lock:
+        if _locked(lock):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _locked(lock: IO[bytes]) -> bool:
+    """Whether this process has the lock now; True as well where there are none (Windows, some network folders)."""
+    if fcntl is not None:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:
+            pass
+    return True
+
+
+class AtWorkError(CarfixError):
+    """Another process works on the same output."""
 
 
 class State:
@@ -107,8 +127,8 @@ class State:
         try:
             lines = (self.folder / _JOURNAL).read_text(encoding="utf-8").splitlines()
             header = json.loads(lines[0])
-            if not isinstance(header, dict):
-                return None, {}
+            if not isinstance(header, dict) or "index" in header:
+                return None, {}  # someone removed the file while segments were added
         except (OSError, ValueError, IndexError):
             return None, {}
         for line in lines[1:]:
@@ -137,7 +157,7 @@ def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
 def open_state(output: Path) -> Iterator[State]:
     """The state folder of `output`, created if need be and locked.
 
-    Raises `CarfixError` if it cannot be written or another process works on the same output.
+    Raises `CarfixError` if it cannot be written, `AtWorkError` if another process works on the same output.
     """
     folder = state_folder(output)
     try:
@@ -146,13 +166,8 @@ def open_state(output: Path) -> Iterator[State]:
     except OSError as error:
         raise CarfixError(f"cannot write to {output.parent}: {reason(error)}") from error
     with lock:
-        if fcntl is not None:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise CarfixError(f"another carfix is at work on {output}") from None
-            except OSError:
-                pass  # file systems without locks (some network ones)
+        if not _locked(lock):
+            raise AtWorkError(f"another carfix is at work on {output}")
         state = State(folder, lock)
         try:
             yield state

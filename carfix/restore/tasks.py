@@ -1,12 +1,14 @@
 """From the command's paths to single files: folders walked, trees mirrored, every output named."""
 
 import dataclasses
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
 from carfix.errors import UsageError
+from carfix.restore.place import same_file
 from carfix.video.muxer import output_format
 
 #: What counts as video when a folder is walked; `--include` names others.
@@ -61,13 +63,15 @@ def plan_tasks(
     they keep their old suffixes before it. Raises `UsageError` for a folder without `recursive`, for two inputs
     with the same output, and where no file is left.
     """
+    # `os.path` takes what may not be looked at for something that is not there; `Path` raises.
     for path in inputs:
-        if path.is_dir() and not recursive:
+        if os.path.isdir(path) and not recursive:  # noqa: PTH112
             raise UsageError(f"{path} is a folder; -r restores the videos in it")
-    single = len(inputs) == 1 and not inputs[0].is_dir()
-    if single and not output.is_dir():
+    into_folder = os.path.isdir(output)  # noqa: PTH112
+    single = len(inputs) == 1 and not os.path.isdir(inputs[0])  # noqa: PTH112
+    if single and not into_folder:
         return [Task(inputs[0], output)]
-    if output.exists() and not output.is_dir():
+    if os.path.exists(output) and not into_folder:  # noqa: PTH110
         raise UsageError(f"the output of several inputs must be a folder, and {output} is a file")
     found = [pair for path in inputs for pair in _files(path, output, include, exclude)]
     if not found:
@@ -81,17 +85,22 @@ def plan_tasks(
             Task(source, output / (place.with_name(place.name + wanted.suffix) if crowded else wanted))
         )
     _check_collisions(tasks)
+    for task in tasks:
+        if same_file(task.source, task.output):
+            raise UsageError(f"input and output are the same file: {task.source}; name another folder")
     return tasks
 
 
 def _files(
     path: Path, output: Path, include: Sequence[str], exclude: Sequence[str]
 ) -> Iterator[tuple[Path, Path]]:
-    if not path.is_dir():
+    if not os.path.isdir(path):  # noqa: PTH112 - as above
         yield path, Path(path.name)
         return
     skipped = output.resolve()
-    for folder, folders, names in path.walk() if hasattr(path, "walk") else _walk(path):
+    unreadable: list[Path] = []
+    for where, folders, names in os.walk(path, onerror=lambda error: unreadable.append(Path(error.filename))):
+        folder = Path(where)
         # Neither what earlier runs wrote nor the state folders of this one are input.
         folders[:] = sorted(
             name for name in folders if not name.startswith(".") and (folder / name).resolve() != skipped
@@ -100,14 +109,9 @@ def _files(
             place = (folder / name).relative_to(path)
             if _wanted(place, include, exclude):
                 yield folder / name, place
-
-
-def _walk(path: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
-    """`Path.walk` for Python 3.11."""
-    import os
-
-    for folder, folders, names in os.walk(path):
-        yield Path(folder), folders, names
+    # Reading one fails as reading a file does: it is named among the failures, and the rest goes on.
+    for folder in unreadable:
+        yield folder, folder.relative_to(path) if folder != path else Path(path.name)
 
 
 def _wanted(place: Path, include: Sequence[str], exclude: Sequence[str]) -> bool:

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import IO, Any
@@ -10,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from carfix.errors import CarfixError
 from carfix.restore.batch import Event, Outcome
 from carfix.restore.estimate import Estimate
 from carfix.restore.models import EngineLine
@@ -17,6 +19,7 @@ from carfix.restore.progress import Mode, progress_display
 from carfix.restore.report import Progress
 from carfix.restore.tasks import Task
 from carfix.restore.worker import Said
+from carfix.video.faults import reason
 
 #: Seconds between two `progress` lines of one file.
 _LOG_INTERVAL = 1.0
@@ -83,10 +86,19 @@ class Teller:
         self.log(event_fields(event))
 
     def log(self, fields: dict[str, Any]) -> None:
-        """Write one JSON line."""
-        if self._log is not None:
+        """Write one JSON line. Raises `CarfixError` if nobody can read it any more."""
+        if self._log is None:
+            return
+        try:
             self._log.write(json.dumps(fields) + "\n")
             self._log.flush()
+        except OSError as error:
+            drop(self._log)
+            self._log = None
+            why = (
+                "the program that reads it has ended" if isinstance(error, BrokenPipeError) else reason(error)
+            )
+            raise CarfixError(f"cannot write the log (--log-json): {why}") from None
 
     def summary(self, outcomes: Sequence[Outcome]) -> None:
         """The table at the end of many files: how many of each, and every failure with its reason."""
@@ -131,6 +143,14 @@ class Teller:
                 "warnings": list(estimate.warnings),
             }
         )
+
+
+def drop(file: IO[str]) -> None:
+    """Let nobody try again to write what `file` still holds: Python would, as it ends, and say so."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, file.fileno())
+        os.close(nowhere)
 
 
 def _about(task: Task, text: str) -> str:

@@ -1,22 +1,27 @@
 """One file in a process of its own: what a codec breaks there, it breaks for one file only."""
 
+import contextlib
 import dataclasses
 import multiprocessing
 import os
 import signal
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
-from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
 from carfix.errors import EXIT_FAILED, EXIT_INTERRUPTED, CarfixError
+from carfix.interruption import PATIENCE, end_soon, ending_on, was_interrupted
 from carfix.restore.job import restore_video
 from carfix.restore.report import Progress, Report
+from carfix.restore.state import AtWorkError
 from carfix.restore.tasks import Task
 
+#: What a terminal sends to the whole group of processes; the parent decides what it means.
+_TERMINAL_SIGNALS = [number for name in ("SIGINT", "SIGHUP") if (number := getattr(signal, name, None))]
 #: Seconds between two progress messages of a worker.
 _PROGRESS_INTERVAL = 0.2
 
@@ -34,6 +39,7 @@ class Failed:
 
     reason: str
     exit_code: int = EXIT_FAILED
+    elsewhere: bool = False  # another process works on it
 
 
 Message = Said | Progress | Report | Failed
@@ -50,7 +56,8 @@ class Worker:
         self.process = context.Process(
             target=_work, args=(task, dict(options), threads, theirs), daemon=False
         )
-        self.process.start()
+        with _without_interrupts():
+            self.process.start()
         theirs.close()
 
     def receive(self) -> Message | None:
@@ -63,7 +70,7 @@ class Worker:
 
     def death(self) -> Failed:
         """Why the process ended without a result."""
-        self.process.join()
+        self._wait()
         code = self.process.exitcode or 0
         if code < 0:
             name = signal.Signals(-code).name
@@ -71,20 +78,54 @@ class Worker:
         return Failed(f"its process ended with code {code}")
 
     def stop(self) -> None:
-        """End the process; what it has finished stays for the next run."""
+        """Tell the process to end; what it has finished stays for the next run."""
         if self.process.is_alive():
             self.process.terminate()
+        # What it still has to say would fill a pipe that nobody reads: it would wait for that, and we for it.
+        self.connection.close()
 
     def close(self) -> None:
-        """Wait for the end of the process."""
-        self.process.join()
+        """Wait for the end of the process, which has nothing to say any more."""
+        self._wait()
         self.connection.close()
+
+    def _wait(self) -> None:
+        self.process.join(2 * PATIENCE)
+        if self.process.is_alive():
+            self.process.kill()  # its result has come, or is not wanted; segments are safe
+            self.process.join()
+
+
+@contextlib.contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """A process started in the block has Ctrl-C blocked, until it ignores it: not even its imports show a traceback."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # it would be started in the block, and unblock the signals
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _TERMINAL_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _work(task: Task, options: dict[str, Any], threads: int | None, connection: Connection) -> None:
-    # Ctrl-C reaches the whole group of processes; the parent decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _terminate)
+    for number in _TERMINAL_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    with ending_on(signal.SIGTERM):
+        _restore(task, options, threads, connection)
+
+
+def _restore(task: Task, options: dict[str, Any], threads: int | None, connection: Connection) -> None:
+    def send(message: Message) -> None:
+        try:
+            connection.send(message)
+        except OSError:
+            # The parent is gone or listens no more, and with it whoever wanted this.
+            end_soon()
+            raise KeyboardInterrupt from None
+
     if threads is not None:
         os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     last = 0.0
@@ -94,7 +135,7 @@ def _work(task: Task, options: dict[str, Any], threads: int | None, connection: 
         now = time.monotonic()
         if now - last >= _PROGRESS_INTERVAL or event.done == event.total:
             last = now
-            connection.send(event)
+            send(event)
 
     try:
         report = restore_video(
@@ -102,21 +143,21 @@ def _work(task: Task, options: dict[str, Any], threads: int | None, connection: 
             output=task.output,
             parents=True,
             progress=progress,
-            say=lambda text: connection.send(Said(text)),
+            say=lambda text: send(Said(text)),
             **options,
         )
-        connection.send(report)
-    except BrokenPipeError:
-        os._exit(EXIT_INTERRUPTED)  # the parent is gone, and with it whoever wanted this
-    except KeyboardInterrupt:
-        connection.send(Failed("interrupted", EXIT_INTERRUPTED))
-    except CarfixError as error:
-        connection.send(Failed(" ".join(str(error).split()), error.exit_code))
+        send(report)
     except BaseException as error:  # noqa: BLE001 - told to the parent
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        place = f"{Path(where.filename).name}:{where.lineno}"
-        connection.send(Failed(f"internal error: {type(error).__name__}: {error} ({place})"))
+        with contextlib.suppress(OSError):
+            connection.send(_failure(error))
 
 
-def _terminate(signum: int, frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt
+def _failure(error: BaseException) -> Failed:
+    if was_interrupted(error):
+        return Failed("interrupted", EXIT_INTERRUPTED)
+    if isinstance(error, CarfixError):
+        text = " ".join(str(error).split())
+        return Failed(text, error.exit_code, elsewhere=isinstance(error, AtWorkError))
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{Path(where.filename).name}:{where.lineno}"
+    return Failed(f"internal error: {type(error).__name__}: {error} ({place})")

@@ -45,6 +45,8 @@ _PRESETS = (
     "placebo",
 )
 _PRESETS_OF = ("libx264", "libx264rgb", "libx265")
+#: Of the same; what is above they cut down to it without a word. FFmpeg knows the other encoders' own limits.
+_HIGHEST_CRF = 51
 
 #: A picture that every encoder takes, to try settings on that must hold for any file.
 _TRIAL_SIZE = (256, 144)
@@ -96,6 +98,8 @@ class EncoderSettings:
             raise UsageError(f"{self.codec} has no preset {self.preset!r}, but {', '.join(_PRESETS)}")
         if self.crf is not None and self.crf < 0:
             raise UsageError(f"-crf must not be negative, not {self.crf:g}")
+        if self.codec in _PRESETS_OF and self.crf is not None and self.crf > _HIGHEST_CRF:
+            raise UsageError(f"{self.codec} takes -crf up to {_HIGHEST_CRF}, not {self.crf:g}")
         for key in options:
             if key not in known:
                 close = difflib.get_close_matches(key, known, 1)

@@ -2,6 +2,8 @@
 
 import contextlib
 import dataclasses
+import os
+import stat
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -76,8 +78,7 @@ def open_input(path: Path, hwaccel: Hwaccel | None = None) -> Iterator[InputCont
 
     Raises `CarfixError` with one line that says why it cannot be.
     """
-    if path.is_dir():
-        raise UsageError(f"{path} is a folder, not a video")
+    check_readable(path)
     with open_container(path, hwaccel) as container:
         yield container
 
@@ -98,6 +99,23 @@ def open_container(source: Path | IO[bytes], hwaccel: Hwaccel | None = None) -> 
     with container:
         container.flags &= ~_GENERATE_PTS
         yield container
+
+
+def check_readable(path: Path) -> None:
+    """Raises `UsageError` for folders, `CarfixError` for other things than files: a named pipe may never speak."""
+    try:
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            os.listdir(path)  # noqa: PTH208 - whether it may be
+            raise UsageError(f"{path} is a folder, not a video")
+    except FileNotFoundError:
+        return  # said by who opens it
+    except OSError as error:
+        raise CarfixError(f"cannot read {path}: {reason(error)}") from error
+    if not stat.S_ISREG(mode):
+        raise CarfixError(
+            f"{path} is not a file; what comes through a pipe is read from -, as in carfix restore - OUT"
+        )
 
 
 def is_attached_picture(stream: av.stream.Stream) -> bool:

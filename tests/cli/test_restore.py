@@ -15,7 +15,8 @@ import pytest
 from media import Sound
 from networks import save_awake
 
-from carfix.cli import main, restore
+from carfix.cli import main
+from carfix.interruption import was_interrupted
 from carfix.restore.state import state_folder
 
 PROGRAM = "from carfix.cli import main; main()"
@@ -227,6 +228,78 @@ def test_a_signal_amid_a_lock_is_an_interruption_and_other_errors_are_not() -> N
             raise KeyboardInterrupt
     except RuntimeError as error:
         assert "release" in str(error)
-        assert restore._was_interrupted(error)
-    assert restore._was_interrupted(KeyboardInterrupt())
-    assert not restore._was_interrupted(RuntimeError("another"))
+        assert was_interrupted(error)
+    assert was_interrupted(KeyboardInterrupt())
+    assert not was_interrupted(RuntimeError("another"))
+
+
+def test_the_work_does_not_depend_on_who_reads_of_it(clip: Path, model: Path, tmp_path: Path) -> None:
+    """A terminal that was closed, a full disk under a log: what is said is lost, and nothing else."""
+    if not Path("/dev/full").exists():
+        pytest.skip("no device that is always full")
+    arguments = [*("restore", "-m", str(model), "-preset", "ultrafast"), str(clip)]
+    command = [sys.executable, "-c", PROGRAM, *arguments]
+    for name, more in (("single.mkv", []), ("many", [str(media.write_clip(tmp_path / "b.mkv"))])):
+        with Path("/dev/full").open("w") as full:
+            done = subprocess.run(
+                [*command, *more, str(tmp_path / name)], stderr=full, timeout=120, check=False
+            )
+        assert done.returncode == 0
+    assert (tmp_path / "single.mkv").exists() and len(list((tmp_path / "many").iterdir())) == 2
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*command, str(tmp_path / "log.mkv"), "--log-json"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert (
+        "cannot write the log (--log-json): the disk is full" in done.stderr and "internal" not in done.stderr
+    )
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
+def test_a_pipe_that_never_speaks_can_be_interrupted(model: Path, tmp_path: Path) -> None:
+    data = media.write_clip(tmp_path / "in.nut", frames=200).read_bytes()
+    output = tmp_path / "out.mkv"
+    process = subprocess.Popen(
+        [sys.executable, "-c", LISTENING, "restore", "-", str(output), "-m", str(model)],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdin is not None and process.stderr is not None
+    process.stdin.write(data[: len(data) // 2])
+    process.stdin.flush()
+    deadline = time.monotonic() + 60
+    while not (tmp_path / ".out.mkv.part").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 130
+    assert b"Traceback" not in process.stderr.read()
+    process.stdin.close()
+    process.stderr.close()
+    assert {path.name for path in tmp_path.iterdir()} == {"in.nut"}
+
+
+def test_closed_standard_streams_are_told(clip: Path, model: Path) -> None:
+    done = subprocess.run(
+        ["sh", "-c", f'"{sys.executable}" -c "{PROGRAM}" restore - out.mkv -m "{model}" <&-'],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2 and "standard input, which is closed" in done.stderr
+
+
+def test_names_as_long_as_a_file_system_takes(model: Path, tmp_path: Path) -> None:
+    source = media.write_clip(tmp_path / "in.mkv", frames=3)
+    output = tmp_path / ("x" * 251 + ".mkv")
+    carfix("restore", "-m", model, source, output)
+    piped = tmp_path / ("y" * 251 + ".mkv")
+    with source.open("rb") as pipe:
+        carfix("restore", "-m", model, "-", piped, stdin=pipe)
+    assert {path.name for path in tmp_path.iterdir()} == {"in.mkv", output.name, piped.name}

@@ -1,5 +1,6 @@
 """What is timed and chosen for an accelerator, without one."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -313,7 +314,12 @@ def test_the_cache_lies_where_the_platform_keeps_its_caches() -> None:
     assert cache_folder({"HOME": "/h"}, "linux") == Path("/h/.cache/carfix")
     assert cache_folder({"HOME": "/h"}, "darwin") == Path("/h/Library/Caches/carfix")
     assert cache_folder({"LOCALAPPDATA": "/l"}, "win32") == Path("/l/carfix/Cache")
-    assert cache_folder({}, "linux") is None and cache_folder({}, "win32") is None
+    assert cache_folder({}, "win32") is None
+
+
+def test_without_a_home_in_the_environment_it_lies_in_the_user_s() -> None:
+    pwd = pytest.importorskip("pwd")  # cron and services
+    assert cache_folder({}, "linux") == Path(pwd.getpwuid(os.getuid()).pw_dir) / ".cache" / "carfix"
 
 
 def test_codes_stay_codes_at_both_ends() -> None:

@@ -2,6 +2,10 @@
 
 import io
 import json
+import os
+import shutil
+import signal
+import threading
 from pathlib import Path
 
 import faults
@@ -9,12 +13,16 @@ import media
 import pytest
 from rich.console import Console
 
-from carfix.errors import CarfixError, UsageError
+import carfix.restore.worker as worker_module
+from carfix.errors import EXIT_INTERRUPTED, CarfixError, MissingPartError, UsageError
 from carfix.restore.batch import Outcome, restore_batch
+from carfix.restore.engine import Planes, Strengths
+from carfix.restore.job import restore_video
 from carfix.restore.run import restore_files
-from carfix.restore.state import state_folder
+from carfix.restore.state import open_state, state_folder
 from carfix.restore.tasks import Task
 from carfix.restore.telling import Teller
+from carfix.restore.worker import Worker
 from carfix.video.encoder import EncoderSettings
 
 OPTIONS = {"encoder": faults.ENCODER, "segment_seconds": faults.SEGMENT}
@@ -183,3 +191,108 @@ def test_dry_run_writes_nothing(tmp_path: Path) -> None:
     )
     assert "10 frames in" in screen and "1 of 2 files failed" in screen
     assert sorted(path for path in tmp_path.rglob("*")) == before
+
+
+class Growing(faults.Slow):
+    """Writes to its input's end, as a camera that is still recording."""
+
+    def __init__(self, source: Path) -> None:
+        super().__init__()
+        self.source = source
+
+    def restore(self, planes: Planes, bit_depth: int, strengths: Strengths | None = None) -> Planes:
+        with self.source.open("ab") as file:
+            file.write(bytes(188))
+        return super().restore(planes, bit_depth, strengths)
+
+
+def test_a_file_that_grows_meanwhile_counts_as_damaged(tmp_path: Path) -> None:
+    source = media.write_clip(tmp_path / "in.ts", frames=10)
+    report = restore_video(
+        source=source,
+        output=tmp_path / "out.mkv",
+        model=Growing(source),
+        encoder=faults.ENCODER,  # type: ignore[arg-type]
+    )
+    assert report.damaged and report.frames == 10
+    assert any("changed while it was restored" in line for line in report.warnings)
+
+
+def test_what_another_run_has_made_or_makes_is_no_failure(tmp_path: Path) -> None:
+    tasks = clips(tmp_path, 2)
+    (tmp_path / "out").mkdir()
+    with open_state(tasks[0].output) as state:
+        outcomes = batch(tasks)
+        assert statuses(outcomes) == ["skipped", "done"]
+        assert "another carfix is at work" in outcomes[0].reason
+        # Its output is there, as after `-y`: what is complete is left alone, and so is the other's work.
+        shutil.copy(tasks[1].output, tasks[0].output)
+        shutil.copy(tasks[1].source, tasks[0].source)
+        assert statuses(batch(tasks)) == ["skipped", "skipped"]
+        assert state.folder.exists()
+    assert statuses(batch(tasks)) == ["skipped", "skipped"]
+    assert not state_folder(tasks[0].output).exists()
+
+
+def test_options_that_no_file_could_go_with_fail_once(tmp_path: Path) -> None:
+    tasks = clips(tmp_path, 2)
+    log = io.StringIO()
+    teller = Teller(Console(file=io.StringIO()), mode="none", quiet=True, many=True, log=log)
+    for options, why in (
+        ({"encoder": EncoderSettings(codec="nosuch")}, UsageError),
+        ({"segment_seconds": float("inf")}, UsageError),
+        ({"audio_codec": "nosuch"}, UsageError),
+        ({"device": "cuda:97"}, MissingPartError),
+        ({"model": "nosuch"}, CarfixError),
+    ):
+        with pytest.raises(why):
+            restore_files(tasks=tasks, teller=teller, many=True, **options)  # type: ignore[arg-type]
+    assert not log.getvalue() and not (tmp_path / "out").exists()
+
+
+def test_a_dry_run_knows_what_is_done(tmp_path: Path) -> None:
+    tasks = clips(tmp_path, 2)
+    batch(tasks[:1])
+    log = io.StringIO()
+    teller = Teller(Console(file=io.StringIO()), mode="none", quiet=True, many=True, log=log)
+    restore_files(tasks=tasks, teller=teller, many=True, dry_run=True, model=faults.Slow(), **OPTIONS)  # type: ignore[arg-type]
+    assert [json.loads(line)["event"] for line in log.getvalue().splitlines()] == ["skipped", "estimate"]
+
+
+def test_one_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_module, "PATIENCE", 0.2)
+    tasks = clips(tmp_path, 1)
+    worker = Worker(tasks[0], {"model": faults.Slow(), **OPTIONS}, None)
+    pid = worker.process.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    worker.stop()
+    worker.close()
+    assert (
+        worker.process.exitcode is not None and worker.process.exitcode < 0
+    )  # a stopped process takes SIGKILL alone
+
+
+def test_a_worker_that_is_told_to_end_amid_a_lock_was_interrupted() -> None:
+    lock = threading.Lock()
+    try:
+        with lock:
+            lock.release()
+            raise KeyboardInterrupt
+    except RuntimeError as error:
+        assert worker_module._failure(error).exit_code == EXIT_INTERRUPTED
+    try:
+        raise RuntimeError("another")
+    except RuntimeError as error:
+        assert "internal error: RuntimeError: another" in worker_module._failure(error).reason
+
+
+def test_a_log_that_nobody_reads_ends_the_work_with_a_word(tmp_path: Path) -> None:
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    tasks = clips(tmp_path, 2)
+    teller = Teller(Console(file=io.StringIO()), mode="none", quiet=True, many=True, log=Gone())
+    with pytest.raises(CarfixError, match="the program that reads it has ended"):
+        restore_files(tasks=tasks, teller=teller, many=True, model=faults.Slow(), **OPTIONS)  # type: ignore[arg-type]

@@ -1,11 +1,13 @@
 """Which files a command means, and where each of them goes."""
 
+import os
 from pathlib import Path
 
 import pytest
 
-from carfix.errors import UsageError
+from carfix.errors import CarfixError, UsageError
 from carfix.restore.tasks import plan_tasks
+from carfix.video.source import probe
 
 
 @pytest.fixture
@@ -101,3 +103,36 @@ def test_mistakes(tree: Path, tmp_path: Path) -> None:
         plan_tasks([tree / "a.mp4", tree / "b.MKV"], tree / "notes.txt")
     with pytest.raises(UsageError, match="no video found"):
         plan_tasks([tree], tmp_path / "out", recursive=True, include=["*.gif"])
+
+
+def test_no_file_goes_into_itself(tree: Path) -> None:
+    with pytest.raises(UsageError, match="the same file"):
+        plan_tasks([tree], tree, recursive=True)
+    with pytest.raises(UsageError, match="the same file"):
+        plan_tasks([tree / "2024" / "c.ts", tree / "a.mp4"], tree)
+
+
+def test_a_folder_that_may_not_be_read_is_not_passed_over(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locked = tree / "2024"
+    look = os.scandir
+
+    def guarded(path: str) -> object:
+        if Path(path) == locked:
+            raise PermissionError(13, "Permission denied", str(path))
+        return look(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    tasks = plan_tasks([tree], tmp_path / "out", recursive=True)
+    assert {task.source for task in tasks} == {tree / "a.mp4", tree / "b.MKV", locked}
+
+
+def test_what_is_no_file_is_told_and_not_waited_for(tmp_path: Path) -> None:
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("Windows has no named pipes among files")
+    os.mkfifo(tmp_path / "a.mp4")
+    with pytest.raises(CarfixError, match="is not a file; what comes through a pipe is read from -"):
+        probe(tmp_path / "a.mp4")
+    with pytest.raises(UsageError, match="is a folder"):
+        probe(tmp_path)

@@ -68,6 +68,13 @@ def open_engine(
     return select_engine(model, device=device, precision=precision, tile=tile, batch=batch, kind=kind)
 
 
+def check_device(device: str, precision: str) -> None:
+    """Raises what `open_engine` would of these two for any network: `UsageError`, `MissingPartError`."""
+    from carfix.restore.engine.select import check_device
+
+    check_device(device, precision)
+
+
 def kind_of_engine(
     model: "Model", *, device: str = "auto", precision: str = "auto", kind: str | None = None
 ) -> str:

@@ -48,7 +48,7 @@ _LARGEST = 512
 #: Rounds of timing at least and at most, and seconds after which no more than the least begins.
 _LEAST_ROUNDS, _ROUNDS = 3, 5
 _SECONDS = 0.3
-#: Times slower than the best at which an engine is not run again: in its first round something else may have had the core.
+#: Times slower than the best at which an engine is not run again: its first round may have met something else.
 _HOPELESS_AT_ONCE, _HOPELESS = 4.0, 1.5
 
 

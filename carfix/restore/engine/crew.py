@@ -5,6 +5,7 @@ another program) holds up all: on a busy machine that costs several times the sp
 how many cores there are.
 """
 
+import contextlib
 import itertools
 import threading
 from collections.abc import Callable
@@ -71,10 +72,16 @@ class Crew:
 
         def alone() -> None:
             prepare()
-            started.wait()
+            with contextlib.suppress(threading.BrokenBarrierError):  # nobody waits any more
+                started.wait()
 
         pool = ThreadPoolExecutor(self.count, thread_name_prefix="carfix-window", initializer=alone)
-        for _ in range(self.count):
-            pool.submit(int)
-        started.wait()
+        try:
+            for _ in range(self.count):
+                pool.submit(int)
+            started.wait()
+        except BaseException:  # Ctrl-C: threads that have come this far would wait for the others for ever
+            started.abort()
+            pool.shutdown(wait=False)
+            raise
         return pool

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from carfix.errors import MissingPartError, UsageError
 from carfix.net.checkpoint import Model
 from carfix.restore.engine import Engine
-from carfix.restore.engine.choose import Choice, choose, open_kind
+from carfix.restore.engine.choose import Choice, candidates, choose, open_kind
 
 if TYPE_CHECKING:
     import torch
@@ -58,8 +58,7 @@ def select_engine(
     kind: str | None = None,
 ) -> Engine:
     """See `carfix.restore.engine.open_engine`."""
-    if precision not in PRECISIONS:
-        raise UsageError(f"--precision is one of {', '.join(PRECISIONS)}, not {precision!r}")
+    _check_precision(precision)
     for option, value in (("--tile", tile), ("--batch", batch)):
         if value is not None and value < 1:
             raise UsageError(f"{option} must be positive, not {value}")
@@ -75,6 +74,20 @@ def select_engine(
     return engine
 
 
+def check_device(device: str, precision: str) -> None:
+    """Raises what `select_engine` would of these two for any network, without opening anything."""
+    _check_precision(precision)
+    if device == VULKAN:
+        _check_vulkan(precision)
+    elif _on_cpu_device(device) or _place(device).type == CPU:
+        _check_cpu(precision)
+
+
+def _check_precision(precision: str) -> None:
+    if precision not in PRECISIONS:
+        raise UsageError(f"--precision is one of {', '.join(PRECISIONS)}, not {precision!r}")
+
+
 def kind_of_engine(model: Model, *, device: str, precision: str, kind: str | None = None) -> str:
     """What is taken for these options, on a CPU: the library and its precision; measured if `kind` is None.
 
@@ -86,16 +99,25 @@ def kind_of_engine(model: Model, *, device: str, precision: str, kind: str | Non
 
 
 def _on_cpu(model: Model, precision: str) -> Choice:
-    if precision == "fp16":
-        raise UsageError("--precision fp16 needs a GPU; use fp32, or bf16 on a CPU with AMX")
+    _check_cpu(precision)
     return choose(model, precision)
 
 
-def _open_vulkan(model: Model, precision: str, tile: int | None, batch: int | None) -> Engine:
+def _check_cpu(precision: str) -> None:
+    if precision == "fp16":
+        raise UsageError("--precision fp16 needs a GPU; use fp32, or bf16 on a CPU with AMX")
+    candidates(precision)
+
+
+def _check_vulkan(precision: str) -> None:
     if precision == "bf16":
         raise UsageError("--device vulkan computes in fp32 or fp16, not bf16")
     if importlib.util.find_spec("ncnn") is None:
         raise MissingPartError("--device vulkan needs ncnn; install it with `pip install ncnn`")
+
+
+def _open_vulkan(model: Model, precision: str, tile: int | None, batch: int | None) -> Engine:
+    _check_vulkan(precision)
     from carfix.restore.engine.ncnn_engine import VulkanEngine
 
     # fp16 in storage and arithmetic loses more than a code in some networks: only if it is asked for.

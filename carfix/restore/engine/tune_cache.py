@@ -21,10 +21,19 @@ def cache_folder(environment: Mapping[str, str] = os.environ, platform: str = sy
     if platform == "win32":
         local = environment.get("LOCALAPPDATA")
         return Path(local) / "carfix" / "Cache" if local else None
-    home = environment.get("HOME")
+    home = environment.get("HOME") or _home_of_user()
     if not home:
         return None
     return Path(home) / ("Library/Caches" if platform == "darwin" else ".cache") / "carfix"
+
+
+def _home_of_user() -> str | None:
+    """As the system's list of users has it: cron and services may set no HOME, and timing anew for each file costs."""
+    with contextlib.suppress(ImportError, KeyError):
+        import pwd
+
+        return pwd.getpwuid(os.getuid()).pw_dir
+    return None
 
 
 class TuneCache:
