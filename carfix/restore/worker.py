@@ -98,12 +98,14 @@ class Worker:
 
 @contextlib.contextmanager
 def _without_interrupts() -> Iterator[None]:
-    """A process started in the block has Ctrl-C blocked, until it ignores it: not even its imports show a traceback."""
+    """A process is started in the block whole or not at all, and has signals blocked until it can heed them: not even
+    its imports show a traceback.
+    """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
     resource_tracker.ensure_running()  # it would be started in the block, and unblock the signals
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _TERMINAL_SIGNALS)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (*_TERMINAL_SIGNALS, signal.SIGTERM))
     try:
         yield
     finally:
@@ -138,6 +140,8 @@ def _restore(task: Task, options: dict[str, Any], threads: int | None, connectio
             send(event)
 
     try:
+        if hasattr(signal, "pthread_sigmask"):
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
         report = restore_video(
             source=task.source,
             output=task.output,
