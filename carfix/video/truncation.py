@@ -1,5 +1,6 @@
 """Files that end before their own headers say: FFmpeg reads them to the cut and reports nothing."""
 
+import os
 from pathlib import Path
 
 from av.stream import Stream
@@ -21,6 +22,27 @@ def truncation(path: Path, stream: Stream) -> str | None:
     if stated is None or stated <= size:
         return None
     return f"the last {stated - size} of its {stated} bytes are missing"
+
+
+def lacks_index(path: Path) -> bool:
+    """Whether it is an MP4 or MOV without its index ("moov"), written last, without which nothing can be read."""
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            position, kinds = 0, []
+            while position + 8 <= size:
+                file.seek(position)
+                head = file.read(16)
+                length, kind = int.from_bytes(head[:4], "big"), head[4:8]
+                if length == 1:  # it does not fit into four bytes
+                    length = int.from_bytes(head[8:16], "big")
+                kinds.append(kind)
+                if kind == b"moov" or length < 8:  # 0: up to the end of the file
+                    break
+                position += length
+    except OSError:
+        return False
+    return bool(kinds) and kinds[0] in (b"ftyp", b"wide", b"mdat") and b"moov" not in kinds
 
 
 def _riff_end(head: bytes) -> int | None:

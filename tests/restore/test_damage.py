@@ -116,3 +116,15 @@ def test_a_missing_first_keyframe(tmp_path: Path) -> None:
     report = restore(source, tmp_path / "out.mkv")
     assert report.frames == len(wanted)
     assert abs(media.frame_times(tmp_path / "out.mkv")[0] - wanted[0]) <= media.Fraction(1, 1000)
+
+
+@pytest.mark.parametrize("name", ["in.mp4", "in.mov"])
+def test_a_recording_whose_index_was_never_written_is_called_so(name: str, tmp_path: Path) -> None:
+    source = media.write_clip(tmp_path / name)
+    data = source.read_bytes()
+    source.write_bytes(data[: data.rindex(b"moov") - 4])
+    with pytest.raises(CarfixError, match=r"its index \(moov\) is missing: the recording was cut off"):
+        restore(source, tmp_path / "out.mkv")
+    source.write_bytes(b"ftyp or not, these are words")
+    with pytest.raises(CarfixError, match="not a video"):
+        restore(source, tmp_path / "out.mkv")
