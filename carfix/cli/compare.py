@@ -96,13 +96,18 @@ def compare(
     from carfix.quality.methods import Filtered, Method, open_restored
     from carfix.quality.metrics import metrics_device
     from carfix.quality.report.page import write_report
+    from carfix.quality.report.place import check_page
     from carfix.quality.results import parse_metrics
     from carfix.quality.spp import FilterName, PostFilter
+    from carfix.restore.engine import check_device
     from carfix.restore.strength import parse_strength
 
     if json_ and csv:
         raise UsageError("--json and --csv both write to stdout: take one of them")
     share = parse_strength(strength)
+    check_device(device, precision)
+    if html is not None:
+        check_page(html, files)
     if no_reference:
         if csv or (html is not None and len(files) > 1) or len(model or ()) > 1:
             raise UsageError("--no-reference takes no --csv, one network, and with --html one file")
@@ -134,8 +139,6 @@ def compare(
             device=metrics_device(device),
             progress=stage("frames"),
         )
-    if html is not None:
-        write_report(html, comparison, metrics)
     if json_:
         sys.stdout.write(json.dumps(compare_tables.comparison_json(comparison), indent=1) + "\n")
     elif csv:
@@ -144,6 +147,9 @@ def compare(
         table_console().print(*compare_tables.comparison_tables(comparison, metrics), sep="\n")
     for line in compare_tables.notes(comparison):
         stderr.print(line, markup=False, soft_wrap=True)
+    if html is not None:
+        sys.stdout.flush()  # the numbers are there whatever becomes of the page
+        write_report(html, comparison, metrics)
 
 
 def _assess(
@@ -161,12 +167,15 @@ def _assess(
     import json
     import sys
 
-    from rich.table import Table
-
     from carfix.cli.app import stderr, table_console
     from carfix.cli.progress import counted
     from carfix.quality.methods import open_restored, released
-    from carfix.quality.noreference import COLUMNS, assess_video, assessment_row, assessments_json
+    from carfix.quality.noreference import (
+        assess_video,
+        assessment_notes,
+        assessments_json,
+        assessments_table,
+    )
     from carfix.quality.reader import wanted_range
     from carfix.quality.report.noreference import write_noreference_report
 
@@ -178,14 +187,13 @@ def _assess(
             )
             for path in files
         ]
-    if html is not None:
-        write_noreference_report(html, found[0])
     if json_:
         sys.stdout.write(json.dumps(assessments_json(found), indent=1) + "\n")
-        return
-    table = Table()
-    for column in COLUMNS:
-        table.add_column(column, justify="left" if column == COLUMNS[0] else "right")
+    else:
+        table_console().print(assessments_table(found))
     for assessment in found:
-        table.add_row(*assessment_row(assessment))
-    table_console().print(table)
+        for line in assessment_notes(assessment):
+            stderr.print(line, markup=False, soft_wrap=True)
+    if html is not None:
+        sys.stdout.flush()
+        write_noreference_report(html, found[0])

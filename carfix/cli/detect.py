@@ -71,8 +71,10 @@ def detect(
     from carfix.quality.detection.detector import Detector
     from carfix.quality.detection.tables import detected_json, detected_notes, detected_table
     from carfix.quality.methods import open_restored
+    from carfix.restore.engine import check_device
     from carfix.restore.strength import parse_strength
 
+    check_device(device, precision)
     yolo = Detector(detector, device=device)
     restored = open_restored(model, device=device, precision=precision, strength=parse_strength(strength))
     with counted(stderr) as stage:

@@ -89,6 +89,7 @@ def evaluate(
     from carfix.quality.methods import open_restored
     from carfix.quality.metrics import metrics_device
     from carfix.quality.spp import PostFilter
+    from carfix.restore.engine import check_device
     from carfix.restore.strength import parse_strength
 
     if json_ + csv + markdown > 1:
@@ -97,6 +98,7 @@ def evaluate(
         raise UsageError(f"--split is train, val, test or all, not {split!r}")
     names = list(installed()) if model is None else [name for name in model if name != "none"]
     share = parse_strength(strength)
+    check_device(device, precision)
     models = [open_restored(name, device=device, precision=precision, strength=share) for name in names]
     yolo = Detector(detector, device=device) if detector else None
     post_filter = PostFilter("spp", quality=spp_quality)

@@ -43,6 +43,7 @@ def inspect(
     from carfix.quality.gain import installed_fit
     from carfix.quality.inspect import Inspection, inspect_file, measure_speed
     from carfix.quality.methods import open_restored, released
+    from carfix.quality.names import literal
 
     restored = open_restored(model, device=device, precision=precision)
     description = restored.model.description
@@ -72,7 +73,7 @@ def inspect(
             if each.predicted_gain is not None:
                 gain = f"{each.predicted_gain:+.2f} ±{each.gain_error:.2f}"
             table.add_row(
-                str(each.path),
+                literal(str(each.path)),
                 each.codec,
                 f"{each.width}x{each.height}",
                 "-" if each.fps is None else f"{each.fps:.4g}",
@@ -84,6 +85,6 @@ def inspect(
         if found:
             table_console().print(table)
         note = "" if fit else f"; no prediction of the gain was fitted for these weights of {restored.name}"
-        stderr.print(f"gain and time by {restored.name}, inference alone{note}", soft_wrap=True)
+        stderr.print(f"gain and time by {restored.name}, inference alone{note}", markup=False, soft_wrap=True)
     if len(found) < len(files):
         raise typer.Exit(EXIT_FAILED)

@@ -1,5 +1,6 @@
 """`carfix models`: the installed weights, from what their files say of themselves."""
 
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,6 +35,7 @@ def models(
 
     from carfix.cli.app import table_console
     from carfix.net.catalog import installed
+    from carfix.quality.names import literal
 
     paths = files or list(installed().values())
     found = [_described(path) for path in paths]
@@ -51,14 +53,14 @@ def models(
     for model in found:
         gain = model["gains"].get("psnr")
         table.add_row(
-            model["name"],
+            literal(model["name"]),
             model["architecture"],
-            model["loss"],
+            literal(model["loss"]),
             f"{model['parameters'] / 1000:,.0f}k",
             str(model["receptive_field_radius"]),
             f"{model['multiply_adds_per_pixel']:,.0f}",
             "-" if gain is None else f"{gain:+.2f}",
-            model["licence"],
+            literal(model["licence"]),
             model["sha256"][:8],
         )
     table_console().print(table if found else "no weights are installed")
@@ -80,7 +82,8 @@ def _described(path: Path) -> dict[str, Any]:
         "parameters": parameter_count(config),
         "receptive_field_radius": receptive_field_radius(config),
         "multiply_adds_per_pixel": multiply_adds_per_pixel(config),
-        "gains": dict(description.gains),
+        # JSON has no NaN: what a training that failed left in its file.
+        "gains": {name: gain if math.isfinite(gain) else None for name, gain in description.gains.items()},
         "training_data": description.training_data,
         "licence": description.licence,
         "sha256": description.sha256,

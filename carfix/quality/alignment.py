@@ -10,6 +10,8 @@ from carfix.quality.reader import LumaFrame
 #: containers round times (Matroska to 1 ms, at 120 fps an eighth of a frame).
 TOLERANCE = 0.45
 
+_SAME = "both must show frames at the same times"
+
 
 @dataclasses.dataclass
 class Unmatched:
@@ -27,12 +29,14 @@ def aligned(
     shortest: bool = False,
     align_start: bool = False,
     unmatched: Unmatched | None = None,
+    strict: bool = False,
 ) -> Iterator[tuple[LumaFrame, LumaFrame]]:
     """Pairs of frames of the same presentation time.
 
     Videos without times (raw H.264) are paired in order. Without `shortest` every frame must have its
     counterpart; with it the others are left out and counted in `unmatched`. `align_start` moves the candidate in
-    time so that the first frames coincide. Raises `CarfixError` for starts or frames that do not meet.
+    time so that the first frames coincide. Raises `CarfixError` for starts or frames that do not meet; the message
+    names these two options of `carfix compare`, unless the caller is `strict` and has none to offer.
     """
     unmatched = unmatched if unmatched is not None else Unmatched()
     ours, theirs = _Clock(reference), _Clock(candidate)
@@ -42,9 +46,10 @@ def aligned(
     by_time = ours.time is not None and theirs.time is not None
     offset = ours.seconds - theirs.seconds if align_start else 0.0
     if by_time and not shortest and abs(ours.seconds - theirs.seconds - offset) >= ours.tolerance:
+        cure = "--align-start takes their first frames as simultaneous, --shortest compares the time that both cover"
         raise CarfixError(
-            f"{names[0]} starts at {ours.seconds:.3f} s and {names[1]} at {theirs.seconds:.3f} s; --align-start "
-            "takes their first frames as simultaneous, --shortest compares the time that both cover"
+            f"{names[0]} starts at {ours.seconds:.3f} s and {names[1]} at {theirs.seconds:.3f} s; "
+            f"{_SAME if strict else cure}"
         )
     while not (ours.ended or theirs.ended):
         lag = theirs.seconds + offset - ours.seconds if by_time else 0.0
@@ -57,7 +62,7 @@ def aligned(
             has, lacks = names if early is ours else names[::-1]
             raise CarfixError(
                 f"{has} shows a frame at {early.seconds:.3f} s (number {early.count}) that {lacks} does not "
-                "have; --shortest compares the frames that both have"
+                f"have; {_SAME if strict else '--shortest compares the frames that both have'}"
             )
         early.take()
         unmatched.reference += early is ours
@@ -66,7 +71,7 @@ def aligned(
     if any(rest) and not shortest:
         raise CarfixError(
             f"{names[0]} has {ours.count} frames and {names[1]} {theirs.count}; "
-            "--shortest compares those that both have"
+            f"{_SAME if strict else '--shortest compares those that both have'}"
         )
     unmatched.reference += rest[0]
     unmatched.candidate += rest[1]

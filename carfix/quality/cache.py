@@ -2,11 +2,13 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from carfix.errors import CarfixError
+from carfix.video.faults import reason
 
 FILE_NAME = "evaluate-cache.jsonl"
 
@@ -29,16 +31,17 @@ class Cache:
     """Measurements by key in a file that is only appended to: a killed run loses at most its last line."""
 
     def __init__(self, path: Path | None) -> None:
-        """`path` None keeps everything in memory alone."""
+        """`path` None keeps everything in memory alone. Raises `CarfixError` if what is there cannot be read."""
         self._path = path
         self._records: dict[str, Mapping[str, Any]] = {}
-        if path is not None and path.exists():
-            for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-                try:
-                    record = json.loads(line)
-                    self._records[record["key"]] = record["value"]
-                except (ValueError, KeyError, TypeError):
-                    continue  # half a line: that measurement is repeated
+        for line in _lines(path) if path is not None else []:
+            try:
+                record = json.loads(line)
+                key, value = record["key"], record["value"]
+            except (ValueError, KeyError, TypeError):
+                continue  # half a line: that measurement is repeated
+            if isinstance(key, str) and isinstance(value, dict):
+                self._records[key] = value
 
     def get(self, key: str) -> Mapping[str, Any] | None:
         """The measurement of `key`, None if it was never made."""
@@ -50,7 +53,25 @@ class Cache:
         if self._path is None:
             return
         try:
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"key": key, "value": value}) + "\n")
+            with self._path.open("a+b") as file:
+                record = json.dumps({"key": key, "value": value}) + "\n"
+                file.write(_line_break(file) + record.encode())
         except OSError:
             self._path = None
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise CarfixError(f"cannot read {path}: {reason(error)}; remove it, or use --no-cache") from error
+
+
+def _line_break(file: IO[bytes]) -> bytes:
+    """What a further line of `file` needs before it: a killed run may have left half a line."""
+    if file.seek(0, os.SEEK_END) == 0:
+        return b""
+    file.seek(-1, os.SEEK_END)
+    return b"" if file.read(1) == b"\n" else b"\n"

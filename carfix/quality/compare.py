@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from carfix.quality.comparison_run import ComparisonRun, Progress
+from carfix.quality.damage import Damage
 from carfix.quality.methods import Decoded, Filtered, Method, released
 from carfix.quality.reader import read_frames, wanted_range
 from carfix.quality.results import Candidate, Comparison, Reference, Result
@@ -32,8 +33,8 @@ def compare_videos(
     every file are left out and `frames` compared at most. Frames pair up by presentation time (see `aligned`
     for `shortest` and `align_start`); `scale` brings candidates to the reference's size (bicubic), which is else an
     error. PSNR and SSIM are computed on `device`. `progress` is told the frames done, the frames in all (a
-    guess at first) and the candidate. Raises `CarfixError` for files that cannot be read or compared, and
-    `MissingPartError` if an ffmpeg with the filter or with libvmaf is missing.
+    guess at first) and the candidate. Damaged packets are passed over and counted. Raises `CarfixError` for files
+    that cannot be read or compared, and `MissingPartError` if an ffmpeg with the filter or with libvmaf is missing.
     """
     run = ComparisonRun(
         reference=Path(reference),
@@ -49,7 +50,7 @@ def compare_videos(
     every = (Decoded(quantizers=True), *methods)
     for path in paths:
         # A file that is missing or broken is told at once, not after an hour with the others.
-        next(read_frames(path), None)
+        next(read_frames(path, damage=Damage()), None)
     run.expect(len(paths) * len(every))
     results: dict[Path, list[Result]] = {path: [] for path in paths}
     # Method by method, so that no two networks hold memory at once.
@@ -64,19 +65,27 @@ def compare_videos(
     first = ordered[0]
     return Comparison(
         reference=Reference(
-            path=Path(reference), frames=len(first.quality), width=first.width, height=first.height
+            path=Path(reference),
+            frames=len(first.quality),
+            width=first.width,
+            height=first.height,
+            damage=run.damage,
         ),
         results=ordered,
     )
 
 
 def _with_decoder_facts(result: Result, decoded: Result) -> Result:
-    """Frame types and quantizers as the decoder of the file told them: a filter's output knows neither."""
+    """What the decoder of the file told: a filter's output knows no frame types, quantizers, damage and range."""
     facts = dict(zip(decoded.indices, zip(decoded.kinds, decoded.quantizers, strict=True), strict=True))
     unknown = ("", None)
     found = [facts.get(index, unknown) for index in result.indices]
     return dataclasses.replace(
-        result, kinds=[kind for kind, _ in found], quantizers=[quantizer for _, quantizer in found]
+        result,
+        kinds=[kind for kind, _ in found],
+        quantizers=[quantizer for _, quantizer in found],
+        damage=decoded.damage,
+        mixed_ranges=decoded.mixed_ranges,
     )
 
 

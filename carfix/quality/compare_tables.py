@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from rich.table import Table
 
 from carfix.net.ssim import PSNR_IDENTICAL
 from carfix.quality.metrics import Numbers
+from carfix.quality.names import heading, literal, readable
 from carfix.quality.results import Comparison, MetricName, Result
 
 #: Low percentile that tables show beside the mean: what the worst twentieth of the frames reaches at most.
@@ -54,20 +56,22 @@ def comparison_tables(comparison: Comparison, metrics: Sequence[MetricName]) -> 
     tables = []
     for metric in metrics:
         title = f"{HEADINGS[metric]} against {reference.path.name}, {reference.width}x{reference.height}"
-        table = Table(title=title, title_justify="left")
+        table = Table(title=heading(title), title_justify="left")
         table.add_column("candidate", overflow="fold")
-        for heading in (*METRIC_COLUMNS, "bit rate", "frames"):
-            table.add_column(heading, justify="right", no_wrap=True)
+        for column in (*METRIC_COLUMNS, "bit rate", "frames"):
+            table.add_column(column, justify="right", no_wrap=True)
         for result in comparison.results:
             row = metric_row(result, comparison.results[0], metric)
-            table.add_row(result.name, *row, bit_rate_text(result.bit_rate), str(len(result.quality)))
+            table.add_row(
+                literal(result.name), *row, bit_rate_text(result.bit_rate), str(len(result.quality))
+            )
         tables.append(table)
     return tables
 
 
 def notes(comparison: Comparison) -> list[str]:
     """What a reader must know beside the numbers."""
-    lines = []
+    lines = file_notes(comparison)
     for result in comparison.results:
         if result.quality.identical:
             lines.append(
@@ -83,6 +87,26 @@ def notes(comparison: Comparison) -> list[str]:
     return lines
 
 
+def file_notes(comparison: Comparison) -> list[str]:
+    """What a reader must know of the files, each told once: damage, and codes of another meaning."""
+    reference = comparison.reference
+    name = reference.path.name
+    decoded: dict[Path, Result] = {}  # the first of each file
+    for result in comparison.results:
+        decoded.setdefault(result.candidate.path, result)
+    damaged = {reference.path: f"{name}: {reference.damage}"} if str(reference.damage) else {}
+    for path, result in decoded.items():
+        if str(result.damage):
+            damaged.setdefault(path, f"{result.name}: {result.damage}")
+    ranges = [
+        f"{result.name} and {name}: one has the full range of codes, the other the limited one; codes are compared as "
+        "they are, so that pictures that look alike differ"
+        for result in decoded.values()
+        if result.mixed_ranges
+    ]
+    return [*damaged.values(), *ranges]
+
+
 def comparison_csv(comparison: Comparison) -> str:
     """A row for every candidate and frame; an empty field is a number that was not measured."""
     text = io.StringIO()
@@ -93,7 +117,7 @@ def comparison_csv(comparison: Comparison) -> str:
             quantizer = result.quantizers[index]
             writer.writerow(
                 [
-                    result.name,
+                    readable(result.name),
                     result.indices[index],
                     f"{result.times[index]:.6f}",
                     f"{result.quality.psnr[index]:.6f}",
@@ -115,6 +139,7 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
             "frames": reference.frames,
             "width": reference.width,
             "height": reference.height,
+            "damaged_packets": reference.damage.packets,
         },
         "candidates": [_result_json(result) for result in comparison.results],
     }
@@ -131,6 +156,7 @@ def _result_json(result: Result) -> dict[str, Any]:
         "frames": len(result.quality),
         "identical": result.quality.identical,
         "unmatched": {"reference": result.unmatched.reference, "candidate": result.unmatched.candidate},
+        "damaged_packets": result.damage.packets,
         "bit_rate": result.bit_rate,
         "per_frame": {
             "pts_s": result.times.tolist(),

@@ -11,11 +11,13 @@ from av.video.frame import VideoFrame
 
 from carfix.errors import CarfixError
 from carfix.quality.alignment import Unmatched, aligned
+from carfix.quality.damage import Damage
 from carfix.quality.metrics import FrameQuality, measure
 from carfix.quality.reader import (
     END,
     LumaFrame,
     Wanted,
+    has_full_range,
     in_alike_batches,
     layout,
     read_frames,
@@ -48,6 +50,7 @@ class ComparisonRun:
     progress: Progress
     total: int = 0
     done: int = 0
+    damage: Damage = dataclasses.field(default_factory=Damage)  # of the reference, as it was last read
 
     def expect(self, candidates: int) -> None:
         """Count the frames of further candidates into the total."""
@@ -57,13 +60,14 @@ class ComparisonRun:
         """Measure one candidate."""
         parts: list[FrameQuality] = []
         facts: list[_Facts] = []
-        unmatched = Unmatched()
+        unmatched, damage, self.damage = Unmatched(), Damage(), Damage()
         meter: VmafMeter | None = None
         width = height = 0
+        mixed = False
         with contextlib.ExitStack() as stack:
             found = aligned(
-                select(read_frames(self.reference), self.wanted),
-                candidate.method.frames(candidate.path, self.wanted),
+                select(read_frames(self.reference, damage=self.damage), self.wanted),
+                candidate.method.frames(candidate.path, self.wanted, damage),
                 names=(str(self.reference), candidate.name),
                 shortest=self.shortest,
                 align_start=self.align_start,
@@ -83,6 +87,7 @@ class ComparisonRun:
                 )
                 if not facts:
                     height, width = batch[0][0].luma.shape
+                    mixed = has_full_range(batch[0][0]) != has_full_range(batch[0][1])
                 if self.vmaf if vmaf is None else vmaf:
                     meter = meter or stack.enter_context(VmafMeter(width, height, max(depth, shown_depth)))
                     for first, second in batch:
@@ -102,6 +107,8 @@ class ComparisonRun:
             quantizers=[fact.quantizer for fact in facts],
             bit_rate=bit_rate(candidate.path),
             unmatched=unmatched,
+            damage=damage,
+            mixed_ranges=mixed,
             width=width,
             height=height,
         )

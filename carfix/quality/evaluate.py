@@ -166,7 +166,7 @@ class _Run:
             meters.append(AgreementMeter(self.truth, unit.pristine))
         keys = [self._key(method, unit, meter) for meter in meters]
         missing = {
-            name: meter for name, meter in zip(keys, meters, strict=True) if self.cache.get(name) is None
+            name: meter for name, meter in zip(keys, meters, strict=True) if not self._is_known(name, meter)
         }
         if missing:
             detail = f"{method.name}, {unit.clip.name}, {unit.variant.name}"
@@ -179,7 +179,19 @@ class _Run:
         for name, meter in missing.items():
             self.cache.put(name, meter.record())
         quality, *found = (self.cache.get(name) or {} for name in keys)
-        return Measurement(**quality, agreement=Agreement.from_record(found[0]) if found else None)
+        agreement = Agreement.from_record(found[0]) if found else None
+        return dataclasses.replace(Measurement.from_record(quality), agreement=agreement)
+
+    def _is_known(self, name: str, meter: Meter) -> bool:
+        """Whether the cache has the measurement, as this version reads it."""
+        record = self.cache.get(name)
+        if record is None:
+            return False
+        try:
+            meter.check(record)
+        except ValueError:
+            return False  # another version's, or damaged: measured again
+        return True
 
     def _key(self, method: Method, unit: _Unit, meter: Meter) -> str:
         return key(

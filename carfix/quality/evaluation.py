@@ -29,6 +29,21 @@ class Measurement:
     pristine_flicker: float | None
     agreement: Agreement | None = None  # of a detector's findings, where there was one
 
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> "Measurement":
+        """What a cache kept. Raises `ValueError` for anything else than this version's fields, all of them numbers."""
+        values = dict(record)
+        for field in dataclasses.fields(cls):
+            if field.name == "agreement":
+                continue
+            value = values.pop(field.name, "missing")
+            optional = field.name in ("flicker", "pristine_flicker")
+            if not (isinstance(value, (int, float)) or (optional and value is None)):
+                raise ValueError(f"{field.name} is {value!r}")
+        if values:
+            raise ValueError(f"there are further fields: {', '.join(values)}")
+        return cls(**record)
+
     @property
     def precision(self) -> Precision | None:
         """Mean average precision; None without a detector, or where it finds nothing in the pristine frames."""

@@ -1,25 +1,23 @@
 """Which files of an archive are worth restoring: what they are, what a network would gain, how long it takes."""
 
-import contextlib
 import dataclasses
+import itertools
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import av
-import av.error
 import numpy as np
 from av.container import InputContainer
-from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from carfix.errors import CarfixError
+from carfix.quality.damage import Damage, decoded_around
 from carfix.quality.gain import GainFit
 from carfix.quality.methods import Restored
-from carfix.video.demux import demux
 from carfix.video.faults import MEDIA_ERRORS, reason
 from carfix.video.quantizer import Scale, export_quantizers, told_quantizer
 from carfix.video.source import MAX_RATE, find_video, open_input
@@ -27,6 +25,15 @@ from carfix.video.source import MAX_RATE, find_video, open_input
 #: Places of a file whose quantizers are looked at, and frames there: an archive must be inspected in minutes.
 PLACES = 4
 FRAMES_A_PLACE = 12
+
+#: What MPEG-1 states for a bit rate that varies: 18 set bits, in units of 400 bit/s.
+MPEG1_VARIABLE = 0x3FFFF * 400
+#: FFmpeg's name of MPEG-1 and MPEG-2 without a container, for which it computes a duration from the stated rate.
+MPEG_STREAM = "mpegvideo"
+#: Frames that a file lasts at least, somewhat below one for times that are rounded.
+SHORTEST = 0.5
+#: More frames than this share of duration times rate are no frames.
+MOST_FRAMES = 1.5
 
 #: Side of the picture that the speed is measured on: several windows, so that their overlap counts.
 SPEED_SIDE = 512
@@ -64,20 +71,19 @@ def inspect_file(
         with open_input(path) as container:
             stream = find_video(container, path)
             context = stream.codec_context
-            fps = float(stream.average_rate) if stream.average_rate else None
+            fps = _rate(stream)
             size = path.stat().st_size
-            duration = _duration(container, fps, size)
-            frames = stream.frames if 0 < stream.frames <= size else None
-            if frames is None and duration and fps:
-                frames = round(duration * fps)
-            # A container's rate includes the sound; only where the stream states none of its own.
-            rate = stream.bit_rate or (8 * size / duration if duration else None)
+            duration = _duration(container, stream, fps, size)
+            frames = _frames(stream, duration, fps, size)
+            rate = _bit_rate(stream, duration or (frames / fps if frames and fps else None), size)
             codec, width, height = context.codec.canonical_name, stream.width, stream.height
-            found = [told_quantizer(frame) for frame in _sampled(container, stream, duration)]
+            damage = Damage()
+            found = [told_quantizer(frame) for frame in _sampled(container, stream, duration, damage)]
     except MEDIA_ERRORS as error:
         raise CarfixError(f"{path} cannot be decoded: {reason(error)}") from error
     if not found:
-        raise CarfixError(f"{path} has no frame that can be decoded")
+        why = f": {damage.failure}" if damage.failure else ""
+        raise CarfixError(f"{path}: not a single frame of its video could be decoded{why}")
     known = [told for told in found if told is not None]
     quantizer = float(np.mean([told.own for told in known])) if known else None
     # The fit is of H.264: at the same step other codecs take other numbers of bits (measured: off by 0.3 to 1.3 dB).
@@ -101,40 +107,60 @@ def inspect_file(
     )
 
 
-def _duration(container: InputContainer, fps: float | None, size: int) -> float | None:
-    """Seconds that the container states, unless damage did: a frame takes at least one of the file's `size` bytes."""
+def _rate(stream: VideoStream) -> float | None:
+    """Frames a second. Of the two that FFmpeg tells, the smaller one that can be.
+
+    The average is a clock's ticks in some containers (60000 in raw DV, 600 in an AVI made of an MP4) and missing in
+    others (IVF, Ogg); the guess is the rate that would hold all times, of a variable one far more than there are.
+    """
+    rates = [float(rate) for rate in (stream.guessed_rate, stream.average_rate) if rate]
+    return min((rate for rate in rates if 0 < rate <= MAX_RATE), default=None)
+
+
+def _duration(container: InputContainer, stream: VideoStream, fps: float | None, size: int) -> float | None:
+    """Seconds that the container states, unless damage did or FFmpeg made them up.
+
+    A frame takes at least one of the file's `size` bytes, and there is one.
+    """
+    if stream.bit_rate == MPEG1_VARIABLE and container.format.name == MPEG_STREAM:
+        return None  # computed from that rate
     duration = (container.duration or 0) / av.time_base
-    return duration if 0 < duration * min(fps or 1, MAX_RATE) <= size else None
+    least = SHORTEST / fps if fps else 0
+    return duration if duration > 0 and least <= duration <= size / (fps or 1) else None
 
 
-def _sampled(container: InputContainer, stream: VideoStream, duration: float | None) -> Iterator[VideoFrame]:
+def _frames(stream: VideoStream, duration: float | None, fps: float | None, size: int) -> int | None:
+    """Number of frames that the container states, unless it counts a clock's ticks; else by duration and rate."""
+    expected = duration * fps if duration and fps else None
+    if 0 < stream.frames <= size and (expected is None or stream.frames <= MOST_FRAMES * expected):
+        return stream.frames
+    return None if expected is None else round(expected)
+
+
+def _bit_rate(stream: VideoStream, seconds: float | None, size: int) -> float | None:
+    """Bits a second of the video; of the whole file, sound too, where the stream states none or more than that."""
+    if not seconds:
+        return None if stream.bit_rate == MPEG1_VARIABLE else stream.bit_rate
+    whole = 8 * size / seconds
+    return min(stream.bit_rate or whole, whole)
+
+
+def _sampled(
+    container: InputContainer, stream: VideoStream, duration: float | None, damage: Damage
+) -> Iterator[VideoFrame]:
     """Frames from `PLACES` places of the file, or its first ones where it cannot be sought in."""
     note = export_quantizers(stream.codec_context)
     if not duration:
-        yield from _first(container, stream, note, PLACES * FRAMES_A_PLACE)
+        yield from itertools.islice(decoded_around(container, stream, note, damage), PLACES * FRAMES_A_PLACE)
         return
     start = container.start_time or 0
     for place in range(PLACES):
         if place:
-            container.seek(start + int(place / PLACES * duration * av.time_base), backward=True)
-        yield from _first(container, stream, note, FRAMES_A_PLACE)
-
-
-def _first(
-    container: InputContainer, stream: VideoStream, note: Callable[["Packet[VideoStream]"], None], count: int
-) -> Iterator[VideoFrame]:
-    """Up to `count` frames from here on; packets that the decoder refuses are passed over, as players do."""
-    number = 0
-    for packet in demux(container, stream):
-        note(packet)
-        frames: list[VideoFrame] = []
-        with contextlib.suppress(av.error.InvalidDataError):
-            frames = stream.codec_context.decode(packet if packet.size else None)
-        for frame in frames:
-            yield frame
-            number += 1
-            if number >= count:
-                return
+            try:
+                container.seek(start + int(place / PLACES * duration * av.time_base), backward=True)
+            except MEDIA_ERRORS:
+                return  # a picture, say: the first frames will do
+        yield from itertools.islice(decoded_around(container, stream, note, damage), FRAMES_A_PLACE)
 
 
 def measure_speed(restored: Restored) -> float:

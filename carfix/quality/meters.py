@@ -30,6 +30,10 @@ class Meter(Protocol):
         """What was measured, as JSON takes it."""
         ...
 
+    def check(self, record: Mapping[str, Any]) -> None:
+        """Raises `ValueError` for what is no `record` of this version's, which a cache may hold."""
+        ...
+
 
 class QualityMeter:
     """PSNR, SSIM and flicker; the record is a `Measurement`."""
@@ -74,3 +78,7 @@ class QualityMeter:
         record = dataclasses.asdict(measurement)
         del record["agreement"]  # another meter's
         return record
+
+    def check(self, record: Mapping[str, Any]) -> None:
+        """See `Meter`."""
+        Measurement.from_record(record)

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from carfix.net.catalog import load_model
 from carfix.net.checkpoint import Model
+from carfix.quality.damage import Damage
 from carfix.quality.reader import (
     END,
     LumaFrame,
@@ -39,8 +40,11 @@ class Method(Protocol):
         """Changes whenever the method's pictures may change."""
         ...
 
-    def frames(self, path: Path, wanted: Wanted = None) -> Iterator[LumaFrame]:
-        """The frames of `path` whose numbers are in `wanted`, in presentation order."""
+    def frames(self, path: Path, wanted: Wanted = None, damage: Damage | None = None) -> Iterator[LumaFrame]:
+        """The frames of `path` whose numbers are in `wanted`, in presentation order.
+
+        With `damage`, which counts it, damaged packets are passed over; without it they are an error.
+        """
         ...
 
 
@@ -53,9 +57,9 @@ class Decoded:
 
     quantizers: bool = False  # whether the frames carry the decoder's quantizers
 
-    def frames(self, path: Path, wanted: Wanted = None) -> Iterator[LumaFrame]:
+    def frames(self, path: Path, wanted: Wanted = None, damage: Damage | None = None) -> Iterator[LumaFrame]:
         """See `Method`."""
-        return select(read_frames(path, quantizers=self.quantizers), wanted)
+        return select(read_frames(path, quantizers=self.quantizers, damage=damage), wanted)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,10 +78,10 @@ class Filtered:
         """The filter's settings and the version of the ffmpeg that has it."""
         return f"{self.post_filter.graph} behind one decoding thread of {self.post_filter.find().version}"
 
-    def frames(self, path: Path, wanted: Wanted = None) -> Iterator[LumaFrame]:
+    def frames(self, path: Path, wanted: Wanted = None, damage: Damage | None = None) -> Iterator[LumaFrame]:
         """See `Method` and `filtered_frames`."""
         limit = wanted[-1] + 1 if wanted and wanted[-1] < END else None
-        return select(filtered_frames(path, self.post_filter, limit=limit), wanted)
+        return select(filtered_frames(path, self.post_filter, limit=limit, damage=damage), wanted)
 
 
 class Restored:
@@ -107,10 +111,11 @@ class Restored:
         """The network."""
         return self._model
 
-    def frames(self, path: Path, wanted: Wanted = None) -> Iterator[LumaFrame]:
+    def frames(self, path: Path, wanted: Wanted = None, damage: Damage | None = None) -> Iterator[LumaFrame]:
         """See `Method`; only the wanted frames are restored. Neighbours hold what stands still, as in a restore."""
         hold, number = Hold(), -1
-        frames = select(self._told(read_frames(path, quantizers=self._strength.curve is not None)), wanted)
+        decoded = read_frames(path, quantizers=self._strength.curve is not None, damage=damage)
+        frames = select(self._told(decoded), wanted)
         engine = self._opened()
         batches = in_alike_batches(frames, engine.batch, _alike)
         for batch, restored in in_order(engine, (_begun(engine, batch) for batch in batches)):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from carfix.errors import CarfixError
 from carfix.net.ssim import PSNR_IDENTICAL, WINDOW, psnr, ssim
-from carfix.restore.engine import Planes
+from carfix.restore.engine import Planes, check_device
 
 #: Raised whenever a change of this file or of `carfix.net.ssim` may change a number: caches depend on it.
 METRICS_VERSION = 1
@@ -59,7 +59,11 @@ def peak(bit_depth: int) -> int:
 
 
 def metrics_device(device: str) -> str:
-    """Where to measure while networks run on `device`: on CUDA if they do, else on the CPU."""
+    """Where to measure while networks run on `device`: on CUDA if they do, else on the CPU.
+
+    Raises `UsageError` for a device that there is none of, `MissingPartError` for one that this machine lacks.
+    """
+    check_device(device, "auto")
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     return device if device.startswith("cuda") else "cpu"

@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.table import Table
 
 from carfix.errors import CarfixError
 from carfix.quality.blockiness import blockiness
+from carfix.quality.damage import Damage
 from carfix.quality.methods import Restored
 from carfix.quality.metrics import Numbers
+from carfix.quality.names import literal
 from carfix.quality.reader import Wanted, read_frames, select
 
 #: Frames that are restored, evenly over the file: enough to judge by, soon done on a CPU.
@@ -34,6 +37,7 @@ class Assessment:
     samples: list[int]  # places of the restored frames in these arrays
     restored_blockiness: Numbers
     restored: Restored
+    damage: Damage  # what the decoder met
 
     @property
     def mean_quantizer(self) -> float | None:
@@ -52,11 +56,13 @@ def assess_video(
 ) -> Assessment:
     """Decode the `wanted` frames of `path` and restore `samples` of them.
 
-    `progress` is told the samples done. Raises `CarfixError` for a file that cannot be read or has no such frames.
+    `progress` is told the samples done. Damaged packets are passed over and counted. Raises `CarfixError` for a file
+    that cannot be read or has no such frames.
     """
+    damage = Damage()
     indices, times, kinds, quantizers, grid = [], [], [], [], []
     width = height = 0
-    for frame in select(read_frames(path, quantizers=True), wanted):
+    for frame in select(read_frames(path, quantizers=True, damage=damage), wanted):
         indices.append(frame.index)
         times.append(float(frame.index) if frame.time is None else frame.time)
         kinds.append(frame.kind)
@@ -68,7 +74,7 @@ def assess_video(
     count = min(samples, len(indices))
     places = sorted({int(place) for place in np.linspace(0, len(indices) - 1, count)})
     after = []
-    for frame in restored.frames(path, [indices[place] for place in places]):
+    for frame in restored.frames(path, [indices[place] for place in places], Damage()):
         after.append(blockiness(frame.luma))
         progress(len(after), len(places), f"{restored.name}, {path.name}")
     return Assessment(
@@ -83,6 +89,7 @@ def assess_video(
         samples=places,
         restored_blockiness=np.array(after),
         restored=restored,
+        damage=damage,
     )
 
 
@@ -104,6 +111,21 @@ def assessment_row(assessment: Assessment) -> list[str]:
     ]
 
 
+def assessments_table(assessments: Sequence[Assessment]) -> Table:
+    """A row a file, for a terminal."""
+    table = Table()
+    for column in COLUMNS:
+        table.add_column(column, justify="left" if column == COLUMNS[0] else "right")
+    for assessment in assessments:
+        table.add_row(*(literal(text) for text in assessment_row(assessment)))
+    return table
+
+
+def assessment_notes(assessment: Assessment) -> list[str]:
+    """What a reader must know beside the numbers."""
+    return [f"{assessment.path.name}: {assessment.damage}"] if str(assessment.damage) else []
+
+
 def assessments_json(assessments: Sequence[Assessment]) -> dict[str, Any]:
     """The schema of docs/compare.md."""
     return {
@@ -114,6 +136,7 @@ def assessments_json(assessments: Sequence[Assessment]) -> dict[str, Any]:
                 "width": assessment.width,
                 "height": assessment.height,
                 "frames": len(assessment.indices),
+                "damaged_packets": assessment.damage.packets,
                 "model": assessment.restored.name,
                 "mean_quantizer": assessment.mean_quantizer,
                 "blockiness": {

@@ -14,6 +14,7 @@ from av.container import InputContainer
 from av.video.frame import PictureType, VideoFrame
 
 from carfix.errors import CarfixError
+from carfix.quality.damage import Damage, decoded_around
 from carfix.restore.engine import Planes
 from carfix.video.convert import SCALER_THREADS
 from carfix.video.demux import decoded
@@ -34,6 +35,9 @@ def wanted_range(skip: int = 0, count: int | None = None) -> Wanted:
     """The `count` frames behind the first `skip`."""
     return range(skip, END + 1 if count is None else skip + count)
 
+
+#: FFmpeg's AVCOL_RANGE_JPEG.
+FULL_RANGE = 2
 
 _KINDS = {int(PictureType.I): "I", int(PictureType.P): "P", int(PictureType.B): "B"}
 
@@ -64,13 +68,18 @@ def luma_of(frame: VideoFrame) -> tuple[Planes, int]:
 
 
 def read_frames(
-    source: Path | IO[bytes], *, name: str | None = None, quantizers: bool = False
+    source: Path | IO[bytes],
+    *,
+    name: str | None = None,
+    quantizers: bool = False,
+    damage: Damage | None = None,
 ) -> Generator[LumaFrame]:
     """Every frame of the video stream in presentation order; `name` stands for a pipe in messages.
 
-    Raises `CarfixError` for a file that is missing, has no video or is broken.
+    With `damage`, which counts it, a file's damaged packets are passed over. Raises `CarfixError` for a file that is
+    missing, has no video or is broken: with `damage` only if not a frame of it can be decoded.
     """
-    for index, frame in enumerate(decode(source, name=name, quantizers=quantizers)):
+    for index, frame in enumerate(decode(source, name=name, quantizers=quantizers, damage=damage)):
         luma, bit_depth = luma_of(frame)
         yield LumaFrame(
             luma=luma,
@@ -84,20 +93,35 @@ def read_frames(
 
 
 def decode(
-    source: Path | IO[bytes], *, name: str | None = None, quantizers: bool = False
+    source: Path | IO[bytes],
+    *,
+    name: str | None = None,
+    quantizers: bool = False,
+    damage: Damage | None = None,
 ) -> Iterator[VideoFrame]:
-    """The decoded frames of `source`, with the decoder's quantizers as side data if asked for."""
+    """The decoded frames of `source`, with the decoder's quantizers as side data if asked for; see `read_frames`."""
     name = name or str(source)
+    empty = True
     try:
         with _opened(source) as container:
             stream = find_video(container, Path(name))
-            stream.thread_type = "AUTO"
-            if quantizers:
-                yield from decoded(container, stream, export_quantizers(stream.codec_context))
-            else:
-                yield from decoded(container, stream)
+            if damage is None:
+                stream.thread_type = "AUTO"
+                if quantizers:
+                    yield from decoded(container, stream, export_quantizers(stream.codec_context))
+                else:
+                    yield from decoded(container, stream)
+                return
+            # With threads within a frame, PyAV's default, as a restore decodes: with frames decoded ahead, an error
+            # takes finished neighbours along, at the end of a file without a word.
+            note = export_quantizers(stream.codec_context) if quantizers else lambda packet: None
+            for frame in decoded_around(container, stream, note, damage):
+                empty = False
+                yield frame
     except MEDIA_ERRORS as error:
         raise CarfixError(f"{name} cannot be decoded: {reason(error)}") from error
+    if empty and damage.failure:
+        raise CarfixError(f"{name}: not a single frame of its video could be decoded: {damage.failure}")
 
 
 @contextlib.contextmanager
@@ -126,6 +150,14 @@ def stacked(frames: Sequence[LumaFrame]) -> Planes:
     """The luma of frames of one size and depth as `[N, H, W]`."""
     planes: Planes = np.stack([frame.luma for frame in frames])  # type: ignore[assignment]  # all of one type
     return planes
+
+
+def has_full_range(frame: LumaFrame) -> bool:
+    """Whether black is code 0 by the frame's own word. RGB is not: its luma was computed in the limited range."""
+    picture = frame.picture
+    if picture is None or picture.format.is_rgb:
+        return False
+    return picture.format.name.startswith("yuvj") or picture.color_range == FULL_RANGE
 
 
 def in_batches(items: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -6,6 +6,7 @@ from typing import Literal
 
 from carfix.errors import UsageError
 from carfix.quality.alignment import Unmatched
+from carfix.quality.damage import Damage
 from carfix.quality.methods import Method
 from carfix.quality.metrics import FrameQuality, Numbers
 
@@ -38,6 +39,7 @@ class Reference:
     frames: int
     width: int
     height: int
+    damage: Damage  # what the decoder of the reference met
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,6 +56,8 @@ class Result:
     quantizers: list[float | None]
     bit_rate: float | None  # bit/s of the whole file
     unmatched: Unmatched
+    damage: Damage  # what the decoder of the candidate's file met
+    mixed_ranges: bool  # whether one of the two states the full range of codes and the other does not
     width: int
     height: int
 

@@ -17,6 +17,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 
 from carfix.errors import CarfixError, MissingPartError, UsageError
+from carfix.quality.damage import Damage
 from carfix.quality.ffmpeg import FFmpeg, find_ffmpeg, input_arguments
 from carfix.quality.reader import LumaFrame, read_frames
 from carfix.video.address import address
@@ -126,8 +127,12 @@ def _write_trial_clip(path: Path) -> None:
         container.mux(stream.encode(None))
 
 
-def filtered_frames(path: Path, post_filter: PostFilter, *, limit: int | None = None) -> Iterator[LumaFrame]:
+def filtered_frames(
+    path: Path, post_filter: PostFilter, *, limit: int | None = None, damage: Damage | None = None
+) -> Iterator[LumaFrame]:
     """Each frame of `path` behind `post_filter`; the first `limit` frames if given.
+
+    ffmpeg passes over damaged packets; `damage` is for the decoded frames that its own are held against.
 
     Raises `MissingPartError` if no ffmpeg has the filter, `UnfilteredError` if it left every frame as it was,
     `CarfixError` if ffmpeg fails.
@@ -140,9 +145,8 @@ def filtered_frames(path: Path, post_filter: PostFilter, *, limit: int | None = 
         assert process.stdout is not None
         try:
             try:
-                yield from _checked(
-                    read_frames(process.stdout, name=f"{post_filter.filter} of {path}"), path, post_filter
-                )
+                shown = read_frames(process.stdout, name=f"{post_filter.filter} of {path}")
+                yield from _checked(shown, path, post_filter, damage)
             except CarfixError:
                 process.stdout.close()  # an ffmpeg that still writes must not wait for a reader
                 if process.wait() == 0:
@@ -156,12 +160,14 @@ def filtered_frames(path: Path, post_filter: PostFilter, *, limit: int | None = 
             process.wait()
 
 
-def _checked(frames: Iterator[LumaFrame], path: Path, post_filter: PostFilter) -> Iterator[LumaFrame]:
+def _checked(
+    frames: Iterator[LumaFrame], path: Path, post_filter: PostFilter, damage: Damage | None
+) -> Iterator[LumaFrame]:
     """`frames`, with an error behind the last one if none differs from the decoded frame.
 
     They have times only if the file states times.
     """
-    decoded = read_frames(path)
+    decoded = read_frames(path, damage=damage)
     changed = False
     timeless = False
     for frame in frames:

@@ -13,6 +13,7 @@ from rich.table import Table
 from carfix import __version__
 from carfix.quality.detection.average_precision import Precision
 from carfix.quality.evaluation import RIVALS, SPP_BEST, Evaluation, Measurement
+from carfix.quality.names import heading, literal, readable
 
 Metric = Literal["psnr", "ssim"]
 METRICS: tuple[Metric, ...] = ("psnr", "ssim")
@@ -78,17 +79,17 @@ def grid(evaluation: Evaluation, metric: Metric) -> Grid:
 def precision_grid(evaluation: Evaluation, metric: PrecisionMetric) -> Grid:
     """The table of one of the detector's metrics, laid out as `grid`."""
 
-    def cell(precision: Precision | None, sign: str = "") -> str:
+    def number(precision: Precision | None, sign: str = "") -> str:
         return MISSING if precision is None else f"{getattr(precision, metric):{sign}.{DIGITS[metric]}f}"
 
     rivals = [rival for rival in RIVALS if rival in evaluation.cells]
     rows = []
     for name in evaluation.cells:
         pooled = [evaluation.pooled(name, variant) for variant in evaluation.variants()]
-        cells = [cell(each.precision if each else None) for each in pooled]
-        cells.append(cell(evaluation.precision(name)))
+        cells = [number(each.precision if each else None) for each in pooled]
+        cells.append(number(evaluation.precision(name)))
         cells += [
-            MISSING if name == rival else cell(evaluation.precision_gain(name, rival), "+")
+            MISSING if name == rival else number(evaluation.precision_gain(name, rival), "+")
             for rival in rivals
         ]
         rows.append((name, cells))
@@ -169,15 +170,17 @@ def print_evaluation(evaluation: Evaluation, console: Console) -> None:
         drawn = (
             wide if wide.width <= console.width or len(wide.columns) <= len(wide.rows) else wide.transposed()
         )
-        table = Table(title=drawn.title, title_justify="left")
+        table = Table(title=heading(drawn.title), title_justify="left")
         table.add_column("")
         for column in drawn.columns:
-            table.add_column(column.replace("-", " ", 1) if drawn is wide else column, justify="right")
+            table.add_column(
+                literal(column.replace("-", " ", 1) if drawn is wide else column), justify="right"
+            )
         for name, cells in drawn.rows:
-            table.add_row(name, *cells)
+            table.add_row(*(literal(text) for text in (name, *cells)))
         console.print(table)
     for line in notes(evaluation):
-        console.print(line, markup=False, highlight=False)
+        console.print(readable(line), markup=False, highlight=False, emoji=False)
 
 
 def evaluation_markdown(evaluation: Evaluation) -> str:
@@ -189,7 +192,7 @@ def evaluation_markdown(evaluation: Evaluation) -> str:
         lines += [_markdown_row([name, *cells]) for name, cells in drawn.rows]
         blocks.append("\n".join(lines))
     blocks.append("\n".join(f"{line}  " for line in notes(evaluation)))
-    return "\n\n".join(blocks) + "\n"
+    return readable("\n\n".join(blocks) + "\n")
 
 
 def _markdown_row(cells: Sequence[str]) -> str:
@@ -210,7 +213,7 @@ def evaluation_csv(evaluation: Evaluation) -> str:
                 precision = cell.precision  # an empty field where there is none
                 values += [getattr(precision, metric, None) for metric in precisions]
                 writer.writerow([method, variant, clip, *values])
-    return text.getvalue()
+    return readable(text.getvalue())
 
 
 def evaluation_json(evaluation: Evaluation) -> dict[str, Any]:

@@ -20,6 +20,9 @@ from carfix.restore.engine import Planes
 
 FILTER = "libvmaf"
 
+#: Of smaller pictures libvmaf gives up without a word (measured with FFmpeg 9.0): its windows do not fit.
+SMALLEST_SIDE = 17
+
 #: Bit depths that libvmaf takes, and how FFmpeg calls them.
 _DEPTHS = {8: "", 10: "10le", 12: "12le", 16: "16le"}
 
@@ -27,10 +30,15 @@ _DEPTHS = {8: "", 10: "10le", 12: "12le", 16: "16le"}
 class VmafMeter:
     """Scores pairs of frames; used as a context, read `scores` behind it.
 
-    Raises `MissingPartError` when opened if no ffmpeg has libvmaf.
+    Raises `MissingPartError` when opened if no ffmpeg has libvmaf, `CarfixError` for pictures too small for VMAF.
     """
 
     def __init__(self, width: int, height: int, bit_depth: int) -> None:
+        if min(width, height) < SMALLEST_SIDE:
+            raise CarfixError(
+                f"VMAF needs pictures of at least {SMALLEST_SIDE}x{SMALLEST_SIDE}, not {width}x{height}; "
+                "measure --metric psnr,ssim"
+            )
         ffmpeg = find_ffmpeg(FILTER)
         self.scores: Numbers = np.empty(0)
         self._shape = (height, width)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from typing import Literal
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, ProgressColumn, Task, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 from rich.text import Text
@@ -27,7 +26,7 @@ def progress_display(mode: Mode, console: Console) -> Iterator[Callable[[str, Pr
         yield lambda name, progress: None
     elif mode == "rich" or (mode == "auto" and console.is_terminal):
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             _Text(lambda task: f"{task.completed:.0f}/{task.total or 0:.0f}"),
             _Text(lambda task: _fps(task.fields["pace"])),
@@ -90,7 +89,7 @@ class _Bars:
         self._paces[name].update(progress)
         self._bar.update(
             self._tasks[name],  # type: ignore[arg-type]
-            description=f"{escape(name)} {progress.phase}",
+            description=f"{name} {progress.phase}",
             completed=progress.done,
             total=progress.total,
             visible=progress.done < progress.total,

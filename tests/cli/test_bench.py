@@ -58,7 +58,10 @@ def test_errors_and_their_exit_codes(tmp_path: Path, weights: Path) -> None:
         (UsageError, 2, "--size is WIDTHxHEIGHT or one of 360p", ("--size", "640x-2")),
         (UsageError, 2, "even", ("--size", "641x360")),
         (UsageError, 2, "--precision is one of", ("--precision", "fp8")),
-        (UsageError, 2, "--seconds must be positive", ("--seconds", "-1")),
+        *(
+            (UsageError, 2, "--seconds must be positive and finite", ("--seconds", seconds))
+            for seconds in ("-1", "0", "nan", "inf")
+        ),
         (CarfixError, 1, "cannot read", (garbage,)),
         (CarfixError, 1, "no model called", ("-m", "nosuch")),
     ]

@@ -1,4 +1,8 @@
+import errno
 import json
+import os
+import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,6 +12,7 @@ from typer.testing import CliRunner
 
 from carfix.cli import compare
 from carfix.errors import CarfixError, MissingPartError, UsageError
+from carfix.quality import compare as library
 
 app = typer.Typer()
 app.callback()(lambda: None)
@@ -61,6 +66,9 @@ def test_errors_and_their_exit_codes(clips: tuple[Path, Path], tmp_path: Path) -
         (UsageError, 2, "take one of them", ("--json", "--csv")),
         (UsageError, 2, "quality of 0 to 6", ("--spp", "--spp-quality", "9")),
         (CarfixError, 1, "no model called", ("--model", "nosuch")),
+        (UsageError, 2, "--device is auto, cpu", ("--device", "foo")),
+        (UsageError, 2, "--precision is one of", ("--precision", "foo")),
+        (UsageError, 2, "not to stdout", ("--html", "-")),
     ]
     for kind, code, text, arguments in cases:
         with pytest.raises(kind, match=text) as error:
@@ -89,3 +97,90 @@ def test_html_writes_a_page_beside_the_table(clips: tuple[Path, Path], tmp_path:
     page = tmp_path / "report.html"
     assert "camera.mp4" in run(*clips, "--html", page)
     assert "<!doctype html>" in page.read_text()
+
+
+def test_a_device_that_is_not_there_is_a_missing_part(
+    clips: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(MissingPartError, match="no CUDA device"):
+        run(*clips, "--device", "cuda")
+
+
+def test_a_page_never_takes_the_place_of_a_video(
+    clips: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of it is known before anything is measured."""
+    monkeypatch.setattr(library, "compare_videos", lambda **_: pytest.fail("measured"))
+    reference, camera = (Path(shutil.copy(clip, tmp_path)) for clip in clips)
+    other = Path(shutil.copy(camera, tmp_path / "other.mp4"))
+    linked = tmp_path / "linked.html"
+    linked.hardlink_to(camera)
+    before = camera.read_bytes()
+    for page, text in (
+        (camera, "is the input"),
+        (reference, "is the input"),
+        (linked, "is the input"),
+        (other, "is no page"),  # a forgotten name: compare ref a.mp4 --html b.mp4
+        (tmp_path, "is a folder"),
+        (tmp_path / "nowhere/page.html", "there is no folder"),
+    ):
+        with pytest.raises(CarfixError, match=text) as error:
+            run(reference, camera, "--html", page)
+        assert error.value.exit_code == 1
+    with pytest.raises(CarfixError, match="is the input"):
+        run("--no-reference", camera, "--html", camera)
+    assert camera.read_bytes() == other.read_bytes() == before
+
+
+def test_a_page_that_cannot_be_written_leaves_the_old_one_and_the_numbers(
+    clips: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = tmp_path / "report.HTM"
+    page.write_text("the last one")
+
+    def full(path: Path, content: bytes) -> None:
+        path.touch()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_bytes", full)
+        result = CliRunner().invoke(app, ["compare", *map(str, clips), "--html", str(page)])
+        assert str(result.exception) == f"cannot write {page}: the disk is full"
+        assert "PSNR" in result.stdout
+    assert page.read_text() == "the last one" and list(tmp_path.iterdir()) == [page]
+    run(*clips, "--html", page)
+    assert "<!doctype html>" in page.read_text() and list(tmp_path.iterdir()) == [page]
+
+
+def test_names_are_shown_letter_by_letter(
+    clips: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "400")  # names are long, and must not be folded
+    folder = tmp_path / "a["
+    folder.mkdir()
+    reference = Path(shutil.copy(clips[0], tmp_path / "[b].mkv"))
+    # Two of one name are shown with their folders.
+    names_ = ("[red]x:smile:.mp4", "a[/b].mp4", "b].mp4")
+    cameras = [shutil.copy(clips[1], tmp_path / name) for name in names_]
+    output = run(reference, *cameras)
+    assert all(name in output for name in (*names_, "against [b].mkv"))
+    model = write_model(tmp_path / "tiny.safetensors")
+    output = run("--no-reference", *cameras, "--model", model, "--device", "cpu")
+    assert all(Path(name).name in output for name in names_)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names are always text")
+def test_names_that_are_no_text_can_be_shown(clips: tuple[Path, Path], tmp_path: Path) -> None:
+    camera = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.mp4"))
+    shutil.copy(clips[1], camera)
+    page = tmp_path / "page.html"
+    assert "caf?.mp4" in run(clips[0], camera, "--html", page)
+    assert "caf?.mp4" in page.read_text(encoding="utf-8")
+    model = ("--model", write_model(tmp_path / "tiny.safetensors"), "--device", "cpu")
+    assert "caf?.mp4" in run("--no-reference", camera, "--html", page, *model)
+    assert "caf?.mp4" in page.read_text(encoding="utf-8")
+    assert "caf?.mp4" in run(clips[0], camera, "--csv")
+    # JSON keeps the bytes, as Python writes them into text.
+    (candidate,) = json.loads(run(clips[0], camera, "--json"))["candidates"]
+    assert candidate["path"] == str(camera)

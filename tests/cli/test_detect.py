@@ -1,4 +1,5 @@
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -6,12 +7,13 @@ import av
 import numpy as np
 import pytest
 import typer
-from quality.clips import write_clip, write_model
+from quality.clips import damage_packets, write_clip, write_model
 from quality.detection.detectors import write_detector
 from typer.testing import CliRunner
 
 from carfix.cli import detect
 from carfix.errors import CarfixError, MissingPartError, UsageError
+from carfix.quality.reader import read_frames
 
 pytest.importorskip("onnx", reason="the extra export is not installed")
 pytest.importorskip("onnxruntime", reason="the extra detect is not installed")
@@ -86,13 +88,50 @@ def test_the_video_shows_both_sides_at_the_times_of_the_clip(files: dict[str, Pa
     assert abs(left[16:24, 32] - left[16:24, 28]).mean() > 10
 
 
+def test_an_avi_shows_its_frames_in_their_order(files: dict[str, Path], tmp_path: Path) -> None:
+    # A block that moves, which x264 would describe by B-frames, and that tells the frames apart.
+    planes = np.full((12, 64, 96), 16, np.uint8)
+    for index, plane in enumerate(planes):
+        plane[20:40, 4 * index : 4 * index + 20] = 180
+    clip = write_clip(tmp_path / "moving.mp4", planes, options={"qp": "0"})
+    output = tmp_path / "out.avi"
+    run(files, clip, output, "--score", 1)  # no boxes
+    # AVI has a time for each packet alone: the one at which its frame is decoded.
+    with av.open(str(output)) as container:
+        (stream,) = container.streams.video
+        packets = [packet for packet in container.demux(stream) if packet.size]
+    assert [round(25 * packet.dts * packet.time_base) for packet in packets] == list(range(12))  # type: ignore[operator]
+    frames = list(read_frames(output))
+    assert {frame.kind for frame in frames} == {"I", "P"}
+    shown = [frame.luma[30, :96] > 90 for frame in frames]
+    assert [int(np.flatnonzero(row)[0]) for row in shown] == pytest.approx([4 * i for i in range(12)], abs=2)
+
+
+def test_damage_is_passed_over_and_told(files: dict[str, Path], tmp_path: Path) -> None:
+    planes = np.full((8, 64, 96), 16, np.uint8)
+    planes[:, 16:24, 32:40] = 180
+    whole = write_clip(tmp_path / "whole.mp4", planes, options={"g": "1", "crf": "10"})
+    hurt = damage_packets(tmp_path / "hurt.mp4", whole, [3])
+    rest = ("--detector", files["detector"], "-m", files["model"], "--device", "cpu", "--reference", hurt)
+    result = CliRunner().invoke(app, ["detect", str(hurt), *map(str, rest), "--json"], catch_exceptions=False)
+    document = json.loads(result.stdout)
+    assert document["frames"] == 7
+    assert document["damaged_packets"] == document["reference"]["damaged_packets"] == 1
+    assert "hurt.mp4: 1 damaged packet could not be decoded" in result.stderr
+
+
+def test_names_are_shown_letter_by_letter(files: dict[str, Path], tmp_path: Path) -> None:
+    clip = shutil.copy(files["clip"], tmp_path / "[red]x:smile:[.mp4")
+    assert "[red]x:smile:[.mp4: 3 frames" in run(files, clip)
+
+
 def test_agreement_with_a_reference(files: dict[str, Path]) -> None:
     document = json.loads(run(files, files["clip"], "--reference", files["pristine"], "--json"))
     assert document["reference"]["truths"] == FRAMES
     # The true object is the surest finding on both sides.
     assert document["before"]["map50"] == pytest.approx(1) and document["after"]["map"] == pytest.approx(1)
     assert "mAP@[.5:.95]" in run(files, files["clip"], "--reference", files["pristine"])
-    with pytest.raises(CarfixError, match=r"short\.mp4.*2"):
+    with pytest.raises(CarfixError, match=r"short\.mp4.*2.*both must show frames at the same times"):
         run(files, files["clip"], "--reference", files["short"])
     document = json.loads(run(files, files["clip"], "--reference", files["short"], "--frames", 2, "--json"))
     assert document["frames"] == 2
@@ -145,6 +184,12 @@ def test_usage_and_missing_parts(
         run(files, files["clip"], "--score", 1.5)
     with pytest.raises(CarfixError, match="no such file"):
         run(files, tmp_path / "missing.mp4")
+    rest = ["--detector", str(files["detector"]), "-m", str(files["model"])]
+    for option, text in (("--device", "--device is auto"), ("--precision", "--precision is one of")):
+        with pytest.raises(UsageError, match=text):
+            CliRunner().invoke(
+                app, ["detect", str(files["clip"]), *rest, option, "foo"], catch_exceptions=False
+            )
     assert CliRunner().invoke(app, ["detect", str(files["clip"])]).exit_code == 2
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(MissingPartError, match="pip install"):

@@ -50,3 +50,7 @@ def test_usage_errors(dataset: Path) -> None:
         run(dataset, "--split", "validation")
     with pytest.raises(UsageError, match="quality of 0 to 6"):
         run(dataset, "-m", "none", "--spp-quality", 9)
+    with pytest.raises(UsageError, match="--device is auto, cpu"):
+        run(dataset, "-m", "none", "--device", "foo")
+    with pytest.raises(UsageError, match="--precision is one of"):
+        run(dataset, "-m", "none", "--precision", "foo")

@@ -1,4 +1,7 @@
 import json
+import os
+import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -43,3 +46,24 @@ def test_a_table_in_a_file_is_not_wrapped(arguments: list[str], monkeypatch: pyt
     assert len(arguments[0]) > 40 and any(
         line.startswith(arguments[0]) for line in result.stdout.splitlines()
     )
+
+
+def test_names_are_shown_letter_by_letter(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a[").mkdir()
+    names = ["a[/b].mp4", "[red]x:smile:.mp4"]
+    for name in names:
+        shutil.copy(arguments[0], name)
+    result = CliRunner().invoke(app, ["inspect", *names, *arguments[1:]], catch_exceptions=False)
+    assert result.exit_code == 0 and all(name in result.stdout for name in names)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names are always text")
+def test_a_name_that_is_no_text_can_be_shown(arguments: list[str], tmp_path: Path) -> None:
+    name = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.mp4")
+    shutil.copy(arguments[0], name)
+    for rest in ([], ["--json"]):
+        result = CliRunner().invoke(app, ["inspect", name, *arguments[1:], *rest], catch_exceptions=False)
+        assert result.exit_code == 0 and ("caf?.mp4" in result.stdout) != bool(rest)

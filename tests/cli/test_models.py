@@ -31,6 +31,15 @@ def test_a_weights_file_is_described_from_its_own_words(tmp_path: Path) -> None:
     assert len(model["sha256"]) == 64
 
 
+def test_a_gain_that_is_no_number_is_null(tmp_path: Path) -> None:
+    path = write_model(tmp_path / "x.safetensors", "[red]tiny", gains={"psnr": float("nan"), "ssim": 0.01})
+    output = CliRunner().invoke(app, ["models", "--json", str(path)], catch_exceptions=False).stdout
+    (model,) = json.loads(output, parse_constant=pytest.fail)["models"]
+    assert model["gains"] == {"psnr": None, "ssim": 0.01}
+    table = CliRunner().invoke(app, ["models", str(path)], catch_exceptions=False).stdout
+    assert "[red]tiny" in table and "nan" not in table
+
+
 def test_the_table_shows_gain_and_cost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     path = write_model(tmp_path / "x.safetensors", "tiny")

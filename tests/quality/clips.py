@@ -61,6 +61,18 @@ def write_clip(
     return path
 
 
+def damage_packets(path: Path, source: Path, numbers: Iterable[int]) -> Path:
+    """Write the clip `source` to `path` with the video packets of these `numbers` overwritten by ones."""
+    content = bytearray(source.read_bytes())
+    with av.open(str(source)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.pos]
+    for number in numbers:
+        packet = packets[number]
+        content[packet.pos + 4 : packet.pos + packet.size] = b"\xff" * (packet.size - 4)
+    path.write_bytes(content)
+    return path
+
+
 def luma_of_file(path: Path) -> Luma:
     """All luma of a file, `[N, H, W]`."""
     return np.stack([frame.luma for frame in read_frames(path)])
@@ -106,7 +118,9 @@ def write_dataset(folder: Path, clips: int = 2, frames: int = 5, crfs: tuple[int
     return folder
 
 
-def write_model(path: Path, name: str = "tiny", *, bias: float = 0.0) -> Path:
+def write_model(
+    path: Path, name: str = "tiny", *, bias: float = 0.0, gains: Mapping[str, float] | None = None
+) -> Path:
     """Weights of a small network that adds `bias` (in the range -1 to 1) to every pixel."""
     net = build(FastConfig(scale=2, features=4, blocks=1))
     if bias:
@@ -118,7 +132,7 @@ def write_model(path: Path, name: str = "tiny", *, bias: float = 0.0) -> Path:
         loss="mse",
         steps=0,
         training_data="none",
-        gains={"psnr": 0.25, "ssim": 0.01},
+        gains={"psnr": 0.25, "ssim": 0.01} if gains is None else dict(gains),
         licence="CC0-1.0",
     )
     save_checkpoint(path, net, description)

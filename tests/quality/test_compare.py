@@ -1,6 +1,8 @@
+import itertools
 import json
 import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import av
@@ -9,11 +11,12 @@ import pytest
 from media import X264
 from media import write_clip as write_media
 from networks import save_awake
-from quality.clips import luma_of_file, moving_picture, write_clip, write_model
+from quality.clips import damage_packets, luma_of_file, moving_picture, write_clip, write_model
 from rich.console import Console
 
 from carfix.errors import CarfixError, MissingPartError
 from carfix.net.checkpoint import load_checkpoint
+from carfix.quality import damage as damage_module
 from carfix.quality import ffmpeg as ffmpeg_module
 from carfix.quality.compare import compare_videos
 from carfix.quality.compare_tables import comparison_csv, comparison_json, comparison_tables, notes
@@ -219,6 +222,97 @@ def test_nothing_is_measured_before_every_file_could_be_read(
     assert not seen
 
 
+@pytest.fixture
+def damaged(tmp_path: Path) -> tuple[Path, Path]:
+    """A clip of short GOPs with a GOP that cannot be decoded, and one that ends in the middle of a packet."""
+    whole = write_media(tmp_path / "whole.mp4", frames=24, muxer={"movflags": "faststart"})
+    cut = tmp_path / "cut.mp4"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size * 6 // 10])
+    return damage_packets(tmp_path / "hurt.mp4", whole, range(3, 8)), cut
+
+
+@pytest.mark.parametrize("number", [0, 1], ids=["hurt", "cut"])
+def test_damaged_files_are_compared_with_what_restore_makes_of_them(
+    damaged: tuple[Path, Path], number: int, tmp_path: Path
+) -> None:
+    camera, restored = damaged[number], tmp_path / "restored.mkv"
+    weights = str(write_model(tmp_path / "still.safetensors"))  # changes nothing
+    restore_video(
+        source=camera, output=restored, model=weights, device="cpu", encoder=EncoderSettings(codec="ffv1")
+    )
+    for reference, candidate in ((restored, camera), (camera, restored), (camera, camera)):
+        comparison = compare_videos(reference=reference, candidates=[candidate])
+        (result,) = comparison.results
+        assert result.quality.identical == len(result.quality) == len(list(read_frames(restored)))
+        told = [line for line in notes(comparison) if "could not be decoded" in line]
+        assert len(told) == 1 and told[0].startswith(f"{camera.name}: ")  # once, not a candidate each
+        document = comparison_json(comparison)
+        assert document["reference"]["damaged_packets"] == result_damage(camera, reference)
+        assert document["candidates"][0]["damaged_packets"] == result_damage(camera, candidate)
+
+
+def result_damage(camera: Path, file: Path) -> int:
+    return 0 if file != camera else {"hurt.mp4": 5, "cut.mp4": 1}[camera.name]
+
+
+def test_methods_pass_over_damage_too(damaged: tuple[Path, Path], tmp_path: Path) -> None:
+    network = Restored(load_checkpoint(write_model(tmp_path / "m.safetensors")), device="cpu")
+    comparison = compare_videos(
+        reference=damaged[0],
+        candidates=[damaged[0]],
+        methods=[network, Filtered(PostFilter(quantizer=20))],
+        shortest=True,  # ffmpeg leaves out frames that come in the wrong order
+    )
+    counts = [len(result.quality) for result in comparison.results]
+    assert counts[:2] == [18, 18] and counts[2] > 12
+    assert sum("5 damaged packets" in line for line in notes(comparison)) == 1
+
+
+def test_what_the_decoder_held_when_reading_failed_is_compared(
+    reference: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compressed = reference.with_name("held.mp4")
+    write_clip(compressed, moving_picture(FRAMES), options={"bf": "3", "threads": "1"})
+
+    def failing(container: av.container.InputContainer, *streams: av.stream.Stream) -> Iterator[av.Packet]:
+        yield from itertools.islice(container.demux(*streams), FRAMES - 1)
+        if container.name.endswith("held.mp4"):
+            raise OSError(5, "Input/output error")
+        yield from container.demux(*streams)
+
+    monkeypatch.setattr(damage_module, "demux", failing)
+    comparison = compare_videos(reference=reference, candidates=[compressed], shortest=True)
+    assert len(comparison.results[0].quality) == FRAMES - 1
+    assert any(
+        "held.mp4: it could not be read to its end (Input/output error)" in n for n in notes(comparison)
+    )
+
+
+def test_a_file_of_which_no_frame_decodes_is_an_error(reference: Path, tmp_path: Path) -> None:
+    whole = write_media(tmp_path / "whole.mp4", frames=4, options={**X264, "bf": "0"})
+    broken = damage_packets(tmp_path / "broken.mp4", whole, range(4))
+    with pytest.raises(CarfixError, match=r"broken\.mp4: not a single frame of its video could be decoded"):
+        compare_videos(reference=reference, candidates=[broken])
+
+
+def test_ranges_that_differ_are_told(tmp_path: Path) -> None:
+    planes = moving_picture(3)
+    limited = write_clip(tmp_path / "limited.mp4", planes)
+    full = write_clip(tmp_path / "full.avi", planes, codec="mjpeg", pix_fmt="yuvj420p")
+    told = notes(compare_videos(reference=limited, candidates=[full, limited]))
+    assert sum("full.avi and limited.mp4: one has the full range" in line for line in told) == 1
+    assert not any("range" in line for line in notes(compare_videos(reference=full, candidates=[full])))
+
+
+def test_pictures_too_small_for_vmaf_are_one_clear_error(tmp_path: Path) -> None:
+    small = write_clip(tmp_path / "small.mkv", moving_picture(2, 16, 16), codec="ffv1")
+    with pytest.raises(CarfixError, match="VMAF needs pictures of at least 17x17, not 16x16"):
+        compare_videos(reference=small, candidates=[small], vmaf=True)
+    enough = write_clip(tmp_path / "enough.mkv", moving_picture(2, 17, 17), codec="ffv1", pix_fmt="yuv444p")
+    (result,) = compare_videos(reference=enough, candidates=[enough], vmaf=True).results
+    assert result.vmaf is not None and len(result.vmaf) == 2
+
+
 def test_scaling_keeps_codes_and_depth(tmp_path: Path) -> None:
     flat = np.full((2, 32, 32), 700, np.uint16)
     big = np.full((2, 64, 64), 700, np.uint16)
@@ -261,7 +355,13 @@ def test_candidates_of_one_name_are_told_apart(reference: Path, compressed: Path
 def test_json_and_csv_hold_every_frame(reference: Path, compressed: Path) -> None:
     comparison = compare_videos(reference=reference, candidates=[reference, compressed], vmaf=True)
     document = json.loads(json.dumps(comparison_json(comparison)))
-    assert document["reference"] == {"path": str(reference), "frames": 9, "width": 96, "height": 64}
+    assert document["reference"] == {
+        "path": str(reference),
+        "frames": 9,
+        "width": 96,
+        "height": 64,
+        "damaged_packets": 0,
+    }
     same, camera = document["candidates"]
     assert same["psnr_y"] == {"mean": 100, "min": 100, "p5": 100}
     assert same["identical"] == 9

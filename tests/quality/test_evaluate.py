@@ -1,6 +1,6 @@
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -123,6 +123,50 @@ def test_a_rerun_computes_only_what_changed(tmp_path: Path, monkeypatch: pytest.
     cache.write_bytes(cache.read_bytes()[:-10])
     evaluate_dataset(dataset=dataset, frames=2)
     assert calls[10:] == ["decoded crf41-none"]
+    # And what was measured then is found the next time: it did not go on with the half line.
+    evaluate_dataset(dataset=dataset, frames=2)
+    assert len(calls) == 11
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda value: {**value, "vmaf": 90.0},
+        lambda value: {"psnr": value["psnr"]},
+        lambda value: {**value, "psnr": "high"},
+        lambda value: [],
+    ],
+    ids=["another field", "fields missing", "no number", "no record"],
+)
+def test_records_that_another_version_wrote_are_measured_again(
+    change: Callable[[dict[str, object]], object], tmp_path: Path
+) -> None:
+    dataset = write_dataset(tmp_path / "dataset", clips=1, crfs=(29,))
+    first = evaluate_dataset(dataset=dataset)
+    cache = dataset / "evaluate-cache.jsonl"
+    records = [json.loads(line) for line in cache.read_text().splitlines()]
+    lines = [json.dumps({**record, "value": change(record["value"])}) for record in records]
+    cache.write_text("\n".join(lines) + "\n")
+    again = evaluate_dataset(dataset=dataset)
+    assert tables.evaluation_json(again) == tables.evaluation_json(first)
+    assert len(cache.read_text().splitlines()) == 2 * len(records)
+
+
+def test_a_cache_that_cannot_be_read_is_one_clear_error(tmp_path: Path) -> None:
+    dataset = write_dataset(tmp_path / "dataset", clips=1, crfs=(29,))
+    (dataset / "evaluate-cache.jsonl").mkdir()
+    with pytest.raises(CarfixError, match=r"cannot read .*evaluate-cache\.jsonl.*--no-cache"):
+        evaluate_dataset(dataset=dataset)
+    assert evaluate_dataset(dataset=dataset, cache=False).cells["decoded"]
+
+
+def test_names_are_shown_letter_by_letter(dataset: Path) -> None:
+    name = "[red]x:smile:[/b]"
+    evaluation = evaluate_dataset(dataset=dataset, models=[Brighter(name)], cache=False)
+    console = Console(width=200)
+    with console.capture() as capture:
+        tables.print_evaluation(evaluation, console)
+    assert capture.get().count(name) == 3
 
 
 def test_progress_ends_at_its_total(dataset: Path) -> None:

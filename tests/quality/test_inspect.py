@@ -1,11 +1,13 @@
 import json
 import struct
+from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
-from quality.clips import moving_picture, write_clip, write_model
+from media import HEIGHT, WIDTH
+from media import write_clip as write_media
+from quality.clips import damage_packets, moving_picture, write_clip, write_model
 
 from carfix.errors import CarfixError
 from carfix.net.checkpoint import load_checkpoint
@@ -102,14 +104,7 @@ def test_what_is_not_known_is_none(tmp_path: Path) -> None:
 
 
 def test_damage_in_the_middle_does_not_keep_a_file_from_being_inspected(clip: Path, tmp_path: Path) -> None:
-    damaged = tmp_path / "damaged.mp4"
-    content = bytearray(clip.read_bytes())
-    with av.open(str(clip)) as container:
-        packets = [packet for packet in container.demux(video=0) if packet.pos]
-    for packet in packets[3:8]:
-        content[packet.pos + 4 : packet.pos + packet.size] = b"\xff" * (packet.size - 4)
-    damaged.write_bytes(content)
-    found = inspect_file(damaged)
+    found = inspect_file(damage_packets(tmp_path / "damaged.mp4", clip, range(3, 8)))
     assert found.mean_quantizer is not None and found.frames == 30
 
 
@@ -134,4 +129,61 @@ def test_a_duration_that_damage_stated_is_none(milliseconds: float, tmp_path: Pa
     clip.write_bytes(whole[:place] + struct.pack(">d", milliseconds) + whole[place + 8 :])
     found = inspect_file(clip, seconds_per_pixel=1e-6)
     assert (found.duration, found.frames, found.seconds, found.bits_per_pixel) == (None,) * 4
+    assert found.mean_quantizer is not None
+
+
+#: As real encoders write these: with a clock that ticks once a frame.
+EVERY_FRAME = Fraction(1, 25)
+
+
+@pytest.mark.parametrize("name", ["m.mpg", "m.mkv", "m.avi"])
+def test_a_variable_rates_marker_is_no_bit_rate(name: str, tmp_path: Path) -> None:
+    clip = write_media(tmp_path / name, codec="mpeg1video", time_base=EVERY_FRAME, frames=50)
+    found = inspect_file(clip)
+    assert found.bits_per_pixel is not None and found.duration is not None
+    whole = 8 * clip.stat().st_size / found.duration
+    assert found.bits_per_pixel <= whole / (25 * WIDTH * HEIGHT) * 1.001
+
+
+def test_a_duration_computed_from_that_marker_is_none(tmp_path: Path) -> None:
+    clip = write_media(tmp_path / "m.m1v", codec="mpeg1video", time_base=EVERY_FRAME, frames=50)
+    found = inspect_file(clip, seconds_per_pixel=1e-6)
+    assert (found.duration, found.frames, found.seconds, found.bits_per_pixel) == (None,) * 4
+
+
+def test_frame_rates_are_those_of_the_frames(tmp_path: Path) -> None:
+    x264 = {"preset": "ultrafast", "bf": "0"}
+    mp4 = write_media(tmp_path / "a.mp4", frames=50, options=x264)
+    # A clock that ticks far more often than there are frames, as in an AVI that was made of an MP4.
+    copied = write_media(tmp_path / "copied.avi", frames=50, options=x264)
+    ivf = write_media(tmp_path / "v.ivf", codec="libvpx", time_base=EVERY_FRAME, frames=10)
+    dv = write_media(
+        tmp_path / "d.dv", codec="dvvideo", width=720, height=576, time_base=EVERY_FRAME, frames=2
+    )
+    for clip in (mp4, copied, ivf, dv):
+        found = inspect_file(clip)
+        assert found.fps == 25, clip.name
+    assert inspect_file(copied).frames == 50
+    # Most distances are a frame of 25 fps, but the camera paused: fewer frames, each of more bits.
+    paused = write_media(
+        tmp_path / "p.mp4", frames=40, options=x264, times=[512 * i + 6400 * (i // 10) for i in range(40)]
+    )
+    found = inspect_file(paused)
+    assert found.fps == pytest.approx(40 / (40 / 25 + 3 * 0.5), rel=0.01) and found.frames == 40
+
+
+def test_a_picture_that_cannot_be_sought_in_is_inspected(tmp_path: Path) -> None:
+    still = write_media(
+        tmp_path / "still.jpg",
+        codec="mjpeg",
+        format="image2",
+        pix_fmt="yuvj420p",
+        width=640,
+        height=480,
+        time_base=EVERY_FRAME,
+        frames=1,
+        muxer={"update": "1"},
+    )
+    found = inspect_file(still)
+    assert (found.codec, found.width, found.height) == ("mjpeg", 640, 480)
     assert found.mean_quantizer is not None

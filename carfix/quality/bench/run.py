@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import math
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -69,8 +70,8 @@ def bench(
     cannot be right, `MissingPartError` for a device that is not there. What else is missing is left out, and the
     result says why.
     """
-    if seconds <= 0:
-        raise UsageError(f"--seconds must be positive, not {seconds:g}")
+    if not 0 < seconds < math.inf:
+        raise UsageError(f"--seconds must be positive and finite, not {seconds:g}")
     if min(size) < 16 or size[0] % 2 or size[1] % 2:
         raise UsageError(f"a size is even and at least 16x16, not {size[0]}x{size[1]}")
     accelerator = uses_accelerator(device)

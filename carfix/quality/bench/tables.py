@@ -5,6 +5,7 @@ from rich.table import Table
 from carfix.quality.bench.machine import IDLE_LOAD
 from carfix.quality.bench.results import BenchResult, ModelResult
 from carfix.quality.bench.rounds import Rate
+from carfix.quality.names import heading
 
 
 def bench_tables(result: BenchResult) -> list[Table]:
@@ -55,10 +56,10 @@ def _model(result: BenchResult, model: ModelResult) -> Table:
 
 
 def _table(title: str, first: str) -> Table:
-    table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
+    table = Table(title=heading(title), title_justify="left", box=None, padding=(0, 2, 0, 0))
     table.add_column(first, no_wrap=True)
-    for heading in ("frames/s", "MP/s"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    for column in ("frames/s", "MP/s"):
+        table.add_column(column, justify="right", no_wrap=True)
     table.add_column("")
     return table
 

@@ -74,11 +74,14 @@ class Agreement:
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> "Agreement":
-        """What `to_record` wrote."""
+        """What `to_record` wrote. Raises `ValueError` for anything else."""
         result = cls()
-        result.frames = record["frames"]
-        for number, found in record["classes"].items():
-            hits = np.array(found["hits"], np.int64)[None] & _BITS[:, None] != 0
-            scores = (np.array(found["scores"], np.float64) * SCORE_UNIT).astype(np.float32)
-            result._parts[int(number)].append(Matches(found["truths"], scores, hits))
+        try:
+            result.frames = int(record["frames"])
+            for number, found in record["classes"].items():
+                hits = np.array(found["hits"], np.int64)[None] & _BITS[:, None] != 0
+                scores = (np.array(found["scores"], np.float64) * SCORE_UNIT).astype(np.float32)
+                result._parts[int(number)].append(Matches(int(found["truths"]), scores, hits))
+        except (KeyError, TypeError, AttributeError, OverflowError) as error:
+            raise ValueError(f"no record of findings: {error}") from error
         return result

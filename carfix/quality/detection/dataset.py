@@ -57,6 +57,10 @@ class AgreementMeter:
         """See `Meter`."""
         return self._agreement.to_record()
 
+    def check(self, record: Mapping[str, Any]) -> None:
+        """See `Meter`."""
+        Agreement.from_record(record)
+
 
 def detector_json(detector: Detector) -> dict[str, Any]:
     """Which detector measured, and what it counts."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from carfix.errors import CarfixError, UsageError
 from carfix.quality.alignment import aligned
+from carfix.quality.damage import Damage
 from carfix.quality.detection.agreement import Agreement
 from carfix.quality.detection.average_precision import Precision
 from carfix.quality.detection.boxes import Detections
@@ -17,7 +18,7 @@ from carfix.quality.detection.drawing import drawn
 from carfix.quality.detection.frames import as_decoded, colour_picture
 from carfix.quality.detection.side_by_side import SideBySide
 from carfix.quality.methods import Restored, released
-from carfix.quality.reader import LumaFrame, Wanted, read_frames, select, wanted_range
+from carfix.quality.reader import LumaFrame, read_frames, select, wanted_range
 from carfix.restore.place import check_place, same_file
 from carfix.video.source import SourceInfo, probe
 
@@ -68,6 +69,8 @@ class Detected:
     frames: int
     before: Tally
     after: Tally
+    damage: Damage  # what the decoder of the source met, and that of the reference
+    reference_damage: Damage
 
     def classes(self) -> list[str]:
         """Names of what was found, the most frequent first."""
@@ -96,8 +99,8 @@ def detect_video(
 
     Objects of at least `score` are counted, and drawn side by side into the video `output`. With `reference`, all
     findings are measured against those on its frames of the same times; see `Agreement`. `progress` is told the frames
-    done, a guess of all, and the file. Raises `CarfixError` for files that cannot be read, written or compared, and
-    `UsageError` for a score that cannot be.
+    done, a guess of all, and the file. Damaged packets are passed over and counted. Raises `CarfixError` for files that
+    cannot be read, written or compared, and `UsageError` for a score that cannot be.
     """
     if not CANDIDATE_SCORE <= score <= 1:
         raise UsageError(f"--score is {CANDIDATE_SCORE} to 1, not {score}")
@@ -105,11 +108,15 @@ def detect_video(
     if output is not None:
         _check_output(output, (source, reference), overwrite)
     before, after = Tally(detector.names), Tally(detector.names)
+    damage, reference_damage = Damage(), Damage()
     expected, done = _expected(info, frames), 0
     with contextlib.ExitStack() as stack:
         stack.enter_context(released(restored))
         video = stack.enter_context(SideBySide(output, info)) if output is not None else None
-        for pristine, shown in _pairs(source, reference, restored, wanted_range(0, frames)):
+        wanted = wanted_range(0, frames)
+        pristines = select(read_frames(reference, damage=reference_damage), wanted) if reference else None
+        every = restored.frames(source, wanted, damage)
+        for pristine, shown in _pairs(pristines, every, (str(reference), str(source))):
             pictures, found = [], []
             # The decoded side first: the picture takes the restored luma when it is shown.
             for frame, tally in ((as_decoded(shown), before), (shown, after)):
@@ -143,6 +150,8 @@ def detect_video(
         frames=done,
         before=before,
         after=after,
+        damage=damage,
+        reference_damage=reference_damage,
     )
 
 
@@ -154,20 +163,18 @@ def _check_output(output: Path, inputs: Sequence[Path | None], overwrite: bool) 
 
 
 def _pairs(
-    source: Path, reference: Path | None, restored: Restored, wanted: Wanted
+    pristine: Iterator[LumaFrame] | None, shown: Iterator[LumaFrame], names: tuple[str, str]
 ) -> Iterator[tuple[LumaFrame | None, LumaFrame]]:
-    """Each restored frame, with the reference's frame of the same time if there is one."""
-    shown = restored.frames(source, wanted)
-    if reference is None:
+    """Each restored frame, with the reference's frame of the same time if there is a reference."""
+    if pristine is None:
         for frame in shown:
             yield None, frame
         return
-    pristine = select(read_frames(reference), wanted)
-    for first, second in aligned(pristine, shown, names=(str(reference), str(source))):
+    for first, second in aligned(pristine, shown, names=names, strict=True):
         if first.luma.shape != second.luma.shape:
             sizes = [f"{frame.luma.shape[1]}x{frame.luma.shape[0]}" for frame in (second, first)]
             raise CarfixError(
-                f"{source} is {sizes[0]} and the reference {reference} {sizes[1]}: they cannot be compared"
+                f"{names[1]} is {sizes[0]} and the reference {names[0]} {sizes[1]}: they cannot be compared"
             )
         yield first, second
 

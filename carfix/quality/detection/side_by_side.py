@@ -16,6 +16,7 @@ from av.video.stream import VideoStream
 from carfix.errors import CarfixError
 from carfix.quality.detection.letterbox import Picture
 from carfix.video.address import address
+from carfix.video.encoder import EncoderSettings, settings_for
 from carfix.video.faults import MEDIA_ERRORS, reason
 from carfix.video.source import SourceInfo
 
@@ -67,7 +68,9 @@ class SideBySide:
 
     def _open(self, width: int, height: int) -> VideoStream:
         self._container = av.open(address(self._temporary), "w")
-        stream = self._container.add_stream(CODEC, rate=self._info.rate, options={"crf": str(CRF)})
+        # AVI counts frames as they are decoded: a player would show those that are reordered at wrong times.
+        settings = settings_for(EncoderSettings(options={"crf": str(CRF)}), self._container.format.name)
+        stream = self._container.add_stream(CODEC, rate=self._info.rate, options=dict(settings.options))
         assert isinstance(stream, VideoStream)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         context = stream.codec_context

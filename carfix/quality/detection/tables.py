@@ -9,25 +9,26 @@ from carfix.quality.detection.agreement import TRUTH_SCORE
 from carfix.quality.detection.average_precision import Precision
 from carfix.quality.detection.dataset import detector_json
 from carfix.quality.detection.detect import Detected, Tally
+from carfix.quality.names import heading, literal
 
 MISSING = "-"
 
 
 def detected_table(detected: Detected) -> Table:
     """A row a class, then all of them, and with a reference the agreement with it."""
-    table = Table(title=_title(detected), title_justify="left")
+    table = Table(title=heading(_title(detected)), title_justify="left")
     table.add_column("")
     for side in ("decoded", detected.model):
-        table.add_column(side, justify="right")
+        table.add_column(literal(side), justify="right")
         table.add_column("mean score", justify="right")
     for name in detected.classes():
-        table.add_row(name, *_cells(detected.before, name), *_cells(detected.after, name))
+        table.add_row(literal(name), *_cells(detected.before, name), *_cells(detected.after, name))
     table.add_section()
     table.add_row("all", *_cells(detected.before), *_cells(detected.after))
     if detected.reference is not None:
         before, after = detected.precision() or (None, None)
-        for heading, metric in (("mAP@0.5", "map50"), ("mAP@[.5:.95]", "map")):
-            table.add_row(heading, _number(before, metric), "", _number(after, metric), "")
+        for label, metric in (("mAP@0.5", "map50"), ("mAP@[.5:.95]", "map")):
+            table.add_row(label, _number(before, metric), "", _number(after, metric), "")
     return table
 
 
@@ -37,12 +38,16 @@ def _title(detected: Detected) -> str:
 
 def detected_notes(detected: Detected) -> list[str]:
     """What a reader must know beside the numbers."""
+    files = [(detected.source, detected.damage)]
+    if detected.reference is not None:
+        files.append((detected.reference, detected.reference_damage))
+    lines = [f"{path.name}: {damage}" for path, damage in files if str(damage)]
     if detected.reference is None:
-        return []
+        return lines
     truths = detected.before.agreement.truths
     line = f"true is what the detector finds in {detected.reference.name} with a score of {TRUTH_SCORE} or more: "
     line += f"{truths} boxes, not labels" if truths else "nothing, so that there is no mAP"
-    return [line]
+    return [*lines, line]
 
 
 def _cells(tally: Tally, name: str | None = None) -> list[str]:
@@ -64,11 +69,16 @@ def detected_json(detected: Detected) -> dict[str, Any]:
         "detector": detector_json(detected.detector),
         "score": detected.score,
         "frames": detected.frames,
+        "damaged_packets": detected.damage.packets,
         "before": _side_json(detected.before),
         "after": _side_json(detected.after),
     }
     if detected.reference is not None:
-        document["reference"] = {"path": str(detected.reference), "truths": detected.before.agreement.truths}
+        document["reference"] = {
+            "path": str(detected.reference),
+            "truths": detected.before.agreement.truths,
+            "damaged_packets": detected.reference_damage.packets,
+        }
         before, after = detected.precision() or (None, None)
         for side, precision in (("before", before), ("after", after)):
             document[side] |= {metric: getattr(precision, metric, None) for metric in ("map50", "map")}

@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from carfix.quality.damage import Damage
 from carfix.quality.methods import Decoded, released
-from carfix.quality.noreference import COLUMNS, Assessment, assessment_row
+from carfix.quality.noreference import COLUMNS, Assessment, assessment_notes, assessment_row
 from carfix.quality.report.page import rounded_quantizers, write_page
 from carfix.quality.report.pictures import Pictures, colorspace_of, encoded, rgb
 
@@ -22,8 +23,8 @@ def write_noreference_report(path: Path, assessment: Assessment) -> None:
     columns = []
     for method in (Decoded(), assessment.restored):
         with released(method):
-            frames = {frame.index: frame for frame in method.frames(assessment.path, sorted(set(numbers)))}
-        columns.append({number: rgb(frame, colorspace_of(frame)) for number, frame in frames.items()})
+            frames = list(method.frames(assessment.path, sorted(set(numbers)), Damage()))
+        columns.append({frame.index: rgb(frame, colorspace_of(frame)) for frame in frames})
     images = encoded([[column[number] for column in columns] for number in numbers])
     write_page(path, page_content(assessment, shown, images))
 
@@ -65,7 +66,10 @@ def page_content(assessment: Assessment, shown: dict[int, str], images: Pictures
         "tables": [
             {"title": "Without a reference", "columns": list(COLUMNS), "rows": [assessment_row(assessment)]}
         ],
-        "notes": ["Blockiness 1.0: the block grid cannot be told from the rest of the picture."],
+        "notes": [
+            "Blockiness 1.0: the block grid cannot be told from the rest of the picture.",
+            *assessment_notes(assessment),
+        ],
         "lossless": images.lossless,
         "data": {
             "names": names,

@@ -10,10 +10,11 @@ import jinja2
 import numpy as np
 
 from carfix import __version__
-from carfix.errors import CarfixError
 from carfix.quality.compare_tables import DIGITS, HEADINGS, METRIC_COLUMNS, bit_rate_text, metric_row, notes
 from carfix.quality.metrics import Numbers
+from carfix.quality.names import readable
 from carfix.quality.report.pictures import Moment, Pictures, moments, pictures, positions
+from carfix.quality.report.place import write_whole
 from carfix.quality.results import Comparison, MetricName, Result
 
 #: Digits of the numbers that the curves are drawn from: a tenth of what the tables show.
@@ -43,10 +44,7 @@ def write_page(path: Path, content: dict[str, Any]) -> None:
         script="\n".join(_part(name) for name in SCRIPT),
         licence=_part(LICENCE),
     )
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise CarfixError(f"cannot write {path}: {error.strerror or error}") from error
+    write_whole(path, readable(text).encode())
 
 
 def comparison_page(

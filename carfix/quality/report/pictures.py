@@ -11,6 +11,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import Colorspace
 
 from carfix.errors import CarfixError
+from carfix.quality.damage import Damage
 from carfix.quality.methods import released
 from carfix.quality.metrics import Numbers
 from carfix.quality.reader import LumaFrame, read_frames, select
@@ -85,7 +86,8 @@ def _values(result: Result, reference_indices: Sequence[int]) -> Numbers:
 def pictures(comparison: Comparison, shown: Sequence[Moment], budget: int = PICTURE_BUDGET) -> Pictures:
     """Decode, filter or restore the frames of `shown` again and encode them, at most `budget` bytes in all."""
     wanted = sorted(moment.reference_index for moment in shown)
-    references = {frame.index: frame for frame in select(read_frames(comparison.reference.path), wanted)}
+    decoded = select(read_frames(comparison.reference.path, damage=Damage()), wanted)
+    references = {frame.index: frame for frame in decoded}
     # The reference's matrix for all: filters lose it, and a picture must not differ by it.
     space = colorspace_of(next(iter(references.values())))
     columns = [{index: rgb(frame, space) for index, frame in references.items()}]
@@ -93,7 +95,7 @@ def pictures(comparison: Comparison, shown: Sequence[Moment], budget: int = PICT
         where = positions(result)
         numbers = {result.indices[where[index]]: index for index in wanted}
         with released(result.candidate.method):
-            frames = result.candidate.method.frames(result.candidate.path, sorted(numbers))
+            frames = result.candidate.method.frames(result.candidate.path, sorted(numbers), Damage())
             columns.append({numbers[frame.index]: rgb(frame, space) for frame in frames})
     return encoded([[column[moment.reference_index] for column in columns] for moment in shown], budget)
 

@@ -1,0 +1,106 @@
+"""Decoding around damage, as a restore does: what the decoder refuses is passed over, counted and told."""
+
+import contextlib
+import dataclasses
+import heapq
+from collections.abc import Callable, Iterator
+
+from av.container import InputContainer
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from carfix.video.demux import demux
+from carfix.video.faults import MEDIA_ERRORS, reason
+
+#: How many frames wait behind damage so that they can be put in order, as in a restore: what is missing makes a decoder
+#: give its frames too early.
+_REORDERED = 8
+
+
+@dataclasses.dataclass
+class Damage:
+    """What one pass over a file met."""
+
+    packets: int = 0  # that the decoder refused
+    end: str | None = None  # why the file could not be read up to its end
+    failure: str | None = None  # the first of all reasons
+
+    def __str__(self) -> str:
+        """In words; empty where nothing was met."""
+        words = []
+        if self.packets:
+            plural = "" if self.packets == 1 else "s"
+            words.append(f"{self.packets} damaged packet{plural} could not be decoded")
+        if self.end:
+            words.append(f"it could not be read to its end ({self.end})")
+        return ", ".join(words)
+
+    def refused(self, error: BaseException) -> None:
+        """Count a packet that the decoder refused."""
+        self.packets += 1
+        self.failure = self.failure or reason(error)
+
+    def ended(self, error: BaseException) -> None:
+        """The container gives no further packets."""
+        self.end = reason(error)
+        self.failure = self.failure or self.end
+
+
+def decoded_around(
+    container: InputContainer,
+    stream: VideoStream,
+    note: Callable[["Packet[VideoStream]"], None],
+    damage: Damage,
+) -> Iterator[VideoFrame]:
+    """All frames of `stream` that can be had, in order; `note` is given each packet before the decoder gets it.
+
+    What the decoder still holds when reading fails comes out too. Raises nothing that a damaged file causes.
+    """
+    waiting: list[tuple[int, int, VideoFrame]] = []
+    latest = 0
+    for number, frame in enumerate(_decoded(container, stream, note, damage)):
+        frame.time_base = stream.time_base or frame.time_base  # those that were flushed have none
+        latest = latest if frame.pts is None else frame.pts
+        heapq.heappush(waiting, (latest, number, frame))
+        while len(waiting) > (_REORDERED if damage.packets else 0):
+            yield heapq.heappop(waiting)[-1]
+    while waiting:
+        yield heapq.heappop(waiting)[-1]
+
+
+def _decoded(
+    container: InputContainer,
+    stream: VideoStream,
+    note: Callable[["Packet[VideoStream]"], None],
+    damage: Damage,
+) -> Iterator[VideoFrame]:
+    context = stream.codec_context
+    for packet in _readable(container, stream, damage):
+        note(packet)
+        frames: list[VideoFrame] = []
+        try:
+            frames = context.decode(packet)
+        except MEDIA_ERRORS as error:
+            damage.refused(error)
+        yield from frames
+    rest: list[VideoFrame] = []
+    with contextlib.suppress(*MEDIA_ERRORS):  # of packets that were taken, but gave no frame
+        rest = context.decode(None)
+    yield from rest
+
+
+def _readable(
+    container: InputContainer, stream: VideoStream, damage: Damage
+) -> Iterator["Packet[VideoStream]"]:
+    packets = demux(container, stream)
+    while True:
+        try:
+            packet = next(packets, None)
+        except MEDIA_ERRORS as error:
+            damage.ended(error)
+            return
+        if packet is None:
+            return
+        if packet.size:  # an empty one would flush the decoder
+            yield packet
