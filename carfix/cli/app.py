@@ -97,9 +97,10 @@ def run() -> None:
     verbose = any(arg in ("-v", "--verbose") for arg in sys.argv[1:])
     try:
         app(prog_name="carfix")
-    except KeyboardInterrupt:
-        stderr.print("carfix: interrupted")
-        sys.exit(EXIT_INTERRUPTED)
+    except SystemExit as end:
+        if end.code == EXIT_INTERRUPTED:  # as typer ends what Ctrl-C has interrupted, without a word
+            stderr.print("carfix: interrupted")
+        raise
     except CarfixError as error:
         report_error(error, verbose=verbose)
         sys.exit(error.exit_code)

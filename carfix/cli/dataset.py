@@ -87,8 +87,9 @@ def dataset(
     from carfix.cli.progress import counted
     from carfix.cli.values import integers, rates, size_pair, split_name, words
     from carfix.errors import EXIT_FAILED, UsageError
-    from carfix.training.dataset import Recipe, build_dataset
+    from carfix.training.dataset import build_dataset
     from carfix.training.encoding import paper_grid
+    from carfix.training.recipe import Recipe
 
     if len(paths) < 2:
         raise UsageError(

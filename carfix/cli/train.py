@@ -206,6 +206,5 @@ def train(
     which = "best" if term is None else "last"
     best = "no validation yet" if result.best is None else f"{which} validation gain {result.best:+.4f}"
     state = "finished" if result.finished else "stopped"
-    stderr.print(
-        f"{state} at step {result.step} of {steps}, {best}; weights in {result.weights}", soft_wrap=True
-    )
+    kept = "the same command goes on from here" if result.best is None else f"weights in {result.weights}"
+    stderr.print(f"{state} at step {result.step} of {steps}, {best}; {kept}", markup=False, soft_wrap=True)

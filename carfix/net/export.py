@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from carfix import __version__
-from carfix.errors import CarfixError, MissingPartError
+from carfix.errors import CarfixError, MissingPartError, UsageError
 from carfix.net.arch import CarCnn, FastNet, ResidualBlock, RestorationNet
+from carfix.net.catalog import SUFFIX
 from carfix.net.checkpoint import Model
 from carfix.net.config import KERNEL, LAYER_RADIUS, margin
 
@@ -32,9 +33,11 @@ IR_VERSION = 8
 def export_onnx(*, model: Model, output: Path, overwrite: bool = False) -> Path:
     """Write `model` to `output` (through a temporary file) as ONNX; returns `output`.
 
-    Raises `CarfixError` if `output` exists and `overwrite` is not set, or cannot be written, `MissingPartError` if the
-    package onnx is not installed.
+    Raises `UsageError` if `output` is the model's own file or named as weights are, `CarfixError` if it exists and
+    `overwrite` is not set, or cannot be written, `MissingPartError` if the package onnx is not installed.
     """
+    if output.suffix.lower() == SUFFIX or _same_file(model.path, output):
+        raise UsageError(f"{output} is a file of weights, not of ONNX; name one that ends in .onnx")
     if output.is_dir():
         raise CarfixError(f"the output {output} is a folder; name a file in it")
     if output.exists() and not overwrite:
@@ -49,6 +52,14 @@ def export_onnx(*, model: Model, output: Path, overwrite: bool = False) -> Path:
     finally:
         temporary.unlink(missing_ok=True)
     return output
+
+
+def _same_file(weights: Path, output: Path) -> bool:
+    """Also through links."""
+    try:
+        return weights.samefile(output)
+    except OSError:
+        return False
 
 
 def onnx_model(model: Model) -> "ModelProto":

@@ -11,11 +11,13 @@ import av
 import numpy as np
 from av.codec.context import ThreadType
 from av.container import OutputContainer
+from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from carfix.errors import CarfixError
+from carfix.errors import CarfixError, UsageError
 from carfix.video.address import address
+from carfix.video.faults import MEDIA_ERRORS, captured_log, reason, said
 from carfix.video.scheduling import kept_scheduling
 
 #: Section 4.1 of the paper.
@@ -26,6 +28,15 @@ BUFFER_SECONDS = 2
 
 #: The caps are meant for this many pixels a second; below, they are scaled, or they would never bind.
 CAP_PIXEL_RATE = 1920 * 1080 * 30
+
+#: x264's range for 8 bits; it takes larger ones for the largest.
+CRFS = range(52)
+#: What x264 calls its settings. Checked here, since x264 would write a line of its own about others to stderr.
+PRESETS = (
+    *("ultrafast", "superfast", "veryfast", "faster", "fast", "medium"),
+    *("slow", "slower", "veryslow", "placebo"),
+)
+PROFILES = ("baseline", "main", "high", "high10", "high422", "high444")
 
 #: What a draw chooses from. Cameras write baseline without B-frames; archives were re-encoded with anything.
 DRAW_CRFS = (23, 51)
@@ -114,6 +125,30 @@ def paper_grid(
         for maxrate in maxrates
         for crf in crfs
     ]
+
+
+def check_encodings(encodings: Iterable[Encoding]) -> None:
+    """Raise `UsageError` for settings that their encoder refuses whatever the clip; nothing is encoded."""
+    # Caps are scaled to the clip, so that none is refused before there is one.
+    for encoding in {dataclasses.replace(encoding, maxrate=None, gop=None): None for encoding in encodings}:
+        if encoding.crf is not None and encoding.crf not in CRFS:
+            raise UsageError(f"a CRF is {CRFS[0]} to {CRFS[-1]}, not {encoding.crf}")
+        if encoding.codec == "libx264" and encoding.preset not in (None, *PRESETS):
+            raise UsageError(f"x264 has no preset {encoding.preset!r}; it has {', '.join(PRESETS)}")
+        if encoding.codec == "libx264" and encoding.profile not in (None, *PROFILES):
+            raise UsageError(f"x264 has no profile {encoding.profile!r}; it has {', '.join(PROFILES)}")
+        with captured_log() as lines, kept_scheduling():
+            try:
+                context = av.CodecContext.create(encoding.codec, "w")
+                assert isinstance(context, VideoCodecContext)
+                context.width, context.height = 64, 64
+                context.pix_fmt = "yuvj420p" if encoding.codec == "mjpeg" else "yuv420p"
+                context.time_base, context.thread_count = Fraction(1, 25), 1
+                context.options = encoding.options(Fraction(1))
+                context.open()
+            except MEDIA_ERRORS as error:
+                why = (said(lines) or [reason(error)])[0]
+                raise UsageError(f"{encoding.codec} refuses the settings {encoding.name}: {why}") from error
 
 
 def draw(count: int, seed: str) -> list[Encoding]:

@@ -1,11 +1,13 @@
 """The curve of a training: a CSV file, and TensorBoard's events for those who ask for them."""
 
 import csv
+import math
 from pathlib import Path
 from typing import Any
 
-from carfix.errors import MissingPartError
+from carfix.errors import CarfixError, MissingPartError
 from carfix.training.validation import Gains
+from carfix.video.faults import reason
 
 FILE_NAME = "log.csv"
 FIELDS = ("step", "seconds", "lr", "loss", "gain_psnr", "gain_ssim", "worst_gain_psnr")
@@ -15,29 +17,66 @@ class Log:
     """A row a validation; rows past the checkpoint that a killed run continues from are dropped."""
 
     def __init__(self, run: Path, step: int, *, tensorboard: bool = False) -> None:
-        """Continue the log in the folder `run` behind `step`. Raises `MissingPartError` without TensorBoard."""
+        """Continue the log in the folder `run` behind `step`.
+
+        Raises `MissingPartError` without TensorBoard, `CarfixError` if the log is damaged or cannot be written.
+        """
         self._path = run / FILE_NAME
         self._events: Any = _events(run) if tensorboard else None
-        rows: list[list[str]] = []
-        if self._path.exists():
-            with self._path.open(newline="", encoding="utf-8") as file:
-                rows = [row for row in list(csv.reader(file))[1:] if row and int(row[0]) <= step]
-        with self._path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(FIELDS)
-            writer.writerows(rows)
+        rows = [row for row in _rows(self._path) if int(row[0]) <= step]
+        temporary = self._path.with_suffix(".tmp")
+        try:
+            with temporary.open("w", newline="", encoding="utf-8") as file:
+                writer = csv.writer(file)
+                writer.writerow(FIELDS)
+                writer.writerows(rows)
+            temporary.replace(self._path)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise CarfixError(f"cannot write {self._path}: {reason(error)}") from error
         self._seconds = float(rows[-1][1]) if rows else 0.0
 
     def write(self, step: int, seconds: float, rate: float, loss: float, gains: Gains) -> None:
-        """Add a row; `seconds` are those of this run, the earlier ones' are added."""
+        """Add a row; `seconds` are those of this run, the earlier ones' are added. Raises `CarfixError`."""
         numbers = (rate, loss, gains.psnr, gains.ssim, gains.worst)
         texts = (f"{rate:.3g}", f"{loss:.6g}", f"{gains.psnr:.4f}", f"{gains.ssim:.5f}", f"{gains.worst:.4f}")
-        with self._path.open("a", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerow([step, f"{self._seconds + seconds:.0f}", *texts])
+        try:
+            with self._path.open("a", newline="", encoding="utf-8") as file:
+                csv.writer(file).writerow([step, f"{self._seconds + seconds:.0f}", *texts])
+        except OSError as error:
+            raise CarfixError(f"cannot write {self._path}: {reason(error)}") from error
         if self._events is not None:
             for name, number in zip(FIELDS[2:], numbers, strict=True):
                 self._events.add_scalar(name, number, step)
             self._events.flush()
+
+
+def _rows(path: Path) -> list[list[str]]:
+    """The rows of a log but its header, none if there is no log yet. Raises `CarfixError` if it is damaged."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = [row for row in csv.reader(file) if row][1:]
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, csv.Error) as error:
+        raise CarfixError(f"{path} cannot be read ({reason(error)}); {_CURE}") from error
+    for number, row in enumerate(rows):
+        if _is_row(row):
+            continue
+        if number == len(rows) - 1:  # a machine that stopped while it was written: its step is done again
+            return rows[:-1]
+        raise CarfixError(f"{path} is damaged: its row {','.join(row)[:80]!r} is none of carfix's; {_CURE}")
+    return rows
+
+
+_CURE = "move it away, and the training goes on with a new one"
+
+
+def _is_row(row: list[str]) -> bool:
+    try:
+        return len(row) == len(FIELDS) and int(row[0]) >= 0 and math.isfinite(float(row[1]))
+    except ValueError:
+        return False
 
 
 def _events(run: Path) -> Any:  # noqa: ANN401 - an optional package's class

@@ -7,18 +7,25 @@ beside them for their licences and splits.
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from carfix.errors import CarfixError
 from carfix.training.encoding import encode_nearly_lossless, encode_photo
-from carfix.training.sources import Size, is_photo, read_folder, read_video, scaled_photo
+from carfix.training.naming import PLACE, Named, Origin, name_sources, place_of, source_name
+from carfix.training.places import check_targets, make_folder
+from carfix.training.recipe import BuildReport, Progress, Recipe
+from carfix.training.sources import is_photo, read_folder, read_video, scaled_photo, source_sha256
+from carfix.training.workers import workers
+from carfix.video.faults import reason
 from carfix.video.manifest import Split
 
 #: What a packed folder says of its files.
 NOTES = "corpus.json"
 #: MJPEG's quantizer scale of packed photographs: the best it has.
 PHOTO_QSCALE = 2
+CLIP_SUFFIX, PHOTO_SUFFIX = ".mkv", ".jpg"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,33 +39,133 @@ class Note:
     split: Split | None  # None: by the clip's name
 
 
-def pack_source(
-    name: str, source: Path, output: Path, *, size: Size | None, start: int, frames: int, crf: int
-) -> Path:
-    """Pack a clip (with x264's `crf`) or a photograph into the folder `output`; returns the file.
+def pack_corpus(
+    paths: Sequence[Path], output: Path, recipe: Recipe, jobs: int, progress: Progress
+) -> BuildReport:
+    """Pack the sources into the folder `output`; what is packed already, from the same source, is kept.
+
+    Raises `UsageError`, before anything is written, if a file to write is a source, and `CarfixError` if the folder
+    cannot be written or its notes be read.
+    """
+    notes = _notes(output / NOTES)
+    origins = {Path(file).stem: _origin(note) for file, note in notes.items()}
+    names = name_sources(paths, output, origins)
+    targets = [_target(output, name, named.path) for name, named in names.items()]
+    check_targets(paths, targets)
+    make_folder(output)
+    report = BuildReport([], [], {})
+    calls = {name: (name, named, output, recipe) for name, named in names.items()}
+    try:
+        with workers(jobs) as run:
+            for done, (name, outcome) in enumerate(run(_pack, calls), 1):
+                try:
+                    file, note, changed = outcome()
+                except CarfixError as error:
+                    report.failed[str(names[name].path)] = str(error)
+                else:
+                    if changed:
+                        _install(output, file, note)
+                    elif note != notes.get(file):
+                        write_note(output, file, note)
+                    (report.built if changed else report.kept).append(name)
+                progress(done, len(names), name)
+    except BaseException:
+        for target in targets:
+            _scratch_of(target).unlink(missing_ok=True)
+        raise
+    return report
+
+
+def _origin(note: Note) -> Origin:
+    return Origin(source=note.source, sha256=note.source_sha256, place=note.settings.get(PLACE))
+
+
+def _target(output: Path, name: str, source: Path) -> Path:
+    suffix = PHOTO_SUFFIX if source.is_file() and is_photo(source) else CLIP_SUFFIX
+    return output / f"{name}{suffix}"
+
+
+def _scratch_of(target: Path) -> Path:
+    """Where a file is written first: what a killed run leaves there, the next one writes over."""
+    return target.with_name(f".{target.name}.tmp")
+
+
+def _pack(name: str, named: Named, output: Path, recipe: Recipe) -> tuple[str, Note, bool]:
+    """Pack a source beside its place; returns its file there, its note, and whether there is a new one to `_install`.
 
     Raises `CarfixError` if the source cannot be read or the file not be written.
     """
+    source = named.path
+    note = Note(
+        source=source_name(source),
+        source_sha256=named.sha256 or source_sha256(source),
+        settings={
+            "size": list(recipe.size) if recipe.size else None,
+            "start": recipe.start,
+            "frames": recipe.frames,
+            "crf": recipe.pack,
+            PLACE: place_of(source, output),
+        },
+        licence=recipe.licence,
+        split=recipe.split,
+    )
+    target = _target(output, name, source)
+    known = note_of(target)
+    if known is None and target.exists():
+        raise CarfixError(f"{target} is there already and not of this corpus; move it away or pack elsewhere")
+    if known is not None and target.is_file() and _same_content(known, note):
+        return target.name, note, False
+    scratch = _scratch_of(target)
+    try:
+        _encode(source, scratch, recipe)
+    except BaseException:
+        scratch.unlink(missing_ok=True)
+        raise
+    return target.name, note, True
+
+
+def _same_content(one: Note, other: Note) -> bool:
+    return one.source_sha256 == other.source_sha256 and all(
+        one.settings.get(key) == value for key, value in other.settings.items() if key != PLACE
+    )
+
+
+def _encode(source: Path, file: Path, recipe: Recipe) -> None:
+    """A clip with x264's CRF `recipe.pack`, a photograph as a JPEG."""
+    assert recipe.pack is not None
     if source.is_file() and is_photo(source):
-        path = output / f"{name}.jpg"
-        encode_photo(path, scaled_photo(source, size), PHOTO_QSCALE)
-        return path
+        encode_photo(file, scaled_photo(source, recipe.size), PHOTO_QSCALE)
+        return
     read = read_folder if source.is_dir() else read_video
-    luma, fps = read(source, size=size, start=start, frames=frames)
-    path = output / f"{name}.mkv"
-    encode_nearly_lossless(path, luma, fps, crf)
-    return path
+    luma, fps = read(source, size=recipe.size, start=recipe.start, frames=recipe.frames)
+    encode_nearly_lossless(file, luma, fps, recipe.pack)
+
+
+def _install(output: Path, file: str, note: Note) -> None:
+    """Bring a packed file to its place. Raises `CarfixError`."""
+    target = output / file
+    try:
+        # In this order: a note without a file is packed again, and no file is ever there without its note.
+        target.unlink(missing_ok=True)
+        write_note(output, file, note)
+        _scratch_of(target).replace(target)
+    except OSError as error:
+        raise CarfixError(f"cannot write {target}: {reason(error)}") from error
 
 
 def write_note(output: Path, file: str, note: Note) -> None:
-    """Add what is known of a packed file to the folder's notes."""
+    """Add what is known of a packed file to the folder's notes. Raises `CarfixError`."""
     path = output / NOTES
-    known = json.loads(path.read_text()) if path.exists() else {}
+    known = {name: dataclasses.asdict(each) for name, each in _notes(path).items()}
     known[file] = dataclasses.asdict(note)
     # In one step: other processes look files up in it meanwhile.
     temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(dict(sorted(known.items())), indent=1) + "\n")
-    temporary.replace(path)
+    try:
+        temporary.write_text(json.dumps(dict(sorted(known.items())), indent=1) + "\n", encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise CarfixError(f"cannot write {path}: {reason(error)}") from error
 
 
 def note_of(source: Path) -> Note | None:
@@ -70,7 +177,7 @@ def _notes(path: Path) -> dict[str, Note]:
     if not path.is_file():
         return {}
     try:
-        notes: dict[str, Any] = json.loads(path.read_text())
+        notes: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return {name: Note(**note) for name, note in notes.items()}
     except (ValueError, TypeError, AttributeError, OSError) as error:
-        raise CarfixError(f"{path} is damaged: {error}; pack the corpus again") from error
+        raise CarfixError(f"{path} is damaged: {error}; pack the corpus again, in a new folder") from error

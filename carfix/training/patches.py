@@ -5,11 +5,11 @@ nothing but the seed, the step and the rank, so that a resumed training sees wha
 """
 
 import dataclasses
-import os
+import functools
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +18,12 @@ from torch import Tensor
 
 from carfix.cpu import cores
 from carfix.errors import CarfixError
+from carfix.training import cache
 from carfix.training.encoding import Luma
 from carfix.training.sources import read_video
 from carfix.training.workers import workers
 from carfix.video.manifest import Clip, read_manifest
 
-CACHE_FOLDER = ".cache"
 #: Batches made ahead of the training step.
 PREFETCH = 4
 #: Encodings without a cache from which on processes read them: threads keep three cores of sixteen busy.
@@ -61,15 +61,19 @@ def load_pairs(
         raise CarfixError(
             f"the dataset {dataset} has no {split} clips; add some or build it with --split {split}"
         )
-    missing = [job for job in jobs if not _cache_of(dataset, *job, frames).exists()]
+    missing = [job for job in jobs if not _is_cached(dataset, *job, frames)]
     if len(missing) >= MANY:
         _fill(dataset, missing, frames, progress)
     pairs: list[FramePairs] = []
     with ThreadPoolExecutor(len(cores())) as pool:
-        for pair in pool.map(lambda job: _load_pair(dataset, job[0], job[1], frames), jobs):
-            pairs.append(pair)
-            if len(missing) < MANY:
-                progress(len(pairs), len(jobs), pair.clip)
+        try:
+            for pair in pool.map(lambda job: _load_pair(dataset, job[0], job[1], frames), jobs):
+                pairs.append(pair)
+                if len(missing) < MANY:
+                    progress(len(pairs), len(jobs), pair.clip)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)  # Ctrl-C: not all of them first
+            raise
     return pairs
 
 
@@ -81,16 +85,14 @@ def _fill(
 ) -> None:
     """Make the caches of the `missing` encodings, in processes."""
     clips = {clip.name: clip for clip, _ in missing}
-    with workers(len(cores())) as submit:
+    with workers(len(cores())) as run:
         # Pristine frames first, which the variants of a clip share.
-        for future in as_completed(
-            [submit(_make_pristine, dataset, clip, frames) for clip in clips.values()]
-        ):
-            future.result()
-        loading = {submit(_make_decoded, dataset, *job, frames): job[0].name for job in missing}
-        for done, future in enumerate(as_completed(loading), 1):
-            future.result()
-            progress(done, len(missing), loading[future])
+        for _, made in run(_make_pristine, {name: (dataset, clip, frames) for name, clip in clips.items()}):
+            made()
+        variants = {(clip.name, variant): (dataset, clip, variant, frames) for clip, variant in missing}
+        for done, ((name, _), made) in enumerate(run(_make_decoded, variants), 1):
+            made()
+            progress(done, len(missing), name)
 
 
 def _make_pristine(dataset: Path, clip: Clip, frames: int) -> None:
@@ -110,38 +112,35 @@ def _load_pair(dataset: Path, clip: Clip, variant: str, frames: int) -> FramePai
     )
 
 
+def _is_cached(dataset: Path, clip: Clip, variant: str, frames: int) -> bool:
+    file = cache.decoded_file(dataset, clip, variant, frames)
+    return cache.mapped(file, _shape(clip, frames)) is not None
+
+
 def _cache_pristine(dataset: Path, clip: Clip, frames: int) -> Luma:
-    chosen = chosen_frames(clip.frames, frames)
-    return _cached(_folder(dataset, clip, frames) / "pristine.npy", dataset / clip.pristine, clip, chosen)
+    file = cache.pristine_file(dataset, clip, frames)
+    return cache.kept(
+        file, _shape(clip, frames), functools.partial(_chosen, dataset / clip.pristine, clip, frames)
+    )
 
 
 def _cache_decoded(dataset: Path, clip: Clip, variant: str, frames: int) -> Luma:
-    chosen = chosen_frames(clip.frames, frames)
-    cache = _cache_of(dataset, clip, variant, frames)
-    return _cached(cache, dataset / clip.variants[variant].file, clip, chosen)
+    file = cache.decoded_file(dataset, clip, variant, frames)
+    video = dataset / clip.variants[variant].file
+    return cache.kept(file, _shape(clip, frames), functools.partial(_chosen, video, clip, frames))
 
 
-def _cache_of(dataset: Path, clip: Clip, variant: str, frames: int) -> Path:
-    size = clip.variants[variant].bytes  # a variant made anew has another size: its cache is stale
-    return _folder(dataset, clip, frames) / f"{variant}-{size}.npy"
+def _shape(clip: Clip, frames: int) -> cache.Shape:
+    return len(chosen_frames(clip.frames, frames)), clip.height, clip.width
 
 
-def _folder(dataset: Path, clip: Clip, frames: int) -> Path:
-    return dataset / CACHE_FOLDER / f"{clip.name}-{clip.source_sha256[:8]}-{frames}"
-
-
-def _cached(cache: Path, video: Path, clip: Clip, chosen: Sequence[int]) -> Luma:
-    if not cache.exists():
-        luma, _ = read_video(video, size=None, start=0, frames=clip.frames)
-        if luma.shape != (clip.frames, clip.height, clip.width):
-            raise CarfixError(f"{video} does not hold what the manifest says; build the dataset again")
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        temporary = cache.with_name(f".{cache.name}.{os.getpid()}-{threading.get_ident()}.tmp")
-        with temporary.open("wb") as file:
-            np.save(file, luma[list(chosen)])
-        temporary.replace(cache)
-    mapped: Luma = np.load(cache, mmap_mode="r")
-    return mapped
+def _chosen(video: Path, clip: Clip, frames: int) -> Luma:
+    """The frames of a clip's file that are trained on. Raises `CarfixError` if it is not the manifest's."""
+    luma, _ = read_video(video, size=None, start=0, frames=clip.frames)
+    if luma.shape != (clip.frames, clip.height, clip.width):
+        raise CarfixError(f"{video} does not hold what the manifest says; build the dataset again")
+    chosen: Luma = luma[chosen_frames(clip.frames, frames)]
+    return chosen
 
 
 class PatchSampler:

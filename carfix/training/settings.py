@@ -7,14 +7,16 @@ from typing import Any
 
 import torch
 
-from carfix.errors import MissingPartError, UsageError
-from carfix.net.config import Config
+from carfix.errors import CarfixError, MissingPartError, UsageError
+from carfix.net.config import Config, config_from_dict
 from carfix.net.losses import LOSSES
 
 #: The cosine ends at this share of the peak: late steps still move, and the average takes their noise out.
 FINAL_LR_SHARE = 0.01
 #: Smallest side of a patch: SSIM's window and a few of its steps.
 SMALLEST_PATCH = 16
+#: numpy takes no negative seeds, torch none that need more than 64 bits.
+LARGEST_SEED = 2**63 - 1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -79,15 +81,37 @@ def pick_device(name: str) -> torch.device:
 def check(settings: TrainSettings) -> None:
     """Raise `UsageError` for settings that cannot be right."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
+    try:
+        # What no checkpoint may say must not be trained either.
+        config_from_dict(settings.config.architecture, dataclasses.asdict(settings.config))
+    except CarfixError as error:
+        raise UsageError(str(error)) from None
     if settings.loss not in LOSSES:
         raise UsageError(f"--loss is one of {', '.join(LOSSES)}, not {settings.loss!r}")
     if settings.schedule not in ("cosine", "constant"):
         raise UsageError(f"--schedule is cosine or constant, not {settings.schedule!r}")
     if settings.precision not in ("fp32", "bf16"):
         raise UsageError(f"--precision is auto, fp32 or bf16, not {settings.precision!r}")
+    # Comparisons that NaN fails, too.
+    if not 0 < settings.lr < math.inf:
+        raise UsageError(f"--lr is a number above 0, not {settings.lr}")
+    if not 0 <= settings.ema < 1:
+        raise UsageError(f"--ema is 0 or a number below 1, not {settings.ema}")
+    if not settings.clip >= 0:
+        raise UsageError(f"--clip is 0 or a number above, not {settings.clip}")
+    if not 0 <= settings.seed <= LARGEST_SEED:
+        raise UsageError(f"--seed is 0 to {LARGEST_SEED}, not {settings.seed}")
     if settings.patch % settings.config.scale or settings.patch < SMALLEST_PATCH:
         raise UsageError(
             f"--patch must be at least {SMALLEST_PATCH} and a multiple of {settings.config.scale}"
         )
     if settings.batch % world:
         raise UsageError(f"--batch {settings.batch} cannot be shared by {world} processes")
+
+
+def check_run(name: str, minutes: float | None) -> None:
+    """Raise `UsageError` for a name of weights that is none of a file, and for no time at all."""
+    if name in ("", ".", "..") or any(character in name for character in "/\\\0"):
+        raise UsageError(f"--name is a file's name without a folder, not {name!r}; --output names the folder")
+    if minutes is not None and not 0 < minutes < math.inf:
+        raise UsageError(f"--minutes is a number above 0, not {minutes}")

@@ -1,6 +1,7 @@
 """Pristine sources of a dataset: video files, folders of frames, and still photographs, all as luma."""
 
 import hashlib
+import json
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -12,16 +13,25 @@ from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from carfix.errors import CarfixError
+from carfix.errors import CarfixError, UsageError
 from carfix.training.encoding import Luma
+from carfix.training.places import Identity, identity
 from carfix.video.address import address
 from carfix.video.convert import SCALER_THREADS
 from carfix.video.demux import decoded
+from carfix.video.faults import reason
 from carfix.video.luma import luma_format, read_luma
+from carfix.video.manifest import FILE_NAME
+from carfix.video.source import find_video
 
 PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"})
+#: Those that `carfix restore` takes, too.
 VIDEO_SUFFIXES = frozenset(
-    {".mp4", ".mkv", ".mov", ".avi", ".ts", ".264", ".h264", ".y4m", ".webm", ".m4v", ".mpg"}
+    f".{suffix}"
+    for suffix in (
+        *("mp4", "m4v", "mov", "mkv", "webm", "avi", "ts", "m2ts", "mts", "mpg", "mpeg", "vob", "flv", "wmv"),
+        *("asf", "3gp", "3g2", "ogv", "mxf", "nut", "y4m", "264", "h264", "265", "h265", "hevc", "dav", "ps"),
+    )
 )
 
 #: What a clip from a photograph looks like. The camera drifts by up to this many pixels a frame ...
@@ -86,9 +96,7 @@ def read_video(path: Path, *, size: Size | None, start: int, frames: int) -> tup
     planes: list[Luma] = []
     try:
         with av.open(address(path)) as container:
-            if not container.streams.video:
-                raise CarfixError(f"{path} has no video stream")
-            stream = container.streams.video[0]
+            stream = find_video(container, path)
             stream.thread_type = "AUTO"
             fps = stream.average_rate or stream.guessed_rate or Fraction(25)
             for index, frame in enumerate(decoded(container, stream)):
@@ -103,8 +111,33 @@ def read_video(path: Path, *, size: Size | None, start: int, frames: int) -> tup
 
 def read_folder(path: Path, *, size: Size | None, start: int, frames: int) -> tuple[Luma, Fraction]:
     """Luma `[N, H, W]` of a folder of pictures in the order of their names, taken as consecutive frames."""
-    pictures = sorted(child for child in path.iterdir() if is_photo(child))[start : start + frames]
+    pictures = pictures_of(path)[start : start + frames]
     return _stacked([_prepared(read_photo(picture), size) for picture in pictures], path), STILL_FPS
+
+
+def pictures_of(folder: Path) -> list[Path]:
+    """The picture files in `folder`, in the order of their names. Raises `CarfixError` if it cannot be read."""
+    return [child for child in _children(folder) if is_photo(child) and child.is_file()]
+
+
+def _children(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError as error:
+        raise CarfixError(f"the folder {folder} cannot be read: {reason(error)}") from error
+
+
+def source_sha256(source: Path) -> str:
+    """SHA-256 of a file, or of the pictures of a folder one after another. Raises `CarfixError`."""
+    digest = hashlib.sha256()
+    for file in pictures_of(source) if source.is_dir() else [source]:
+        try:
+            with file.open("rb") as stream:
+                while block := stream.read(1 << 20):
+                    digest.update(block)
+        except OSError as error:
+            raise CarfixError(f"{file} cannot be read: {reason(error)}") from error
+    return digest.hexdigest()
 
 
 def _stacked(planes: list[Luma], path: Path) -> Luma:
@@ -189,23 +222,45 @@ def _shifted(source: torch.Tensor, offset: np.ndarray, height: int, width: int) 
     ]
 
 
-def find_clips(sources: list[Path], *, stills: bool) -> Iterator[Path]:
+def find_clips(sources: list[Path], *, stills: bool, without: Path | None = None) -> Iterator[Path]:
     """Every clip among `sources`: files as they are, folders walked in the order of names.
 
     A folder that holds pictures is one clip, its frames in the order of their names; with `stills` each picture
-    is a clip of its own. Raises `CarfixError` for a path that does not exist.
+    is a clip of its own. The folder `without` and datasets are not walked. Raises `CarfixError` for a path that does
+    not exist, `UsageError` for one that is a dataset.
     """
     for source in sources:
         if not source.exists():
             raise CarfixError(f"no such file or folder: {source}")
         if not source.is_dir():
             yield source
-            continue
-        children = sorted(source.iterdir())
-        pictures = [child for child in children if is_photo(child)]
-        if pictures and not stills:
-            yield source
-        elif stills:
-            yield from pictures
-        yield from (child for child in children if child.suffix.lower() in VIDEO_SUFFIXES)
-        yield from find_clips([child for child in children if child.is_dir()], stills=stills)
+        elif is_dataset(source):
+            raise UsageError(
+                f"the source {source} is a dataset that carfix built; give the clips it was built from"
+            )
+        else:
+            yield from _walked(source, stills, None if without is None else identity(without))
+
+
+def _walked(folder: Path, stills: bool, without: Identity | None) -> Iterator[Path]:
+    children = _children(folder)
+    files = [child for child in children if child.is_file()]
+    pictures = [file for file in files if is_photo(file)]
+    if stills:
+        yield from pictures
+    elif pictures:
+        yield folder
+    yield from (file for file in files if file.suffix.lower() in VIDEO_SUFFIXES)
+    for child in children:
+        # What carfix built is no source, or a dataset beside its clips would take its variants for more of them.
+        if child.is_dir() and not is_dataset(child) and (without is None or identity(child) != without):
+            yield from _walked(child, stills, without)
+
+
+def is_dataset(folder: Path) -> bool:
+    """Whether `folder` holds a manifest of carfix's, and not one of another program's of the same name."""
+    try:
+        fields = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(fields, dict) and {"carfix", "format", "clips"} <= fields.keys()

@@ -67,6 +67,7 @@ def save_state(
             if old != final:
                 shutil.rmtree(old, ignore_errors=True)
     except (OSError, SafetensorError) as error:
+        shutil.rmtree(temporary, ignore_errors=True)  # on a full disk it would be in the next one's way
         raise CarfixError(f"cannot write the checkpoint {final}: {error}") from error
 
 

@@ -18,10 +18,12 @@ from carfix.net.checkpoint import Description, load_checkpoint, save_checkpoint
 from carfix.net.config import Config
 from carfix.net.grow import can_deepen, deepen
 from carfix.net.losses import LOSSES
+from carfix.training.divergence import check_gains, check_state
 from carfix.training.leaks import by_clip, find_leaks
 from carfix.training.log import Log
 from carfix.training.patches import FramePairs, PatchSampler, load_pairs, to_unit
-from carfix.training.settings import TrainSettings, check, learning_rate, pick_device
+from carfix.training.processes import any_process, join_processes, place_of_process
+from carfix.training.settings import TrainSettings, check, check_run, learning_rate
 from carfix.training.state import Progress, load_state, save_state
 from carfix.training.teacher import Teacher
 from carfix.training.validation import Gains, ValidationSet
@@ -84,14 +86,15 @@ def train(
     residual blocks: they are then repeated (see `carfix.net.grow`). `teacher` is a network to distil from, of which
     the target takes `teacher_share` at first (see `carfix.training.teacher`). `term` is added to the loss; what it is
     about no validation measures, so the weights of the latest validation are kept instead of the best. `minutes` ends
-    the run early, with a checkpoint. Raises `CarfixError` if `run` belongs to other settings, `UsageError` for
-    settings that cannot be right.
+    the run early, with a checkpoint. Raises `CarfixError` if `run` belongs to other settings and when the training
+    diverges (the checkpoint and the best weights before that stay), `UsageError` for settings that cannot be right.
     """
     check(settings)
+    check_run(name, minutes)
     started = time.monotonic()
     rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    place = _place(device)
-    _join(place, world)
+    place = place_of_process(device)
+    join_processes(place, world)
     torch.manual_seed(settings.seed)
     net = build(settings.config)
     total_steps = 0
@@ -170,17 +173,22 @@ def train(
         last = state.step == settings.steps
         late = minutes is not None and time.monotonic() - started > 60 * minutes
         if world > 1:
-            late = _agree(late, place)
-        if state.step % validate_every == 0 or last:
+            late = any_process(late, place)
+        validates = state.step % validate_every == 0 or last
+        saves = last or late or time.monotonic() - saved >= checkpoint_seconds
+        if rank == 0 and (validates or saves):
+            check_state(net, losses, settings, state, weights)
+        if validates:
             if rank == 0 and log is not None:
                 gains = validation.measure(ema, place, autocast)
+                check_gains(gains, settings, state, weights)
                 mean = float(torch.stack(losses).mean())
                 log.write(state.step, time.monotonic() - started, rate, mean, gains)
                 text = f"loss {mean:.4f}, gain {gains.psnr:+.3f} dB (worst {gains.worst:+.3f}), SSIM {gains.ssim:+.4f}"
                 keeper.offer(gains)
             losses.clear()
         if rank == 0:
-            if last or late or time.monotonic() - saved >= checkpoint_seconds:
+            if saves:
                 keeper.save()
                 saved = time.monotonic()
             progress(state.step, settings.steps, text)
@@ -236,7 +244,8 @@ class _Keeper:
     def offer(self, gains: Gains) -> None:
         """Keep the averaged weights if they are the best so far by what the loss is about; with a term in any case."""
         score = gains.ssim if self._settings.loss in ("ssim", "both") else gains.psnr
-        if self._term is None and self._state.best is not None and score <= self._state.best:
+        # (Not "<=": no best may be followed by what is not a number.)
+        if self._term is None and self._state.best is not None and not score > self._state.best:
             return
         self._state.best = score
         description = Description(
@@ -267,28 +276,6 @@ def _make_folder(run: Path) -> None:
         run.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CarfixError(f"cannot make the folder {run}: {error.strerror or error}") from error
-
-
-def _place(device: str) -> torch.device:
-    local = os.environ.get("LOCAL_RANK")
-    if local is not None and device == "auto" and torch.cuda.is_available():
-        return torch.device("cuda", int(local))
-    return pick_device(device)
-
-
-def _join(place: torch.device, world: int) -> None:
-    """Join the processes that torchrun started."""
-    if world > 1:
-        if place.type == "cuda":
-            torch.cuda.set_device(place)
-        torch.distributed.init_process_group("nccl" if place.type == "cuda" else "gloo")
-
-
-def _agree(late: bool, place: torch.device) -> bool:
-    """True on every process if it is on any: all must leave the loop at the same step."""
-    flag = torch.tensor(float(late), device=place)
-    torch.distributed.all_reduce(flag, torch.distributed.ReduceOp.MAX)
-    return bool(flag.item())
 
 
 @torch.no_grad()

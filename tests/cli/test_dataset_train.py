@@ -33,8 +33,13 @@ def test_from_clips_to_weights_to_a_restored_video(tmp_path: Path) -> None:
 
     network = ["--arch", "fast", "--scale", "2", "--features", "8", "--blocks", "1", "--device", "cpu"]
     short = ["--steps", "4", "--batch", "2", "--patch", "32", "--validate-every", "2"]
+    begun = carfix("train", data, *network, *short, "-o", tmp_path / "begun", "--minutes", "1e-9")
+    assert begun.returncode == 0, begun.stderr
+    assert "stopped at step 1 of 4, no validation yet; the same command goes on from here" in begun.stderr
+    assert not list((tmp_path / "begun").glob("*.safetensors"))
     trained = carfix("train", data, *network, *short, "-o", tmp_path / "run", "--name", "mine")
     assert trained.returncode == 0, trained.stderr
+    assert "weights in" in trained.stderr
     weights = tmp_path / "run" / "mine.safetensors"
 
     restored = carfix("restore", "-m", weights, "--device", "cpu", tmp_path / "a.mkv", tmp_path / "out.mkv")
@@ -51,7 +56,14 @@ def test_from_clips_to_weights_to_a_restored_video(tmp_path: Path) -> None:
         (["dataset", "missing.mp4", "data", "--crf", "x"], 2, "--crf"),
         (["dataset", "missing.mp4", "data", "--maxrate", "fast"], 2, "--maxrate"),
         (["dataset", "missing.mp4", "data", "--no-grid"], 2, "encoding"),
+        (["dataset", "missing.mp4", "data", "--crf", "-5"], 2, "0 to 51"),
+        (["dataset", "missing.mp4", "data", "--preset", "hasty"], 2, "hasty"),
+        (["dataset", ".", "."], 2, "lies"),
         (["train", "nowhere"], 1, "nowhere"),
+        (["train", "nowhere", "--lr", "nan"], 2, "--lr"),
+        (["train", "nowhere", "--features", "100000"], 2, "100000"),
+        (["train", "nowhere", "--minutes", "0"], 2, "--minutes"),
+        (["train", "nowhere", "--name", "../x"], 2, "--name"),
         (["train", "nowhere", "--arch", "vgg"], 2, "vgg"),
         (["train", "nowhere", "--loss", "l1"], 2, "l1"),
         (["train", "nowhere", "--init", "missing.safetensors"], 1, "missing.safetensors"),

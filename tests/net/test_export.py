@@ -4,11 +4,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from networks import awake_model
+from networks import awake_model, save_awake
 
-from carfix.errors import CarfixError, MissingPartError
+from carfix.errors import CarfixError, MissingPartError, UsageError
 from carfix.net.arch import convolution_layers
-from carfix.net.checkpoint import Model
+from carfix.net.checkpoint import Model, load_checkpoint
 from carfix.net.config import CarCnnConfig, Config, FastConfig, margin
 from carfix.net.export import INPUT, OPSET, OUTPUT, export_onnx, onnx_model
 
@@ -80,6 +80,19 @@ def test_an_output_that_exists_stays_unless_it_may_be_replaced(tmp_path: Path) -
     with pytest.raises(CarfixError, match="cannot write"):
         export_onnx(model=model, output=tmp_path / "nowhere" / "net.onnx")
     assert [found.name for found in tmp_path.iterdir()] == ["net.onnx"]
+
+
+def test_weights_are_never_replaced_by_onnx(tmp_path: Path) -> None:
+    weights = save_awake(tmp_path / "mine.safetensors", CONFIGS[2])
+    (tmp_path / "link.onnx").symlink_to(weights)
+    (tmp_path / "hard.onnx").hardlink_to(weights)
+    before = weights.read_bytes()
+    model = load_checkpoint(weights)
+    for name in ("mine.safetensors", "link.onnx", "hard.onnx", "other.safetensors"):
+        with pytest.raises(UsageError, match=r"file of weights, not of ONNX; name one that ends in \.onnx"):
+            export_onnx(model=model, output=tmp_path / name, overwrite=True)
+    assert weights.read_bytes() == (tmp_path / "link.onnx").read_bytes() == before
+    assert not (tmp_path / "other.safetensors").exists()
 
 
 def test_without_the_extra_the_command_that_installs_it_is_named(

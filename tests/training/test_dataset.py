@@ -7,8 +7,10 @@ import pytest
 from scenes import save_png, scene, write_scene
 
 from carfix.errors import CarfixError, UsageError
-from carfix.training.dataset import BuildReport, Recipe, build_dataset, clip_names, split_of
+from carfix.training.dataset import build_dataset
 from carfix.training.encoding import Encoding, paper_grid
+from carfix.training.naming import split_of
+from carfix.training.recipe import BuildReport, Recipe
 from carfix.training.sources import read_video
 from carfix.video.manifest import read_manifest
 
@@ -70,6 +72,69 @@ def test_a_broken_source_is_named_and_the_rest_is_built(tmp_path: Path) -> None:
     assert list(read_manifest(tmp_path / "data").clips) == ["street"]
 
 
+def test_a_clip_too_small_to_measure_is_left_out_and_the_rest_is_built(tmp_path: Path) -> None:
+    write_scene(tmp_path / "tiny.mkv", height=8, width=8)
+    write_scene(tmp_path / "street.mkv")
+    report = build(tmp_path, "tiny.mkv", "street.mkv")
+    assert report.built == ["street"]
+    assert "8x8; SSIM" in report.failed[str(tmp_path / "tiny.mkv")]
+    write_scene(tmp_path / "wide.mkv", height=16, width=640)
+    report = build(tmp_path, "wide.mkv", "street.mkv", recipe=Recipe(encodings=TWO, size=(64, -2)))
+    assert report.built == ["street"]
+    assert "64x2; SSIM" in report.failed[str(tmp_path / "wide.mkv")]
+    assert [path.name for path in (tmp_path / "data" / "clips").iterdir()] == ["street"]
+
+
+def test_other_options_for_the_encoder_make_a_variant_anew(tmp_path: Path) -> None:
+    write_scene(tmp_path / "street.mkv", seed=1)
+    build(tmp_path, "street.mkv")
+    scaled = read_manifest(tmp_path / "data").clips["street"].variants
+    whole = Recipe(encodings=TWO, scale_caps=False)
+    assert build(tmp_path, "street.mkv", recipe=whole).built == ["street"]
+    variants = read_manifest(tmp_path / "data").clips["street"].variants
+    assert variants["crf30-2000k"].encoder["options"]["maxrate"] == "2000000"
+    assert variants["crf45"] == scaled["crf45"], "which has no cap"
+    assert build(tmp_path, "street.mkv", recipe=whole).kept == ["street"]
+    assert build(tmp_path, "street.mkv").built == ["street"]
+    assert read_manifest(tmp_path / "data").clips["street"].variants.keys() == scaled.keys()
+
+
+@pytest.mark.parametrize(
+    ("encoding", "reason"),
+    [
+        (Encoding(crf=29, preset="hasty"), "no preset 'hasty'; it has ultrafast"),
+        (Encoding(crf=29, profile="lowest"), "no profile 'lowest'; it has baseline"),
+        (Encoding(crf=0, profile="baseline"), "libx264 refuses the settings crf0-baseline"),
+        (Encoding(crf=-5), "a CRF is 0 to 51"),
+        (Encoding(crf=52), "a CRF is 0 to 51"),
+    ],
+)
+def test_encodings_that_no_clip_can_have_are_refused_at_once(
+    tmp_path: Path, encoding: Encoding, reason: str
+) -> None:
+    write_scene(tmp_path / "street.mkv")
+    with pytest.raises(UsageError, match=reason):
+        build(tmp_path, "street.mkv", recipe=Recipe(encodings=[*TWO, encoding]))
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"format": 1, "carfix": "1"}'])
+def test_a_damaged_manifest_is_to_be_moved_away_and_then_all_is_built(tmp_path: Path, text: str) -> None:
+    write_scene(tmp_path / "street.mkv")
+    build(tmp_path, "street.mkv")
+    manifest = tmp_path / "data" / "manifest.json"
+    manifest.write_text(text)
+    with pytest.raises(CarfixError, match=r"manifest\.json .*delete it or move it away") as refused:
+        build(tmp_path, "street.mkv")
+    assert "build the dataset again" not in str(refused.value)
+    assert manifest.read_text() == text
+    manifest.unlink()
+    assert build(tmp_path, "street.mkv").built == ["street"]
+    manifest.write_text('{"format": 99, "clips": {}, "carfix": "9"}')
+    with pytest.raises(CarfixError, match="update carfix"):
+        build(tmp_path, "street.mkv")
+
+
 def test_the_split_depends_on_the_name_alone(tmp_path: Path) -> None:
     names = [f"clip{number}" for number in range(1000)]
     counts = {split: sum(split_of(name) == split for name in names) for split in ("train", "val", "test")}
@@ -79,13 +144,6 @@ def test_the_split_depends_on_the_name_alone(tmp_path: Path) -> None:
     recipe = Recipe(encodings=TWO, split="test")
     build(tmp_path, "street.mkv", recipe=recipe)
     assert [clip.name for clip in read_manifest(tmp_path / "data").select("test")] == ["street"]
-
-
-def test_no_clip_is_in_two_splits_and_names_are_unique() -> None:
-    paths = [Path(name) for name in ("a/x.mp4", "b/x.mp4", "b/x.mkv", "c/y z.mp4")]
-    names = clip_names(paths)
-    assert len(names) == 4
-    assert all(" " not in name and "/" not in name for name in names)
 
 
 def test_recipes_and_folders_that_cannot_be_right(tmp_path: Path) -> None:

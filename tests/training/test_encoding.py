@@ -6,7 +6,17 @@ import pytest
 from scenes import scene
 
 from carfix.errors import CarfixError
-from carfix.training.encoding import Encoding, cap_scale, draw, encode, encode_lossless, paper_grid
+from carfix.training.encoding import (
+    PRESETS,
+    PROFILES,
+    Encoding,
+    cap_scale,
+    check_encodings,
+    draw,
+    encode,
+    encode_lossless,
+    paper_grid,
+)
 from carfix.training.sources import read_video
 
 
@@ -79,6 +89,12 @@ def test_lossless_is_lossless(tmp_path: Path) -> None:
     decoded, fps = read_video(tmp_path / "pristine.mkv", size=None, start=0, frames=100)
     assert np.array_equal(decoded, frames)
     assert abs(fps - Fraction(30000, 1001)) < Fraction(1, 10)
+
+
+def test_all_that_is_drawn_and_x264s_own_settings_pass_the_check() -> None:
+    own = [Encoding(crf=20, preset=preset, profile="main") for preset in PRESETS]
+    own += [Encoding(crf=20, profile=profile) for profile in PROFILES]
+    check_encodings([*paper_grid(), *draw(60, "clip"), *own])
 
 
 def test_settings_that_the_encoder_refuses_are_named(tmp_path: Path) -> None:

@@ -1,11 +1,23 @@
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
+from av.stream import Disposition
 from scenes import save_png, scene, write_scene
 
 from carfix.errors import CarfixError
-from carfix.training.sources import animate, find_clips, fitted, read_folder, read_photo, read_video
+from carfix.restore import tasks
+from carfix.training.sources import (
+    VIDEO_SUFFIXES,
+    animate,
+    find_clips,
+    fitted,
+    read_folder,
+    read_photo,
+    read_video,
+    source_sha256,
+)
 
 
 @pytest.mark.parametrize(
@@ -36,6 +48,41 @@ def test_a_folder_of_pictures_is_one_clip_or_many(tmp_path: Path) -> None:
     frames, _ = read_folder(tmp_path / "shots", size=None, start=1, frames=2)
     # Grey 0 to 255 becomes luma 16 to 235.
     assert np.abs(frames - (16 + scene(4)[1:3] * (219 / 255))).max() <= 1
+
+
+def test_only_files_are_clips_and_pictures(tmp_path: Path) -> None:
+    write_scene(tmp_path / "shots.mp4" / "inner.mkv")
+    (tmp_path / "cover.png").mkdir()
+    for index, frame in enumerate(scene(2)):
+        save_png(tmp_path / "walk" / f"{index}.png", frame)
+    (tmp_path / "walk" / "x.png").mkdir()
+    found = list(find_clips([tmp_path], stills=False))
+    assert [path.name for path in found] == ["inner.mkv", "walk"]
+    assert len(read_folder(tmp_path / "walk", size=None, start=0, frames=9)[0]) == 2
+    assert len(source_sha256(tmp_path / "walk")) == 64
+
+
+def test_a_cover_picture_is_no_clip(tmp_path: Path) -> None:
+    cover = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")
+    with av.open(str(tmp_path / "song.m4a"), "w", format="mp4") as container:
+        sound = container.add_stream("aac", rate=8000)
+        picture = container.add_stream("png", rate=1)
+        picture.width, picture.height, picture.pix_fmt = 32, 32, "rgb24"
+        picture.disposition = Disposition.attached_pic
+        silence = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        silence.sample_rate = 8000
+        container.mux(sound.encode(silence))
+        container.mux(picture.encode(cover))
+        for stream in (sound, picture):
+            container.mux(stream.encode(None))
+    with pytest.raises(CarfixError, match=r"song\.m4a has no video stream"):
+        read_video(tmp_path / "song.m4a", size=None, start=0, frames=1)
+
+
+def test_folders_are_walked_for_what_restore_takes(tmp_path: Path) -> None:
+    assert VIDEO_SUFFIXES == tasks.VIDEO_SUFFIXES
+    (tmp_path / "tape.M2TS").touch()
+    assert list(find_clips([tmp_path], stills=False)) == [tmp_path / "tape.M2TS"]
 
 
 def test_a_photograph_becomes_a_moving_noisy_clip(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 import csv
 import dataclasses
+import math
 import os
 import shutil
 import signal
@@ -18,15 +19,18 @@ import carfix
 from carfix.errors import CarfixError, UsageError
 from carfix.net.checkpoint import load_checkpoint
 from carfix.net.config import CarCnnConfig, FastConfig
-from carfix.training import patches
-from carfix.training.dataset import Recipe, build_dataset
+from carfix.training import cache, patches
+from carfix.training.dataset import build_dataset
 from carfix.training.encoding import Encoding
 from carfix.training.patches import PatchSampler, chosen_frames, load_pairs
+from carfix.training.recipe import Recipe
 from carfix.training.settings import TrainSettings, learning_rate
 from carfix.training.train import TrainResult, train
 from carfix.video.manifest import read_manifest
 
 TINY = FastConfig(scale=2, features=8, blocks=1)
+#: Minutes that are over after the first step.
+AT_ONCE = 1e-9
 
 
 @pytest.fixture(scope="module")
@@ -93,15 +97,15 @@ def test_many_encodings_are_read_by_processes_and_are_the_same(
 
     progress: list[tuple[int, int, str]] = []
     before = loaded()
-    for cache in (dataset / patches.CACHE_FOLDER).glob("*-3"):
-        shutil.rmtree(cache)
+    for folder in (dataset / cache.FOLDER).glob("*-3"):
+        shutil.rmtree(folder)
     progress.clear()
     monkeypatch.setattr(patches, "MANY", 2)
-    monkeypatch.setattr(patches, "_cached", None)  # here; the processes have their own
+    monkeypatch.setattr(cache, "kept", None)  # here; the processes have their own
     with pytest.raises(TypeError):
         loaded()
     assert progress == [(1, 2, "train"), (2, 2, "train")]
-    assert len(list((dataset / patches.CACHE_FOLDER).glob("*-3/*.npy"))) == 3
+    assert len(list((dataset / cache.FOLDER).glob("*-3/*.npy"))) == 3
     monkeypatch.undo()
     assert loaded() == before
 
@@ -147,9 +151,9 @@ def test_every_loss_trains(dataset: Path, tmp_path: Path, loss: str) -> None:
 
 def test_a_stopped_training_resumes_to_the_same_weights(dataset: Path, tmp_path: Path) -> None:
     run(dataset, tmp_path / "whole", settings())
-    stopped = run(dataset, tmp_path / "parts", settings(), minutes=0)
+    stopped = run(dataset, tmp_path / "parts", settings(), minutes=AT_ONCE)
     assert (stopped.step, stopped.finished) == (1, False)
-    run(dataset, tmp_path / "parts", settings(), minutes=0)
+    run(dataset, tmp_path / "parts", settings(), minutes=AT_ONCE)
     assert run(dataset, tmp_path / "parts", settings()).finished
     whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
@@ -249,19 +253,19 @@ def test_a_teacher_steers_and_belongs_to_the_run(dataset: Path, tmp_path: Path) 
     nets = [load_checkpoint(path).net for path in (alone.weights, taught.weights, teacher)]
     alone_off, taught_off = ((net(x) - nets[2](x)).abs().mean() for net in nets[:2])
     assert taught_off < alone_off
-    run(dataset, tmp_path / "half", settings(12), teacher=teacher, minutes=0)
+    run(dataset, tmp_path / "half", settings(12), teacher=teacher, minutes=AT_ONCE)
     with pytest.raises(CarfixError, match="other settings"):
         run(dataset, tmp_path / "half", settings(12))
 
 
 def test_a_run_folder_of_other_settings_is_not_continued(dataset: Path, tmp_path: Path) -> None:
-    run(dataset, tmp_path, settings(), minutes=0)
+    run(dataset, tmp_path, settings(), minutes=AT_ONCE)
     with pytest.raises(CarfixError, match="other settings"):
         run(dataset, tmp_path, settings(lr=5e-4))
 
 
 def test_a_damaged_checkpoint_is_named(dataset: Path, tmp_path: Path) -> None:
-    run(dataset, tmp_path, settings(), minutes=0)
+    run(dataset, tmp_path, settings(), minutes=AT_ONCE)
     (file,) = (tmp_path / "checkpoints").rglob("state.safetensors")
     file.write_bytes(file.read_bytes()[:-10])
     with pytest.raises(CarfixError, match=r"checkpoint .* is damaged"):
@@ -280,11 +284,38 @@ def test_the_learning_rate_warms_up_and_falls() -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"loss": "l1"}, {"schedule": "steps"}, {"patch": 33}, {"patch": 8}, {"precision": "fp8"}]
+    "changes",
+    [
+        *({"loss": "l1"}, {"schedule": "steps"}, {"patch": 33}, {"patch": 8}, {"precision": "fp8"}),
+        *(
+            {"lr": math.nan},
+            {"lr": -1.0},
+            {"lr": 0.0},
+            {"lr": math.inf},
+            {"ema": math.nan},
+            {"clip": math.nan},
+        ),
+        *({"seed": -1}, {"seed": 2**64}, {"config": FastConfig(features=100_000)}),
+    ],
+    ids=str,
 )
 def test_settings_that_cannot_be_right(dataset: Path, tmp_path: Path, changes: dict[str, object]) -> None:
     with pytest.raises(UsageError):
-        run(dataset, tmp_path, settings(**changes))  # type: ignore[arg-type]
+        run(dataset, tmp_path / "run", settings(**changes))  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "a\\b", "/x", "..", ""])
+def test_a_name_of_weights_stays_in_the_run(dataset: Path, tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError, match="--name is a file's name"):
+        train(dataset=dataset, run=tmp_path / "run", name=name, settings=settings(), device="cpu")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("minutes", [0.0, -1.0, math.nan])
+def test_no_time_is_a_mistake(dataset: Path, tmp_path: Path, minutes: float) -> None:
+    with pytest.raises(UsageError, match="--minutes is a number above 0"):
+        run(dataset, tmp_path, settings(), minutes=minutes)
 
 
 def test_two_processes_train_one_network(dataset: Path, tmp_path: Path) -> None:
@@ -328,7 +359,7 @@ class Darker:
 def test_a_term_is_part_of_the_loss_and_of_what_a_run_is(dataset: Path, tmp_path: Path) -> None:
     chosen = settings(steps=12, lr=5e-3)
     plain = run(dataset, tmp_path / "plain", chosen)
-    first = run(dataset, tmp_path / "dark", chosen, term=Darker(50.0), minutes=0.0)
+    first = run(dataset, tmp_path / "dark", chosen, term=Darker(50.0), minutes=AT_ONCE)
     assert not first.finished
     result = run(dataset, tmp_path / "dark", chosen, term=Darker(50.0))
     assert result.finished

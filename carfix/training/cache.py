@@ -1,0 +1,84 @@
+"""Frames that were decoded once, in files beside the dataset that are mapped into memory.
+
+A file's name has everything in it that decides what it holds, so that a dataset that was built anew makes new ones.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from carfix.errors import CarfixError
+from carfix.training.clip import cut
+from carfix.training.encoding import Luma
+from carfix.video.faults import reason
+from carfix.video.manifest import Clip
+
+FOLDER = ".cache"
+
+#: Frames, height and width.
+Shape = tuple[int, int, int]
+
+
+def pristine_file(dataset: Path, clip: Clip, limit: int) -> Path:
+    """Where up to `limit` pristine frames of a clip are kept."""
+    return _folder(dataset, clip, limit) / "pristine.npy"
+
+
+def decoded_file(dataset: Path, clip: Clip, variant: str, limit: int) -> Path:
+    """Where up to `limit` decoded frames of a variant are kept."""
+    # Its size, PSNR and SSIM tell it from one that was encoded anew.
+    made = _digest(dataclasses.asdict(clip.variants[variant]))
+    return _folder(dataset, clip, limit) / f"{variant}-{made}.npy"
+
+
+def mapped(file: Path, shape: Shape) -> Luma | None:
+    """The frames in `file`, mapped; None if it is not there or not whole."""
+    try:
+        frames: Luma = np.load(file, mmap_mode="r")
+    except (OSError, ValueError, EOFError):  # an empty file ends early, a cut one is smaller than it says
+        return None
+    return frames if frames.shape == shape and frames.dtype == np.uint8 else None
+
+
+def kept(file: Path, shape: Shape, make: Callable[[], Luma]) -> Luma:
+    """The frames in `file`, which `make` gives where it does not hold them. Raises `CarfixError`."""
+    frames = mapped(file, shape)
+    if frames is None:
+        _write(file, make())
+        frames = mapped(file, shape)
+    if frames is None:
+        raise CarfixError(f"{file} cannot be read again; delete the folder {file.parent.parent}")
+    return frames
+
+
+def _write(file: Path, frames: Luma) -> None:
+    temporary = file.with_name(f".{file.name}.{os.getpid()}-{threading.get_ident()}.tmp")
+    header = np.lib.format.header_data_from_array_1_0(frames)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as stream:
+            # Not `np.save`: it does not say why it could not write.
+            np.lib.format.write_array_header_1_0(stream, header)
+            stream.write(np.ascontiguousarray(frames).data)
+        temporary.replace(file)
+    except OSError as error:
+        raise CarfixError(
+            f"cannot write the cache of decoded frames {file}: {reason(error)}; it needs room, less with fewer --frames"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _folder(dataset: Path, clip: Clip, limit: int) -> Path:
+    fields = (clip.source_sha256, cut(clip.settings), clip.width, clip.height, clip.frames)
+    return dataset / FOLDER / f"{clip.name}-{_digest(fields)}-{limit}"
+
+
+def _digest(fields: object) -> str:
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:12]

@@ -1,0 +1,37 @@
+"""What a dataset is to be built of, and what a run of the building did."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+from carfix.training.encoding import Encoding
+from carfix.training.sources import Size
+from carfix.video.manifest import Split
+
+#: Gets the number of clips done, their total and the last one's name.
+Progress = Callable[[int, int, str], None]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How clips become variants."""
+
+    encodings: Sequence[Encoding]
+    drawn: int = 0  # further encodings a clip, drawn at random from all codecs and presets
+    size: Size | None = None  # of the pristine clip, before encoding; None keeps the source's
+    start: int = 0  # first frame taken
+    frames: int = 100  # at most
+    still_frames: int = 12  # length of a clip made from a photograph
+    stills: bool = False  # pictures in folders are photographs, not consecutive frames
+    scale_caps: bool = True
+    licence: str = ""
+    split: Split | None = None  # None: by the clip's name
+    pack: int | None = None  # instead of variants: pack the sources, x264's CRF for clips
+
+
+@dataclasses.dataclass(frozen=True)
+class BuildReport:
+    """What a run of `build_dataset` did."""
+
+    built: list[str]
+    kept: list[str]
+    failed: dict[str, str]  # source to reason

@@ -1,0 +1,88 @@
+"""Decoded frames are kept between trainings, and never taken for those of another dataset."""
+
+import errno
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scenes import write_scene
+
+from carfix.errors import CarfixError
+from carfix.training import cache
+from carfix.training.dataset import build_dataset
+from carfix.training.encoding import Encoding
+from carfix.training.patches import FramePairs, load_pairs
+from carfix.training.recipe import Recipe
+from carfix.training.sources import read_video
+from carfix.video.manifest import read_manifest
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    write_scene(tmp_path / "street.mkv", frames=8)
+    return rebuilt(tmp_path / "data")
+
+
+def rebuilt(data: Path, **changes: object) -> Path:
+    recipe = Recipe(encodings=[Encoding(crf=45)], split="train", frames=4, **changes)  # type: ignore[arg-type]
+    assert build_dataset(sources=[data.parent / "street.mkv"], output=data, recipe=recipe).built
+    return data
+
+
+def pair(data: Path, frames: int = 3) -> FramePairs:
+    (found,) = load_pairs(data, "train", frames=frames)
+    return found
+
+
+def files(data: Path) -> list[Path]:
+    return sorted((data / cache.FOLDER).rglob("*.npy"))
+
+
+@pytest.mark.parametrize("changes", [{"start": 3}, {"size": (48, 32)}], ids=str)
+def test_a_dataset_that_was_built_anew_is_read_anew(data: Path, changes: dict[str, object]) -> None:
+    pair(data, frames=4)
+    rebuilt(data, **changes)
+    clip = read_manifest(data).clips["street"]
+    read = pair(data, frames=4)
+    truth, _ = read_video(data / clip.pristine, size=None, start=0, frames=9)
+    assert np.array_equal(read.pristine, truth)
+    assert read.decoded.shape == truth.shape
+
+
+def test_what_is_kept_is_not_decoded_again(data: Path) -> None:
+    before = pair(data)
+    for file in (data / "clips").rglob("*.m*"):
+        file.unlink()
+    again = pair(data)
+    assert np.array_equal(before.pristine, again.pristine)
+    assert np.array_equal(before.decoded, again.decoded)
+
+
+@pytest.mark.parametrize("damage", [lambda whole: b"", lambda whole: whole[:-1], lambda whole: whole[:40]])
+def test_damaged_files_are_made_again(data: Path, damage: object) -> None:
+    expected = pair(data)
+    pristine, decoded = np.array(expected.pristine), np.array(expected.decoded)
+    del expected
+    assert len(files(data)) == 2
+    for file in files(data):
+        file.write_bytes(damage(file.read_bytes()))  # type: ignore[operator]
+    found = pair(data)
+    assert np.array_equal(found.pristine, pristine)
+    assert np.array_equal(found.decoded, decoded)
+    other = files(data)[0]
+    np.save(other, np.zeros((1, 2, 3), np.uint8))
+    assert np.array_equal(pair(data).decoded, decoded)
+
+
+def test_a_full_disk_is_one_clear_error_and_leaves_no_part(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Path, target: Path) -> Path:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(CarfixError, match=r"cache .*: the disk is full"):
+        pair(data)
+    monkeypatch.undo()
+    assert [path for path in (data / cache.FOLDER).rglob("*") if path.is_file()] == []
