@@ -17,6 +17,8 @@ from typing import NoReturn
 
 from carfix.errors import EXIT_INTERRUPTED
 
+#: What asks a program to end: Ctrl-C, `kill` and the system's shutdown, a terminal that goes away.
+ENDING = [number for name in ("SIGINT", "SIGTERM", "SIGHUP") if (number := getattr(signal, name, None))]
 #: Seconds for winding up: a batch of windows of the full network on two cores takes as long.
 PATIENCE = 5.0
 #: Seconds after which a second signal is somebody who does not want to wait, not the same one sent twice (as `timeout`
@@ -65,6 +67,27 @@ def unfinished(path: Path) -> Iterator[None]:
     finally:
         path.unlink(missing_ok=True)
         _unfinished.discard(path)
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Signals that would end the process come behind the block: for starting threads and processes, which half
+    started nobody would wait for. What is started in it never meets them, or not before it `heed`s them.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def heed(number: signal.Signals) -> None:
+    """Let this thread meet a signal that `undisturbed` kept from it."""
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [number])
 
 
 def end_soon(last: Callable[[], None] = lambda: None) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from av.video.frame import VideoFrame
 
+from carfix.interruption import undisturbed
 from carfix.restore.channel import Channel, Closed
 from carfix.restore.engine import Engine, Planes
 from carfix.restore.engine.overlap import in_order
@@ -62,8 +63,9 @@ class FramePipeline:
             threading.Thread(target=self._guard, args=(consume, self._shown()), name="carfix-encode"),
         ]
         try:
-            for thread in threads:
-                thread.start()
+            with undisturbed():
+                for thread in threads:
+                    thread.start()
             self._infer()
         except Closed:
             pass  # another thread failed; its reason is raised below

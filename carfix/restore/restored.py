@@ -6,6 +6,7 @@ from pathlib import Path
 
 from av.video.frame import VideoFrame
 
+from carfix.interruption import undisturbed
 from carfix.restore.channel import Channel, Closed
 from carfix.restore.engine import Engine
 from carfix.restore.findings import tally_findings, timeline_findings
@@ -82,12 +83,14 @@ def _frames(
         ready.finish()
 
     worker = threading.Thread(target=work, name="carfix-restore")
-    worker.start()
     try:
+        with undisturbed():
+            worker.start()
         yield from ready
     finally:
         ready.abandon()
-        worker.join()
+        if worker.ident is not None:
+            worker.join()
     if failures:
         raise failures[0]
 

@@ -7,21 +7,19 @@ import os
 import signal
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from carfix.errors import EXIT_FAILED, EXIT_INTERRUPTED, CarfixError
-from carfix.interruption import PATIENCE, end_soon, ending_on, was_interrupted
+from carfix.interruption import ENDING, PATIENCE, end_soon, ending_on, heed, undisturbed, was_interrupted
 from carfix.restore.job import restore_video
 from carfix.restore.report import Progress, Report
 from carfix.restore.state import AtWorkError
 from carfix.restore.tasks import Task
 
-#: What a terminal sends to the whole group of processes; the parent decides what it means.
-_TERMINAL_SIGNALS = [number for name in ("SIGINT", "SIGHUP") if (number := getattr(signal, name, None))]
 #: Seconds between two progress messages of a worker.
 _PROGRESS_INTERVAL = 0.2
 
@@ -56,7 +54,11 @@ class Worker:
         self.process = context.Process(
             target=_work, args=(task, dict(options), threads, theirs), daemon=False
         )
-        with _without_interrupts():
+        if os.name == "posix":
+            resource_tracker.ensure_running()  # it would be started in the block, and unblock the signals
+        with (
+            undisturbed()
+        ):  # the process, too, until it can heed signals: not even its imports show a traceback
             self.process.start()
         theirs.close()
 
@@ -96,25 +98,10 @@ class Worker:
             self.process.join()
 
 
-@contextlib.contextmanager
-def _without_interrupts() -> Iterator[None]:
-    """A process is started in the block whole or not at all, and has signals blocked until it can heed them: not even
-    its imports show a traceback.
-    """
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    resource_tracker.ensure_running()  # it would be started in the block, and unblock the signals
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, (*_TERMINAL_SIGNALS, signal.SIGTERM))
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
 def _work(task: Task, options: dict[str, Any], threads: int | None, connection: Connection) -> None:
-    for number in _TERMINAL_SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
+    for number in ENDING:
+        if number != signal.SIGTERM:  # a terminal's go to the whole group; the parent decides what they mean
+            signal.signal(number, signal.SIG_IGN)
     with ending_on(signal.SIGTERM):
         _restore(task, options, threads, connection)
 
@@ -140,8 +127,7 @@ def _restore(task: Task, options: dict[str, Any], threads: int | None, connectio
             send(event)
 
     try:
-        if hasattr(signal, "pthread_sigmask"):
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+        heed(signal.SIGTERM)
         report = restore_video(
             source=task.source,
             output=task.output,

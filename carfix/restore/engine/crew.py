@@ -11,6 +11,8 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+from carfix.interruption import undisturbed
+
 
 class Crew:
     """So many threads; they start with the first work and end with `close`."""
@@ -77,10 +79,11 @@ class Crew:
 
         pool = ThreadPoolExecutor(self.count, thread_name_prefix="carfix-window", initializer=alone)
         try:
-            for _ in range(self.count):
-                pool.submit(int)
-            started.wait()
-        except BaseException:  # Ctrl-C: threads that have come this far would wait for the others for ever
+            with undisturbed():
+                for _ in range(self.count):
+                    pool.submit(int)
+                started.wait()
+        except BaseException:  # threads that have come this far would wait for the others for ever
             started.abort()
             pool.shutdown(wait=False)
             raise
