@@ -11,7 +11,7 @@ import pytest
 from engines import Adding
 
 from carfix.errors import EXIT_INTERRUPTED
-from carfix.interruption import unfinished
+from carfix.interruption import unfinished, was_interrupted
 from carfix.restore.engine.crew import Crew
 from carfix.restore.frames import FramePipeline
 from carfix.restore.strength import Strength
@@ -105,3 +105,16 @@ def test_interrupted_amid_the_start_of_its_threads_a_crew_ends(monkeypatch: pyte
     while any(t.name.startswith("carfix-window") for t in threading.enumerate()):
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def test_a_signal_amid_a_lock_is_an_interruption_and_other_errors_are_not() -> None:
+    lock = threading.Lock()
+    try:
+        with lock:
+            lock.release()
+            raise KeyboardInterrupt
+    except RuntimeError as error:
+        assert "release" in str(error)
+        assert was_interrupted(error)
+    assert was_interrupted(KeyboardInterrupt())
+    assert not was_interrupted(RuntimeError("another"))

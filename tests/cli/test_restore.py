@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -16,7 +15,6 @@ from media import Sound
 from networks import save_awake
 
 from carfix.cli import main
-from carfix.interruption import was_interrupted
 from carfix.restore.state import state_folder
 
 PROGRAM = "from carfix.cli import main; main()"
@@ -218,19 +216,6 @@ def test_a_restored_archive_keeps_its_times(clip: Path, model: Path, tmp_path: P
     assert (tmp_path / "out" / clip.name).stat().st_mtime == 1_234_567_890
     done = carfix("restore", "--keep-times", "-f", "nut", "-m", model, clip, "-", check=2)
     assert "a pipe has no times" in done.stderr
-
-
-def test_a_signal_amid_a_lock_is_an_interruption_and_other_errors_are_not() -> None:
-    lock = threading.Lock()
-    try:
-        with lock:
-            lock.release()
-            raise KeyboardInterrupt
-    except RuntimeError as error:
-        assert "release" in str(error)
-        assert was_interrupted(error)
-    assert was_interrupted(KeyboardInterrupt())
-    assert not was_interrupted(RuntimeError("another"))
 
 
 def test_the_work_does_not_depend_on_who_reads_of_it(clip: Path, model: Path, tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import signal
-import threading
 from pathlib import Path
 
 import faults
@@ -273,18 +272,13 @@ def test_one_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     )  # a stopped process takes SIGKILL alone
 
 
-def test_a_worker_that_is_told_to_end_amid_a_lock_was_interrupted() -> None:
-    lock = threading.Lock()
-    try:
-        with lock:
-            lock.release()
-            raise KeyboardInterrupt
-    except RuntimeError as error:
-        assert worker_module._failure(error).exit_code == EXIT_INTERRUPTED
-    try:
+def test_a_worker_tells_an_interruption_from_an_error() -> None:
+    amid_a_lock = RuntimeError("cannot release un-acquired lock")
+    amid_a_lock.__context__ = KeyboardInterrupt()
+    assert worker_module._failure(amid_a_lock).exit_code == EXIT_INTERRUPTED
+    with pytest.raises(RuntimeError) as other:
         raise RuntimeError("another")
-    except RuntimeError as error:
-        assert "internal error: RuntimeError: another" in worker_module._failure(error).reason
+    assert "internal error: RuntimeError: another" in worker_module._failure(other.value).reason
 
 
 def test_a_log_that_nobody_reads_ends_the_work_with_a_word(tmp_path: Path) -> None:
