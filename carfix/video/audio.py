@@ -52,6 +52,10 @@ class AudioEncoder:
                 rate=context.sample_rate,
                 frame_size=context.frame_size or None,  # 0: the encoder takes frames of any length
             )
+        if frame is not None and frame.pts is not None and frame.time_base is not None:
+            # A clock that counts packets (MP3 in AVI) cannot tell where packets of another length begin.
+            sample = Fraction(1, frame.sample_rate)
+            frame.pts, frame.time_base = round(frame.pts * frame.time_base / sample), sample
         for part in self._resampler.resample(frame):
             if part.pts is not None and part.time_base is None:
                 part.time_base = Fraction(1, part.sample_rate)

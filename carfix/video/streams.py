@@ -6,6 +6,7 @@ from fractions import Fraction
 from typing import Any
 
 import av
+from av.audio.layout import AudioLayout
 from av.audio.stream import AudioStream
 from av.codec import Codec
 from av.codec.codec import UnknownCodecError
@@ -29,6 +30,9 @@ _UNNAMED = "may not be recognized upon reading"
 #: How many packets are read to find the first one of every stream; a subtitle may come much later, and is
 #: then judged by its header alone.
 _PROBE_PACKETS = 5000
+
+#: FFmpeg's layouts for numbers of channels.
+_USUAL_LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,11 +189,18 @@ def add_copy(output: OutputContainer, stream: Stream) -> Stream:
     return copy
 
 
+def named_layout(layout: AudioLayout) -> AudioLayout:
+    """`layout`, or where a file tells only the number of channels (PCM in AVI), FFmpeg's usual one for it."""
+    if not layout.name.endswith(" channels"):
+        return layout
+    return AudioLayout(_USUAL_LAYOUTS.get(layout.nb_channels, layout.name))
+
+
 def add_encoded_audio(output: OutputContainer, stream: AudioStream, codec: str) -> AudioStream:
     """Add a stream for `stream` encoded by `codec`, with its rate, channels, tags and dispositions."""
     encoded = output.add_stream(codec, rate=stream.codec_context.sample_rate)
     assert isinstance(encoded, AudioStream)
-    encoded.codec_context.layout = stream.codec_context.layout
+    encoded.codec_context.layout = named_layout(stream.codec_context.layout)
     encoded.time_base = Fraction(1, stream.codec_context.sample_rate)
     encoded.metadata.update(without_statistics(kept_tags(stream.metadata)))
     encoded.disposition = stream.disposition

@@ -215,3 +215,20 @@ def test_a_picture_without_luma_is_refused_by_name(tmp_path: Path) -> None:
         restore(source, tmp_path / "out.mkv")
     restore(source, tmp_path / "out.mkv", encoder=EncoderSettings(pix_fmt="yuv444p"))
     assert len(media.planes(tmp_path / "out.mkv")) == media.FRAMES
+
+
+@pytest.mark.parametrize("codec", ["pcm_s16le", "pcm_alaw", "adpcm_ima_wav", "libmp3lame"])
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_sound_of_avi_can_be_encoded(codec: str, suffix: str, tmp_path: Path) -> None:
+    """AVI tells the number of channels and no layout, and its clock for MP3 counts packets."""
+    source = media.write_clip(
+        tmp_path / "in.avi", codec="mpeg4", frames=30, sounds=[Sound(codec=codec, rate=44_100, seconds=1.2)]
+    )
+    output = tmp_path / f"out{suffix}"
+    restore(source, output, audio_codec="aac")
+    with av.open(str(output)) as container:
+        (sound,) = container.streams.audio
+        assert sound.codec_context.name == "aac" and sound.codec_context.layout.name == "mono"
+        times = [float(p.pts * p.time_base) for p in container.demux(sound) if p.size]  # type: ignore[operator]
+    assert np.diff(times) == pytest.approx(1024 / 44_100, abs=0.0011)  # Matroska counts milliseconds
+    assert times[-1] == pytest.approx(1.2, abs=0.06)
