@@ -20,8 +20,8 @@ EXAMPLES = """
 
 `carfix restore -r archive restored --jobs 2 --log-json > log.jsonl` - a tree of files, two at a time
 
-`ffmpeg -i in.mp4 -f nut - | carfix restore - - -f y4m | detector` - through pipes, as y4m, NUT or any container
-that needs no seeking
+`ffmpeg -i in.mp4 -c copy -f nut - | carfix restore - - -f y4m | detector` - through pipes, as y4m, NUT or any
+container that needs no seeking (without `-c copy` FFmpeg would encode the video anew, and badly)
 
 `carfix restore in.avi out.mp4 -c:a aac` - encode the sound too, where the container cannot hold it
 """
@@ -131,8 +131,8 @@ def restore(
         typer.Option(
             "-m",
             "--model",
-            help="Name of installed weights (see carfix models), a file, or auto: the full network on a GPU, "
-            "the fast one on a CPU.",
+            help="Name of installed weights (see carfix models), a file, or auto: the full network on a GPU; "
+            "on a CPU fast, or medium with eight cores or more or AMX.",
             rich_help_panel=MODEL,
         ),
     ] = "auto",
@@ -180,14 +180,17 @@ def restore(
         bool,
         typer.Option(
             "--keep-times",
-            help="Give the output the input's modification time, which archives are sorted and thinned out by.",
+            help="Give the output the input's modification time, which archives are sorted and deleted by.",
             rich_help_panel=WORK,
         ),
     ] = False,
     segment: Annotated[
         float,
         typer.Option(
-            "--segment", metavar="SECONDS", help="How often work is made safe.", rich_help_panel=WORK
+            "--segment",
+            metavar="SECONDS",
+            help="Video after which work is saved: a stopped run repeats no more.",
+            rich_help_panel=WORK,
         ),
     ] = 20.0,
     resume: Annotated[
@@ -208,7 +211,7 @@ def restore(
         typer.Option(
             "--include",
             metavar="GLOB",
-            help="In folders, only names or paths like this; may be repeated.",
+            help="In folders, only names or paths like this, whatever their suffix; may be repeated.",
             rich_help_panel=MANY,
         ),
     ] = None,
@@ -253,7 +256,7 @@ def restore(
         typer.Option("--progress", help="auto, rich, plain or none.", rich_help_panel=WORK),
     ] = "auto",
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Show tracebacks.", rich_help_panel=WORK)
+        bool, typer.Option("--verbose", "-v", help="Show more of errors: tracebacks.", rich_help_panel=WORK)
     ] = False,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Show nothing but errors.", rich_help_panel=WORK)

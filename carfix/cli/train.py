@@ -8,7 +8,8 @@ import typer
 EXAMPLES = """
 **Examples**
 
-`carfix train data --arch fast --loss psnr --steps 60000` - a fast network, from scratch
+`carfix train data --arch fast --scale 2 --features 32 --blocks 6 --loss psnr --steps 60000` - a fast network,
+from scratch
 
 `carfix train data --loss psnr --steps 100000 --minutes 9` - the full one, nine minutes at a time
 

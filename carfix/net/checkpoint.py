@@ -246,4 +246,8 @@ def load_checkpoint(path: Path) -> Model:
         raise CheckpointError(
             f"{path} was altered: its tensors do not have the SHA-256 that it states; fetch it again"
         )
+    if not all(np.isfinite(tensor).all() for tensor in tensors.values()):
+        raise CheckpointError(
+            f"{path}: its weights are not all finite numbers: take those of an earlier step"
+        )
     return Model(tensors=tensors, description=description, path=path)

@@ -81,7 +81,10 @@ class Filtered:
     def frames(self, path: Path, wanted: Wanted = None, damage: Damage | None = None) -> Iterator[LumaFrame]:
         """See `Method` and `filtered_frames`."""
         limit = wanted[-1] + 1 if wanted and wanted[-1] < END else None
-        return select(filtered_frames(path, self.post_filter, limit=limit, damage=damage), wanted)
+        shown = filtered_frames(path, self.post_filter, limit=limit, damage=damage)
+        yield from select(shown, wanted)
+        for _ in shown:  # whether the filter did anything is said behind the last frame
+            pass
 
 
 class Restored:

@@ -1,5 +1,6 @@
 """The network as a function of numpy planes: for analytics code that has frames, not files."""
 
+import operator
 from types import TracebackType
 from typing import Self
 
@@ -45,8 +46,12 @@ class Restorer:
         Raises `CarfixError` for other arrays, `UsageError` for other shares.
         """
         check_strength(strength)
-        if bit_depth is None and luma.dtype == np.uint8:
-            bit_depth = 8
+        if not isinstance(luma, np.ndarray):
+            raise CarfixError(f"luma is a numpy array, not a {type(luma).__name__}")
+        if bit_depth is None:
+            bit_depth = 8 if luma.dtype == np.uint8 else None
+        else:
+            bit_depth = _whole(bit_depth)
         if luma.dtype not in (np.uint8, np.uint16) or luma.ndim not in (2, 3) or 0 in luma.shape:
             raise CarfixError(
                 f"luma is uint8 or uint16 [H, W] or [N, H, W], not {luma.dtype} {list(luma.shape)}"
@@ -70,3 +75,11 @@ class Restorer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _whole(bit_depth: int) -> int:
+    """Also of numpy's integers, whose shifts run over."""
+    try:
+        return operator.index(bit_depth)
+    except TypeError:
+        raise CarfixError(f"bit_depth is a whole number, not {bit_depth!r}") from None

@@ -100,6 +100,14 @@ class EncoderSettings:
             raise UsageError(f"-crf must not be negative, not {self.crf:g}")
         if self.codec in _PRESETS_OF and self.crf is not None and self.crf > _HIGHEST_CRF:
             raise UsageError(f"{self.codec} takes -crf up to {_HIGHEST_CRF}, not {self.crf:g}")
+        if self.codec in _PRESETS_OF:
+            # FFmpeg leaves the one out without a word, and the other with one that nobody sees here.
+            if options.get("crf") is not None and "b" in options:
+                raise UsageError(
+                    f"{self.codec} takes either -crf or -b:v; with -crf, -maxrate limits the rate"
+                )
+            if "maxrate" in options and "bufsize" not in options:
+                raise UsageError(f"-maxrate needs -bufsize, for example -bufsize {options['maxrate']}")
         for key in options:
             if key not in known:
                 close = difflib.get_close_matches(key, known, 1)

@@ -154,3 +154,12 @@ def test_loading_does_not_start_torchs_compiler(tmp_path: Path) -> None:
     code = f"import carfix, sys; carfix.load_model({str(path)!r}); print('torch._dynamo' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "False"
+
+
+def test_weights_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
+    net, description = written(tmp_path / "probe.safetensors")
+    with torch.no_grad():
+        convolution_layers(net)[0].weight[0, 0, 0, 0] = torch.nan
+    save_checkpoint(tmp_path / "probe.safetensors", net, description)  # type: ignore[arg-type]
+    with pytest.raises(CheckpointError, match="not all finite numbers"):
+        load_checkpoint(tmp_path / "probe.safetensors")

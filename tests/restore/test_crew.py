@@ -1,11 +1,14 @@
 """Threads that take windows from one queue: nothing twice, nothing lost, no waiting for each other."""
 
+import multiprocessing
 import threading
 import time
+from multiprocessing.connection import Connection
 
 import pytest
 import torch
 
+from carfix.errors import CarfixError
 from carfix.restore.engine.crew import Crew
 from carfix.restore.engine.fused_engine import TorchCrew
 from carfix.restore.engine.planes import OutOfMemory
@@ -83,4 +86,39 @@ def test_closing_does_not_wait_for_what_nobody_waits_for() -> None:
     assert taken == [0]
     crew.each(lambda number: taken.append(number), 2)  # a crew that was closed may begin anew
     assert sorted(taken) == [0, 0, 1]
+    crew.close()
+
+
+def test_what_a_close_cuts_short_is_no_result() -> None:
+    crew, begun = Crew(2), threading.Event()
+
+    def work(number: int) -> None:
+        begun.set()
+        time.sleep(0.05)
+
+    wait = crew.begin(work, 20)
+    begun.wait(10)
+    crew.close()
+    with pytest.raises(CarfixError, match="was closed"):
+        wait()
+    crew.each(work, 2)  # later work starts it again
+    crew.close()
+
+
+def _computed(crew: Crew, connection: Connection) -> None:
+    found: list[int] = []
+    crew.each(found.append, 4)
+    connection.send(sorted(found))
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="no forks here")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_fork_has_threads_of_its_own() -> None:
+    crew = Crew(2)
+    crew.each(lambda number: None, 4)
+    ours, theirs = multiprocessing.Pipe()
+    child = multiprocessing.get_context("fork").Process(target=_computed, args=(crew, theirs))
+    child.start()
+    assert ours.poll(30) and ours.recv() == [0, 1, 2, 3]
+    child.join(30)
     crew.close()

@@ -7,6 +7,8 @@ from networks import awake_model, save_awake
 import carfix
 from carfix.errors import CarfixError, UsageError
 from carfix.net.checkpoint import CheckpointError
+from carfix.net.config import FastConfig
+from carfix.restore.engine.choose import AMX_BF16, EXACT_FIRST, open_kind
 
 
 def test_frames_alone_or_together_as_bytes_or_words(tmp_path: Path) -> None:
@@ -56,3 +58,32 @@ def test_models_are_found_by_name_or_path(tmp_path: Path) -> None:
         carfix.load_model("fats")
     with pytest.raises(AttributeError):
         carfix.nothing  # noqa: B018
+
+
+@pytest.mark.parametrize("kind", [kind for kind in EXACT_FIRST if kind != AMX_BF16])
+def test_planes_may_lie_in_memory_as_they_like(kind: str) -> None:
+    """A channel of an array of colours, a mirrored or transposed picture: as its copy."""
+    try:
+        engine = open_kind(kind, awake_model(FastConfig(scale=2, features=32, blocks=1)))
+    except CarfixError as error:
+        pytest.skip(str(error))
+    planes = np.random.default_rng(0).integers(0, 256, (2, 40, 60)).astype(np.uint8)
+    wanted = engine.restore(planes, 8)
+    for strange in (
+        np.stack([planes] * 3, axis=-1)[..., 0],
+        np.asfortranarray(planes),
+        planes[:, :, ::-1].copy()[:, :, ::-1],
+        planes[:, ::-1].copy()[:, ::-1],
+    ):
+        assert np.array_equal(engine.restore(strange, 8), wanted)
+    engine.close()
+
+
+def test_bit_depth_may_be_numpy_s_and_must_be_whole() -> None:
+    luma = np.full((16, 16), 500, np.uint16)
+    with carfix.Restorer(awake_model(), device="cpu", precision="fp32") as restore:
+        assert np.array_equal(restore(luma, bit_depth=np.uint8(10)), restore(luma, bit_depth=10))  # type: ignore[arg-type]
+        with pytest.raises(CarfixError, match="a whole number"):
+            restore(luma, bit_depth=10.5)  # type: ignore[arg-type]
+        with pytest.raises(CarfixError, match="a numpy array"):
+            restore([[1, 2]])  # type: ignore[arg-type]

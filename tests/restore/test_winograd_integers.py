@@ -115,8 +115,30 @@ def test_no_input_makes_sums_run_over() -> None:
             assert integers.min() > -32768  # twice -32768 * -32768 is more than a pair's sum can be
 
 
+@pytest.mark.parametrize("name", ["tiny", "fast", "medium"])
+def test_a_picture_of_which_numbers_were_cut_down_is_computed_in_fp32(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Chequers and bits of noise in black and white wake more than the pictures that ranges come from."""
+    model = load_model(name)
+    y, x = np.mgrid[:96, :96]
+    noise = np.random.default_rng(0).integers(0, 2, (96, 96))
+    hard = [(x + y + 1) % 2, ((y + 2) // 4 + (x + 1) // 4) % 2, noise]
+    planes = np.stack([255 * picture for picture in hard]).astype(np.uint8)
+    engine, exactly = integer_engine(model, None), winograd_engine(model, None)
+    wanted = exactly.restore(planes, 8)
+    # The numbers of one picture are not those of the next.
+    camera = choose._picture(96, 1)
+    before = engine.restore(camera, 8)
+    assert np.abs(engine.restore(planes, 8).astype(int) - wanted).max() <= 1
+    assert np.array_equal(engine.restore(camera, 8), before)
+    monkeypatch.setattr(WinogradNet, "instead", lambda *_: None)
+    assert np.abs(engine.restore(planes, 8).astype(int) - wanted).max() > 10
+
+
 def test_what_is_out_of_range_is_cut_down_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is many times too large for its scale keeps its sign: nothing wraps round."""
+    monkeypatch.setattr(WinogradNet, "instead", lambda *_: None)
     model = awake_model(FastConfig(scale=2, features=16, blocks=1))
     codes = picture(40, 40, 16)[0]
     expected = exact(model, codes).clip(0, 65535) - codes

@@ -71,7 +71,7 @@ class Choice:
     def read(value: Any) -> "Choice":  # noqa: ANN401 - JSON
         """A choice of its fields as JSON. Raises `ValueError`, `KeyError` or `TypeError` if they are none."""
         speeds = {str(kind): float(speed) for kind, speed in value["speeds"].items()}
-        if value["kind"] not in EXACT_FIRST or not set(speeds) <= set(EXACT_FIRST):
+        if value["kind"] not in (speeds or EXACT_FIRST) or not set(speeds) <= set(EXACT_FIRST):
             raise ValueError("no engine that this carfix has")
         return Choice(value["kind"], speeds)
 

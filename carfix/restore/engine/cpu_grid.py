@@ -55,6 +55,7 @@ class Frame:
     itemsize: int
     quick_bytes: int = MAP_BYTES  # of a map, beyond which windows are slower
     most_bytes: int = MOST_MAP_BYTES
+    quick_rows: bool = False  # whether rows of many cells are as quick as others in 16 bits, too
 
     def cut(self, by: Grid) -> list[Window]:
         """The windows."""
@@ -92,9 +93,8 @@ class Frame:
 
     def cost_untimed(self, by: Grid) -> float:
         """`cost`, and what rows of many cells may cost on top."""
-        wide = self.itemsize == _SIXTEEN_BIT and (
-            self.window(by)[1] // self.config.scale >= SLOW_CELLS_16_BIT
-        )
+        cells = self.window(by)[1] // self.config.scale
+        wide = self.itemsize == _SIXTEEN_BIT and not self.quick_rows and cells >= SLOW_CELLS_16_BIT
         return self.cost(by) * (SLOW_16_BIT if wide else 1.0)
 
 

@@ -7,10 +7,12 @@ how many cores there are.
 
 import contextlib
 import itertools
+import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+from carfix.errors import CarfixError
 from carfix.interruption import undisturbed
 
 
@@ -21,25 +23,31 @@ class Crew:
         self.count = count
         self._pool: ThreadPoolExecutor | None = None
         self._closing = threading.Event()
+        self._owner = os.getpid()
 
     def each(self, work: Callable[[int], None], count: int) -> None:
         """Call `work` with every number below `count`, in no order. Raises what a call raised, once all rest."""
         self.begin(work, count)()
 
     def begin(self, work: Callable[[int], None], count: int) -> Callable[[], None]:
-        """Begin `each` behind what was begun before; the function returned waits for its end.
+        """Begin `each` behind what was begun before; the function returned waits for its end, and raises
+        `CarfixError` if `close` came before it.
 
         A thread that finds nothing left of one goes on with the next: none waits for the others in between.
         """
+        if self._owner != os.getpid():  # a fork has the pool, and none of its threads
+            self._pool, self._closing, self._owner = None, threading.Event(), os.getpid()
         pool = self._pool = self._pool or self._start()
         numbers = itertools.count()  # its `next` is one step of the interpreter: no number comes twice
         failed = threading.Event()
         closing = self._closing
+        done: list[int] = []
 
         def take() -> None:
             while not (failed.is_set() or closing.is_set()) and (number := next(numbers)) < count:
                 try:
                     work(number)
+                    done.append(number)
                 except BaseException:
                     failed.set()
                     raise
@@ -54,6 +62,8 @@ class Crew:
                 raise
             if errors:
                 raise errors[0]
+            if len(done) < count:
+                raise CarfixError("the engine was closed while it computed")
 
         return wait
 

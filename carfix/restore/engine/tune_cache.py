@@ -98,5 +98,5 @@ def _read(path: Path, key: Mapping[str, Any], read: Callable[[Any], T]) -> T:
         if record["key"] != json.loads(json.dumps(key)):
             raise ValueError("another key's")
         return read(record["value"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise _Unusable from error

@@ -40,6 +40,10 @@ class CompiledNet(abc.ABC):
     def compute(self, memory: Any) -> None:  # noqa: ANN401 - its own
         """From `memory.unit` to `memory.residual`, without tanh."""
 
+    def instead(self, memory: Any) -> "CompiledNet | None":  # noqa: ANN401 - its own
+        """What computes the window anew, where `compute` found numbers that it has no room for."""
+        return None
+
     def restore(
         self,
         codes: Planes,
@@ -64,6 +68,8 @@ class CompiledNet(abc.ABC):
             2.0 / peak(bit_depth),
         )
         self.compute(memory)
+        if (exact := self.instead(memory)) is not None:
+            return exact.restore(codes, bit_depth, share, kept, exact.memory(height, width))
         residual = residual[:height, :width]
         if self._has_tanh:
             np.tanh(residual, out=residual)

@@ -13,6 +13,7 @@ from llvmlite import ir
 from carfix.net.config import KERNEL
 from carfix.restore.engine.llvm.vectors import (
     INDEX,
+    LINE,
     POINTER,
     Code,
     Value,
@@ -21,6 +22,7 @@ from carfix.restore.engine.llvm.vectors import (
     carried,
     loop,
     number,
+    rounded_up,
 )
 from carfix.restore.engine.winograd.maps import Maps
 from carfix.restore.engine.winograd.products import Blocking, Products, behind_biases, slot
@@ -44,7 +46,12 @@ class Method:
 def scratch_size(transform: Transform, channels: int, blocking: Blocking, products: type[Products]) -> int:
     """Units that a convolution works in, of at most so many channels: matrices, and tiles between two transforms."""
     held = transform.products * blocking.lanes * products.together
-    return (transform.products + 1) * slot(channels, blocking.block) + held
+    return extremes_size(blocking) + (transform.products + 1) * slot(channels, blocking.block) + held
+
+
+def extremes_size(blocking: Blocking) -> int:
+    """Units at the beginning of scratch for what `Products.note` notes: vectors of the largest and the smallest."""
+    return rounded_up(2 * blocking.lanes, LINE)
 
 
 class Convolution(abc.ABC):
@@ -68,6 +75,8 @@ class Convolution(abc.ABC):
         self.weights, self.biases, self.scratch, self.across, *rest = rest
         self.source_row, self.target_row, self.height, self.width = rest
         self.code = ir.IRBuilder(self.function.append_basic_block())
+        self._extremes = self.scratch
+        self.scratch = at(self.code, self.scratch, extremes_size(self.blocking))
         self._held = at(self.code, self.scratch, (self.transform.products + 1) * self.slot)
         self._factors, self._scales = (at(self.code, self.biases, units) for units in behind_biases(outputs))
 
@@ -104,6 +113,7 @@ class Convolution(abc.ABC):
                 for y, value in enumerate(self.transform.inputs(code, vectors, d)):
                     self._hold((y * size + x) * together + part, value)
             target = at(code, into, code.udiv(channel, number(packed)))
+            kept: list[Value] = []
             for y in range(size):
                 parts = []
                 for part in range(together):
@@ -112,7 +122,9 @@ class Convolution(abc.ABC):
                 for x, values in enumerate(zip(*parts, strict=True)):
                     product = y * size + x
                     scales = at(code, self._scales, channel, product * self.channels)
-                    self.products.keep(code, values, at(code, target, product * self.slot), scales)
+                    value = self.products.keep(code, values, at(code, target, product * self.slot), scales)
+                    kept += [] if value is None else [value]
+            self.products.note(code, kept, self._extremes)
 
     def _results(self, tile: Value, channel: Value) -> list[list[Value]]:
         """A^T m A plus bias of a tile of the block: a vector of channels for each of its m x m pixels."""

@@ -1,5 +1,7 @@
 """A network with its weights transformed, and the memory that windows are computed in."""
 
+import threading
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,7 +15,7 @@ from carfix.restore.engine.llvm.vectors import rounded_up
 from carfix.restore.engine.planes import Floats
 from carfix.restore.engine.winograd.products import Blocking
 from carfix.restore.engine.winograd.program import Shape, compiled
-from carfix.restore.engine.winograd.scales import integer_weights, ranges
+from carfix.restore.engine.winograd.scales import LARGEST, integer_weights, ranges
 from carfix.restore.engine.winograd.transforms import F4, F4_BALANCED
 
 #: Channels that are made integers at once, at least.
@@ -30,11 +32,22 @@ class WinogradNet(CompiledNet):
         self.shape = shape_of(model.config, integers=integers)
         self._code = compiled(self.shape)
         self._weights = packed(model, self.shape)
+        self._model = model
+        self._exact: WinogradNet | None = None
+        self._making = threading.Lock()
         super().__init__(model.config, enter=self._code.enter, leave=self._code.leave)
 
     def memory(self, height: int, width: int) -> "Workspace":
         """See `CompiledNet.memory`."""
         return Workspace(self.shape, height, width)
+
+    def instead(self, memory: "Workspace") -> "WinogradNet | None":
+        """In fp32, where an integer was cut down: see `carfix.restore.engine.winograd.scales`."""
+        if not self.shape.integers or not memory.was_cut():
+            return None
+        with self._making:
+            self._exact = self._exact or WinogradNet(self._model)
+        return self._exact
 
     def compute(self, memory: "Workspace") -> None:
         """See `CompiledNet.compute`."""
@@ -74,6 +87,13 @@ class Workspace(Memory):
         self.kept = zeros((GROUP + 1) * KEPT_ROWS, row_of_tiles)
         self.residual = zeros(self.down * step * scale, self.across * step * scale)
         self.scratch = zeros(shape.scratch)
+        self._extremes = self.scratch[: 2 * shape.blocking.lanes].view(np.int16)
+
+    def was_cut(self) -> bool:
+        """Whether an integer was at an end of its range since this was last asked."""
+        found = self._extremes.min() == -LARGEST - 1 or self._extremes.max() == LARGEST
+        self._extremes[:] = 0
+        return bool(found)
 
 
 def shape_of(config: Config, *, integers: bool = False) -> Shape:

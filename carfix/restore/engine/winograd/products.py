@@ -79,8 +79,14 @@ class Products(abc.ABC):
         """Vectors of units and of sums, as long as `vectors`."""
 
     @abc.abstractmethod
-    def keep(self, code: Code, values: Sequence[Value], target: Value, scales: Value) -> None:
-        """Put `together` vectors of channels at `target`; `scales` are those of their product and channels."""
+    def keep(self, code: Code, values: Sequence[Value], target: Value, scales: Value) -> Value | None:
+        """Put `together` vectors of channels at `target`; `scales` are those of their product and channels.
+
+        Returns what was kept, for `note`; None where all numbers can be kept as they are.
+        """
+
+    def note(self, code: Code, kept: Sequence[Value], extremes: Value) -> None:  # noqa: B027 - fp32 has nothing to note
+        """Note the largest and smallest of what was `kept` at `extremes`: at an end of the range it was cut down."""
 
     @abc.abstractmethod
     def taken(self, code: Code, sums: Value) -> Value:
@@ -173,14 +179,25 @@ class IntegerProducts(Products):
         """See `Products.multiplied`."""
         return Integers(vectors.module, vectors.lanes)
 
-    def keep(self, code: Code, values: Sequence[Value], target: Value, scales: Value) -> None:
+    def keep(self, code: Code, values: Sequence[Value], target: Value, scales: Value) -> Value:
         """See `Products.keep`. What is too large for 16 bits is the largest that is not."""
         integers = self.numbers
         found = [
             integers.rounded(code, value, self.vectors.load(code, at(code, scales, n * self.vectors.lanes)))
             for n, value in enumerate(values)
         ]
-        integers.store(code, integers.narrowed(code, *found), target)
+        narrowed = integers.narrowed(code, *found)
+        integers.store(code, narrowed, target)
+        return narrowed
+
+    def note(self, code: Code, kept: Sequence[Value], extremes: Value) -> None:
+        """See `Products.note`."""
+        integers = self.numbers
+        for place, sign in ((extremes, ">"), (at(code, extremes, self.vectors.lanes), "<")):
+            found = code.bitcast(integers.load(code, place), integers.short)
+            for values in kept:
+                found = code.select(code.icmp_signed(sign, values, found), values, found)
+            integers.store(code, found, place)
 
     def taken(self, code: Code, sums: Value) -> Value:
         """See `Products.taken`."""

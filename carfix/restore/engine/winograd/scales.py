@@ -2,7 +2,9 @@
 
 Nothing tells how large numbers within a network can become. So pictures are computed that make them larger than what
 a camera records does: noise, chequers, stripes and edges from black to white. The largest number that one of them
-makes of a product and channel has an integer, with room for half as much again; what is larger yet is cut down.
+makes of a product and channel has an integer, with room for half as much again. A window in which a number is larger
+yet is computed once more, in fp32 (`WinogradNet.instead`): of camera frames, with text on them or with noise, none was;
+chequers of another phase, ordered dither and frames of twice the contrast are.
 """
 
 import itertools
