@@ -25,6 +25,7 @@ from carfix.restore.engine.overlap import in_order
 from carfix.restore.fields import begin_pictures
 from carfix.restore.hold import Hold
 from carfix.restore.strength import as_strengths, strength_of
+from carfix.restore.trust import in_codes, trusted
 
 
 class Method(Protocol):
@@ -133,7 +134,9 @@ class Restored:
         shares = self._strength.follow()
         for frame in frames:
             picture = frame.picture
-            yield frame if picture is None else dataclasses.replace(frame, strength=shares(picture))
+            if picture is not None:
+                frame = dataclasses.replace(frame, strength=shares(picture), bound=shares.bound)
+            yield frame
 
     def restore(self, planes: Planes, bit_depth: int) -> Planes:
         """See `Engine.restore`."""
@@ -151,13 +154,21 @@ class Restored:
             self._engine = None
 
 
-def _begun(engine: Engine, batch: list[LumaFrame]) -> Callable[[], tuple[list[LumaFrame], Planes]]:
+def _begun(engine: Engine, batch: list[LumaFrame]) -> Callable[[], tuple[list[LumaFrame], list[Planes]]]:
     """Begin to restore alike frames; the function returned waits and has them with their restored planes."""
     strengths = as_strengths([frame.strength for frame in batch])
     wait = begin_pictures(
         engine, stacked(batch), batch[0].bit_depth, strengths, interlaced=_interlaced(batch[0])
     )
-    return lambda: (batch, wait())
+    return lambda: (
+        batch,
+        [_trusted(frame, luma) for frame, luma in zip(batch, wait(), strict=True)],
+    )
+
+
+def _trusted(frame: LumaFrame, luma: Planes) -> Planes:
+    bound = in_codes(frame.bound, frame.bit_depth)
+    return luma if bound is None else trusted(frame.luma, luma, bound)
 
 
 def _alike(frame: LumaFrame) -> tuple[object, ...]:

@@ -54,6 +54,7 @@ class LumaFrame:
     quantizer: float | None = None  # mean over the frame, where the decoder exports it and it was asked for
     picture: VideoFrame | None = None  # what the luma was taken from, colour included
     strength: float = 1.0  # the share of a network's correction that it takes, where a network restores it
+    bound: float | None = None  # 8-bit codes up to which that is trusted; None: all of it
 
 
 def luma_of(frame: VideoFrame) -> tuple[Planes, int]:

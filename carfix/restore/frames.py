@@ -15,6 +15,7 @@ from carfix.restore.engine.overlap import in_order
 from carfix.restore.fields import begin_pictures, prepare_pictures
 from carfix.restore.hold import Hold
 from carfix.restore.strength import Strength, as_strengths
+from carfix.restore.trust import in_codes, trusted
 from carfix.video.convert import convert
 from carfix.video.luma import Luma, LumaFormat, luma_format, read_luma
 from carfix.video.segments import Segment
@@ -33,6 +34,7 @@ class Item:
     luma: Luma  # decoded, later restored, then as it is shown
     interlaced: bool
     strength: float  # the share of the network's correction that it takes
+    bound: float | None  # codes up to which corrections are trusted; None: all
 
 
 class FramePipeline:
@@ -104,7 +106,8 @@ class FramePipeline:
             luma = read_luma(converted, self.luma)
             # Of the frame as decoded: converting one loses what stands beside it.
             strength = shares(frame)
-            self._decoded.put(Item(segment, converted, luma, luma, interlaced, strength))
+            bound = in_codes(shares.bound, self.luma.bit_depth)
+            self._decoded.put(Item(segment, converted, luma, luma, interlaced, strength, bound))
         self._decoded.finish()
 
     def _infer(self) -> None:
@@ -145,7 +148,7 @@ class FramePipeline:
         def finish() -> Sequence[Item]:
             for alike, result in begun:
                 for item, luma in zip(alike, result(), strict=True):
-                    item.luma = luma
+                    item.luma = luma if item.bound is None else trusted(item.decoded, luma, item.bound)
             for item, original in repeats:
                 item.luma = original.luma
             self.repeated += len(repeats)

@@ -24,6 +24,7 @@ import numpy as np
 
 from carfix.errors import UsageError
 from carfix.restore.engine import Strengths
+from carfix.restore.trust import STEPS, UNKNOWN, bound_of
 from carfix.video.quantizer import h264_quantizer, scales_identity
 
 if TYPE_CHECKING:
@@ -72,8 +73,8 @@ class Strength:
         """Changes whenever frames' shares may change."""
         if self.fixed is not None or self.curve is None:
             return f"{1.0 if self.fixed is None else self.fixed:g}"
-        scales = scales_identity()
-        return f"by mean quantizer {self.curve.quantizers} {self.curve.strengths}, {KEPT:g} kept, {scales}"
+        curve, scales = f"{self.curve.quantizers} {self.curve.strengths}", scales_identity()
+        return f"by mean quantizer {curve}, {KEPT:g} kept, {scales}, {STEPS:g} steps trusted"
 
 
 class Level:
@@ -98,6 +99,9 @@ class Shares:
     """What share of the correction each frame of a video, or of a segment of it, takes."""
 
     def __init__(self, strength: Strength) -> None:
+        self.bound: float | None = (
+            None  # 8-bit codes that the last frame's corrections are trusted up to; None: all
+        )
         self._strength = strength
         self._level = Level()
 
@@ -108,7 +112,10 @@ class Shares:
         if self._strength.curve is None:
             return 1.0
         quantizer = self._level(frame)
-        return 1.0 if quantizer is None else self._strength.curve.at(quantizer)
+        self.bound = bound_of(UNKNOWN if quantizer is None else quantizer)
+        if quantizer is None:
+            return 1.0
+        return self._strength.curve.at(quantizer)
 
 
 def strength_of(sha256: str, fixed: float | None = None) -> Strength:
