@@ -1,7 +1,7 @@
 """What encoding the restored video takes back of the gain, and what it weighs, for some settings of the encoder.
 
     carfix dataset ../shared/data/val val --size 512x-2 --frames 60 --split test
-    python bench/encoding_cost.py val [--model fast] [--only default,psy] [--variants crf29-1500k,crf35-1500k,crf41-1000k]
+    python bench/encoding_cost.py val [--model fast] [--only default,psy] [--variants crf29-1500k,...]
 
 Each variant is restored with each setting. Gains are PSNR over the decoded variant, luma against the pristine clip, in
 the mean of clips; sizes are shares of the input's (their geometric mean); processor time is milliseconds a megapixel,

@@ -7,13 +7,16 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from multiprocessing.connection import Connection
 from typing import Protocol, TypeVar
 
 import torch
 
 from carfix.errors import CarfixError
+
+#: Seconds in which a worker that ends at once has ended.
+_PATIENCE = 10.0
 
 K = TypeVar("K")
 T = TypeVar("T")
@@ -42,6 +45,7 @@ def workers(jobs: int) -> Iterator[Run]:
     if jobs == 1:
         yield _here
         return
+    others = set(active_children())
     context = get_context("spawn")  # torch and FFmpeg hold threads that a fork would break
     # Nothing is ever sent. Its writing end closes when this process ends, even by SIGKILL: no worker holds a copy.
     ending, lifeline = context.Pipe(duplex=False)
@@ -57,6 +61,9 @@ def workers(jobs: int) -> Iterator[Run]:
         lifeline.close()
         pool.shutdown()
         ending.close()
+        # Until they are gone they may write what the caller then removes.
+        for worker in set(active_children()) - others:
+            worker.join(_PATIENCE)
 
 
 def _here(
