@@ -16,7 +16,7 @@ from av.video.frame import PictureType, VideoFrame
 from carfix.errors import CarfixError
 from carfix.quality.damage import Damage, decoded_around
 from carfix.restore.engine import Planes
-from carfix.video.convert import SCALER_THREADS
+from carfix.video.convert import FULL_RANGE, SCALER_THREADS
 from carfix.video.demux import decoded
 from carfix.video.faults import MEDIA_ERRORS, reason
 from carfix.video.luma import luma_format, read_luma
@@ -35,9 +35,6 @@ def wanted_range(skip: int = 0, count: int | None = None) -> Wanted:
     """The `count` frames behind the first `skip`."""
     return range(skip, END + 1 if count is None else skip + count)
 
-
-#: FFmpeg's AVCOL_RANGE_JPEG.
-FULL_RANGE = 2
 
 _KINDS = {int(PictureType.I): "I", int(PictureType.P): "P", int(PictureType.B): "B"}
 

@@ -142,14 +142,7 @@ class _Batch:
         if isinstance(message, Failed):
             if message.exit_code == EXIT_INTERRUPTED:
                 raise KeyboardInterrupt
-            # Another run, on this tree as well, may have made the same file meanwhile.
-            there = None if message.elsewhere else what_is_there(task, self._options)
-            if message.elsewhere:
-                self._end(Outcome(task, "skipped", reason=message.reason))
-            elif there is not None and there.status == "skipped":
-                self._end(there)
-            else:
-                self._end(Outcome(task, "failed", reason=message.reason))
+            self._end(self._failed(task, message))
         elif message.damaged and self._strict:
             reason = (
                 f"the input is damaged ({'; '.join(message.warnings)}); what could be decoded is restored"
@@ -157,6 +150,15 @@ class _Batch:
             self._end(Outcome(task, "failed", message, reason))
         else:
             self._end(Outcome(task, "done", message))
+
+    def _failed(self, task: Task, message: Failed) -> Outcome:
+        if message.elsewhere:
+            return Outcome(task, "skipped", reason=message.reason)
+        # Another run, on this tree as well, may have made the same file meanwhile.
+        there = what_is_there(task, self._options)
+        if there is not None and there.status == "skipped":
+            return there
+        return Outcome(task, "failed", reason=message.reason)
 
     def _end(self, outcome: Outcome) -> None:
         self._outcomes[outcome.task] = outcome

@@ -239,11 +239,10 @@ class Job:
         return format
 
     def check_options(self) -> None:
-        """What can be wrong whatever the file and its container. Raises `UsageError`."""
+        """What can be wrong whatever the file, its container and the encoder. Raises `UsageError`."""
         self.choice.check()
         check_audio_codec(self.audio_codec)
         check_hwaccel(self.hwaccel)
-        check_settings(self.encoder)
         if not 0 < self.segment_seconds < math.inf:
             raise UsageError(f"--segment takes a positive length, not {self.segment_seconds:g} seconds")
 

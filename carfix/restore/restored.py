@@ -1,5 +1,6 @@
 """The restored frames of a file, one after the other: for programs that look at them instead of keeping a file."""
 
+import functools
 import threading
 from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
@@ -59,25 +60,19 @@ def restored_frames(
     check_hwaccel(hwaccel)
     check_settings(EncoderSettings(codec=RAW, pix_fmt=pix_fmt))
     trim = Trim.of(start, duration, end)
-    return _frames(Path(source), choice, hwaccel, pix_fmt, trim, say or (lambda _: None))
+    return _handed_over(
+        functools.partial(_restore, Path(source), choice, hwaccel, pix_fmt, trim, say or (lambda _: None))
+    )
 
 
-def _frames(
-    source: Path,
-    choice: EngineChoice,
-    hwaccel: str,
-    pix_fmt: str | None,
-    trim: Trim,
-    say: Callable[[str], None],
-) -> Generator[VideoFrame]:
+def _handed_over(restore: Callable[[Channel[VideoFrame]], None]) -> Generator[VideoFrame]:
+    """What `restore`, in a thread, puts into the channel that it is given. Raises what it raises."""
     ready: Channel[VideoFrame] = Channel(_WAITING)
     failures: list[BaseException] = []
 
     def work() -> None:
         try:
-            _restore(source, choice, hwaccel, pix_fmt, trim, say, ready)
-        except Closed:
-            pass  # the caller wants no more
+            restore(ready)
         except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
             failures.append(error)
         ready.finish()

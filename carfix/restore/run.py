@@ -17,6 +17,7 @@ from carfix.restore.place import check_place, part_of
 from carfix.restore.tasks import Task
 from carfix.restore.telling import Teller
 from carfix.restore.worker import Said
+from carfix.video.encoder import check_settings
 from carfix.video.muxer import output_format
 
 
@@ -54,6 +55,7 @@ def _check_once(task: Task, options: dict[str, Any]) -> None:
     """What would fail for every file, each in a process of its own, fails once. Raises `CarfixError`."""
     job = job_of(source=task.source, output=task.output, **options)
     job.check_options()
+    check_settings(job.encoder)
     job.choice.check_parts()
 
 

@@ -99,9 +99,8 @@ class Shares:
     """What share of the correction each frame of a video, or of a segment of it, takes."""
 
     def __init__(self, strength: Strength) -> None:
-        self.bound: float | None = (
-            None  # 8-bit codes that the last frame's corrections are trusted up to; None: all
-        )
+        #: 8-bit codes up to which the last frame's corrections are trusted; None: all are.
+        self.bound: float | None = None
         self._strength = strength
         self._level = Level()
 

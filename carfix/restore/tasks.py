@@ -10,15 +10,8 @@ from pathlib import Path
 from carfix.errors import UsageError
 from carfix.restore.place import same_file
 from carfix.video.muxer import output_format
+from carfix.video.suffixes import VIDEO_SUFFIXES
 
-#: What counts as video when a folder is walked; `--include` names others.
-VIDEO_SUFFIXES = frozenset(
-    f".{suffix}"
-    for suffix in (
-        *("mp4", "m4v", "mov", "mkv", "webm", "avi", "ts", "m2ts", "mts", "mpg", "mpeg", "vob", "flv", "wmv"),
-        *("asf", "3gp", "3g2", "ogv", "mxf", "nut", "y4m", "264", "h264", "265", "h265", "hevc", "dav", "ps"),
-    )
-)
 #: Inputs that are no container worth writing: raw streams lose all times, some formats can only be read, and others
 #: cannot hold H.264 (Ogg, FFmpeg's MXF with most sound) or give its frames back at their times (ASF).
 _REPLACED_SUFFIXES = frozenset(

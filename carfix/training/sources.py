@@ -23,16 +23,9 @@ from carfix.video.faults import reason
 from carfix.video.luma import luma_format, read_luma
 from carfix.video.manifest import FILE_NAME
 from carfix.video.source import find_video
+from carfix.video.suffixes import VIDEO_SUFFIXES
 
 PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"})
-#: Those that `carfix restore` takes, too.
-VIDEO_SUFFIXES = frozenset(
-    f".{suffix}"
-    for suffix in (
-        *("mp4", "m4v", "mov", "mkv", "webm", "avi", "ts", "m2ts", "mts", "mpg", "mpeg", "vob", "flv", "wmv"),
-        *("asf", "3gp", "3g2", "ogv", "mxf", "nut", "y4m", "264", "h264", "265", "h265", "hevc", "dav", "ps"),
-    )
-)
 
 #: What a clip from a photograph looks like. The camera drifts by up to this many pixels a frame ...
 STILL_DRIFT = 0.7

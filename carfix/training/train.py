@@ -22,6 +22,7 @@ from carfix.training.divergence import check_gains, check_state
 from carfix.training.leaks import by_clip, find_leaks
 from carfix.training.log import Log
 from carfix.training.patches import FramePairs, PatchSampler, load_pairs, to_unit
+from carfix.training.places import make_folder
 from carfix.training.processes import any_process, join_processes, place_of_process
 from carfix.training.settings import TrainSettings, check, check_run, learning_rate
 from carfix.training.state import Progress, load_state, save_state
@@ -105,7 +106,7 @@ def train(
     net = net.to(place).to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stubs lack it
     ema = copy.deepcopy(net).requires_grad_(False).eval()
     optimizer = torch.optim.Adam(net.parameters(), lr=settings.lr, betas=BETAS)
-    _make_folder(run)
+    make_folder(run)
     autocast = torch.bfloat16 if settings.precision == "bf16" else None
     record, guide = settings.record(), None
     if teacher is not None:
@@ -269,13 +270,6 @@ def training_summary(dataset: Path) -> str:
     return f"{len(clips) - photos} clips and {photos} photographs in {encodings} encodings" + (
         f" ({'; '.join(licences)})" if licences else ""
     )
-
-
-def _make_folder(run: Path) -> None:
-    try:
-        run.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CarfixError(f"cannot make the folder {run}: {error.strerror or error}") from error
 
 
 @torch.no_grad()

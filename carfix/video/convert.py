@@ -3,7 +3,7 @@
 from av.video.frame import VideoFrame
 
 #: AVCOL_RANGE_JPEG: full range.
-_FULL_RANGE = 2
+FULL_RANGE = 2
 #: For every conversion whose codes matter. With more, swscale cuts the picture into slices, and a thread that writes a
 #: few codes beyond its last row (the vector's length, where the width is no multiple of it) may do so after another has
 #: written the row below: eight wrong codes in one of 200 frames (70 pixels wide, 10 bits, 4:2:2, on two cores).
@@ -19,7 +19,7 @@ def convert(frame: VideoFrame, pix_fmt: str, colour_range: int) -> VideoFrame:
     if frame.format.name == pix_fmt:
         return frame
     range = (
-        _FULL_RANGE if any(name.startswith("yuvj") for name in (frame.format.name, pix_fmt)) else colour_range
+        FULL_RANGE if any(name.startswith("yuvj") for name in (frame.format.name, pix_fmt)) else colour_range
     )
     if range == 0:
         return frame.reformat(format=pix_fmt, threads=SCALER_THREADS)

@@ -40,13 +40,13 @@ _PARAMS_OPTION = {"libx264": "x264-params", "libx265": "x265-params", "libsvtav1
 #: How many similar names are looked at for one to propose; FFmpeg has as many decoders.
 _SIMILAR = 8
 #: Presets of x264 and x265, which share their names.
-_PRESETS = (
+PRESETS = (
     *("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow"),
     "placebo",
 )
 _PRESETS_OF = ("libx264", "libx264rgb", "libx265")
 #: Of the same; what is above they cut down to it without a word. FFmpeg knows the other encoders' own limits.
-_HIGHEST_CRF = 51
+HIGHEST_CRF = 51
 
 #: A picture that every encoder takes, to try settings on that must hold for any file.
 _TRIAL_SIZE = (256, 144)
@@ -93,13 +93,13 @@ class EncoderSettings:
             # x265 writes its settings to stderr, where they would tear the progress bar.
             own = options.get("x265-params")
             options["x265-params"] = "log-level=error" + (f":{own}" if own else "")
-        if self.codec in _PRESETS_OF and self.preset is not None and self.preset not in _PRESETS:
+        if self.codec in _PRESETS_OF and self.preset is not None and self.preset not in PRESETS:
             # x264 itself would write to stderr.
-            raise UsageError(f"{self.codec} has no preset {self.preset!r}, but {', '.join(_PRESETS)}")
+            raise UsageError(f"{self.codec} has no preset {self.preset!r}, but {', '.join(PRESETS)}")
         if self.crf is not None and self.crf < 0:
             raise UsageError(f"-crf must not be negative, not {self.crf:g}")
-        if self.codec in _PRESETS_OF and self.crf is not None and self.crf > _HIGHEST_CRF:
-            raise UsageError(f"{self.codec} takes -crf up to {_HIGHEST_CRF}, not {self.crf:g}")
+        if self.codec in _PRESETS_OF and self.crf is not None and self.crf > HIGHEST_CRF:
+            raise UsageError(f"{self.codec} takes -crf up to {HIGHEST_CRF}, not {self.crf:g}")
         if self.codec in _PRESETS_OF:
             # FFmpeg leaves the one out without a word, and the other with one that nobody sees here.
             if options.get("crf") is not None and "b" in options:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from carfix.errors import CarfixError, UsageError
+from carfix.interruption import unfinished
 from carfix.restore.place import check_place, same_file
 from carfix.video.faults import reason
 
@@ -33,10 +34,8 @@ def write_whole(page: Path, content: bytes) -> None:
     # Not made of the page's own name, which may be as long as the file system allows.
     temporary = page.with_name(f".carfix-{os.getpid()}.tmp")
     try:
-        try:
+        with unfinished(temporary):
             temporary.write_bytes(content)
             temporary.replace(page)
-        finally:
-            temporary.unlink(missing_ok=True)
     except OSError as error:
         raise CarfixError(f"cannot write {page}: {reason(error)}") from error
