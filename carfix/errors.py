@@ -10,7 +10,7 @@ EXIT_INTERRUPTED = 130
 
 
 class CarfixError(Exception):
-    """An input, output or file that cannot be worked with. Ends with exit code 1."""
+    """An input, output, network or dataset that is not there, or cannot be worked with as it is. Exit code 1."""
 
     exit_code = EXIT_FAILED
 

@@ -178,19 +178,19 @@ def remux(source: Path, target: Path, *, extra: Path | None = None, **muxer: str
     return target
 
 
-def frame_times(path: Path) -> list[Fraction]:
-    """Presentation times of the decoded frames, in seconds."""
+def frame_times(path: Path, place: int = 0) -> list[Fraction]:
+    """Presentation times of the decoded frames of one of the videos, in seconds."""
     with av.open(str(path)) as container:
-        video = container.streams.video[0]
+        video = container.streams.video[place]
         frames = container.decode(video)
         return [frame.pts * video.time_base for frame in frames]  # type: ignore[operator]
 
 
-def planes(path: Path, plane: int = 0) -> list[np.ndarray]:
-    """One plane of every decoded frame: uint8, or uint16 above 8 bits."""
+def planes(path: Path, plane: int = 0, *, place: int = 0) -> list[np.ndarray]:
+    """One plane of every decoded frame of one of the videos: uint8, or uint16 above 8 bits."""
     found = []
     with av.open(str(path)) as container:
-        for frame in container.decode(video=0):
+        for frame in container.decode(video=place):
             dtype = np.uint8 if frame.format.components[0].bits == 8 else np.uint16
             view = frame.planes[plane]
             rows = np.frombuffer(view, dtype).reshape(view.height, -1)

@@ -21,8 +21,11 @@ def register(app: typer.Typer) -> None:
 
 
 def models(
-    files: Annotated[
-        list[Path] | None, typer.Argument(help="Weights files to describe; default: the installed ones.")
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Names or weights files to describe; default: all that are installed.", metavar="[NAME]..."
+        ),
     ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Write JSON to stdout.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show tracebacks.")] = False,
@@ -34,10 +37,10 @@ def models(
     from rich.table import Table
 
     from carfix.cli.app import table_console
-    from carfix.net.catalog import installed
+    from carfix.net.catalog import installed, resolve
     from carfix.quality.names import literal
 
-    paths = files or list(installed().values())
+    paths = [resolve(name) for name in names] if names else list(installed().values())
     found = [_described(path) for path in paths]
     if json_:
         sys.stdout.write(json.dumps({"models": found}, indent=1) + "\n")

@@ -99,6 +99,16 @@ def restore(
     no_subtitles: Annotated[
         bool, typer.Option("-sn", "--no-subtitles", help="Leave subtitles out.", rich_help_panel=AUDIO)
     ] = False,
+    stream: Annotated[
+        str | None,
+        typer.Option(
+            "--stream",
+            metavar="N|v:N",
+            help="Which of several videos is restored: its number in the file, or v:N among the videos. "
+            "The others are copied.",
+            rich_help_panel=VIDEO,
+        ),
+    ] = None,
     format: Annotated[
         str | None,
         typer.Option(
@@ -325,6 +335,7 @@ def restore(
             encoder=encoder,
             audio_codec=audio,
             subtitles=not no_subtitles,
+            stream=stream,
             choice=choice,
             overwrite=overwrite,
             strict=strict,
@@ -354,6 +365,7 @@ def restore(
             **chosen,
             audio_codec=audio,
             subtitles=not no_subtitles,
+            stream=stream,
             hwaccel=hwaccel,
             format=format,
             start=seconds(start, "-ss"),

@@ -27,6 +27,7 @@ from carfix.quality.reader import (
 from carfix.quality.results import Candidate, Result
 from carfix.quality.vmaf import VmafMeter
 from carfix.restore.engine import Planes
+from carfix.video.choice import find_video
 from carfix.video.convert import SCALER_THREADS
 from carfix.video.source import open_input
 
@@ -169,9 +170,7 @@ def bit_rate(path: Path) -> float | None:
 def _expected_frames(path: Path, wanted: Wanted) -> int:
     """How many frames will be compared, as far as the container knows; 0 where it does not."""
     with open_input(path) as container:
-        stream = next(iter(container.streams.video), None)
-        if stream is None:
-            return 0
+        stream = find_video(container, path)
         count = stream.frames
         if not count and container.duration and stream.average_rate:
             count = int(container.duration / av.time_base * stream.average_rate)

@@ -18,9 +18,10 @@ from carfix.errors import CarfixError
 from carfix.quality.damage import Damage, decoded_around
 from carfix.quality.gain import GainFit
 from carfix.quality.methods import Restored
+from carfix.video.choice import find_video
 from carfix.video.faults import MEDIA_ERRORS, reason
 from carfix.video.quantizer import Scale, export_quantizers, told_quantizer
-from carfix.video.source import MAX_RATE, find_video, open_input
+from carfix.video.source import MAX_RATE, open_input
 
 #: Places of a file whose quantizers are looked at, and frames there: an archive must be inspected in minutes.
 PLACES = 4

@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -23,7 +23,7 @@ from carfix.quality.spp import PostFilter, filtered_frames
 from carfix.restore.engine import Engine, Planes, open_engine, uses_accelerator
 from carfix.restore.engine.overlap import in_order
 from carfix.restore.fields import begin_pictures
-from carfix.restore.hold import Hold
+from carfix.restore.hold import Hold, Moves
 from carfix.restore.strength import as_strengths, strength_of
 from carfix.restore.trust import in_codes, trusted
 
@@ -103,7 +103,7 @@ class Restored:
         self.name = model.description.name
         self._strength = strength_of(model.description.sha256, strength)
         self.identity = (
-            f"model {model.description.sha256} on {device} in {precision}, still pixels held, "
+            f"model {model.description.sha256} on {device} in {precision}, still pixels held, not computed, "
             f"strength {self._strength.identity()}"
         )
         self._model = model
@@ -117,17 +117,17 @@ class Restored:
 
     def frames(self, path: Path, wanted: Wanted = None, damage: Damage | None = None) -> Iterator[LumaFrame]:
         """See `Method`; only the wanted frames are restored. Neighbours hold what stands still, as in a restore."""
-        hold, number = Hold(), -1
+        corrected, hold = Hold(), Hold()
         decoded = read_frames(path, quantizers=self._strength.curve is not None, damage=damage)
-        frames = select(self._told(decoded), wanted)
+        frames = _moving(select(self._told(decoded), wanted))
         engine = self._opened()
         batches = in_alike_batches(frames, engine.batch, _alike)
         for batch, restored in in_order(engine, (_begun(engine, batch) for batch in batches)):
             for frame, luma in zip(batch, restored, strict=True):
-                if frame.index != number + 1:
-                    hold.reset()
-                number = frame.index
-                yield dataclasses.replace(frame, luma=hold(frame.luma, luma))
+                bound = in_codes(frame.bound, frame.bit_depth)
+                if bound is not None:
+                    luma = trusted(frame.luma, corrected(frame.moving, luma), bound)
+                yield dataclasses.replace(frame, luma=hold(frame.moving, luma))
 
     def _told(self, frames: Iterator[LumaFrame]) -> Iterator[LumaFrame]:
         """Every frame with its strength, the frames that nobody wants too: it depends on those before it."""
@@ -154,21 +154,28 @@ class Restored:
             self._engine = None
 
 
-def _begun(engine: Engine, batch: list[LumaFrame]) -> Callable[[], tuple[list[LumaFrame], list[Planes]]]:
+def _begun(engine: Engine, batch: list[LumaFrame]) -> Callable[[], tuple[list[LumaFrame], Planes]]:
     """Begin to restore alike frames; the function returned waits and has them with their restored planes."""
     strengths = as_strengths([frame.strength for frame in batch])
     wait = begin_pictures(
-        engine, stacked(batch), batch[0].bit_depth, strengths, interlaced=_interlaced(batch[0])
+        engine,
+        stacked(batch),
+        batch[0].bit_depth,
+        strengths,
+        interlaced=_interlaced(batch[0]),
+        wanted=[frame.moving for frame in batch],
     )
-    return lambda: (
-        batch,
-        [_trusted(frame, luma) for frame, luma in zip(batch, wait(), strict=True)],
-    )
+    return lambda: (batch, wait())
 
 
-def _trusted(frame: LumaFrame, luma: Planes) -> Planes:
-    bound = in_codes(frame.bound, frame.bit_depth)
-    return luma if bound is None else trusted(frame.luma, luma, bound)
+def _moving(frames: Iterable[LumaFrame]) -> Iterator[LumaFrame]:
+    """Every frame with what moves in it, if the one before it was wanted, too."""
+    moves, number = Moves(), -1
+    for frame in frames:
+        if frame.index != number + 1:
+            moves.reset()
+        number = frame.index
+        yield dataclasses.replace(frame, moving=moves(frame.luma))
 
 
 def _alike(frame: LumaFrame) -> tuple[object, ...]:

@@ -16,12 +16,14 @@ from av.video.frame import PictureType, VideoFrame
 from carfix.errors import CarfixError
 from carfix.quality.damage import Damage, decoded_around
 from carfix.restore.engine import Planes
+from carfix.restore.engine import Wanted as Moving
+from carfix.video.choice import find_video
 from carfix.video.convert import FULL_RANGE, SCALER_THREADS
 from carfix.video.demux import decoded
 from carfix.video.faults import MEDIA_ERRORS, reason
 from carfix.video.luma import luma_format, read_luma
 from carfix.video.quantizer import export_quantizers, mean_quantizer
-from carfix.video.source import find_video, open_input
+from carfix.video.source import open_input
 
 T = TypeVar("T")
 
@@ -52,6 +54,7 @@ class LumaFrame:
     picture: VideoFrame | None = None  # what the luma was taken from, colour included
     strength: float = 1.0  # the share of a network's correction that it takes, where a network restores it
     bound: float | None = None  # 8-bit codes up to which that is trusted; None: all of it
+    moving: Moving | None = None  # where it does not repeat the frame before it; None: everywhere
 
 
 def luma_of(frame: VideoFrame) -> tuple[Planes, int]:

@@ -4,8 +4,11 @@ The frames come through a pipe as raw video in NUT, which keeps the pixel format
 """
 
 import dataclasses
+import errno
 import functools
 import itertools
+import os
+import re
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -16,12 +19,14 @@ import av
 import numpy as np
 from av.video.frame import VideoFrame
 
-from carfix.errors import CarfixError, MissingPartError, UsageError
+from carfix.errors import CarfixError, UsageError
 from carfix.quality.damage import Damage
 from carfix.quality.ffmpeg import FFmpeg, find_ffmpeg, input_arguments
 from carfix.quality.reader import LumaFrame, read_frames
 from carfix.video.address import address
+from carfix.video.choice import find_video
 from carfix.video.quantizer import EXPORTED_QUANTIZERS
+from carfix.video.source import open_input
 
 FilterName = Literal["spp", "fspp", "uspp"]
 
@@ -35,12 +40,17 @@ QUANTIZERS = range(1, 64)
 QUANTIZER_GRID = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24)
 FIRST_QUANTIZER = 4
 
+#: Where FFmpeg's log says who speaks: `[vf#0:0 @ 0x5605a85895c0] `.
+_LOG_ORIGIN = re.compile(r"^(\[[^]]* @ [^]]*\] )+")
+#: How a filter refuses quantizers of another kind than MPEG's and H.264's: VP9's decoder exports some, too.
+_NOT_READ = os.strerror(errno.ENOSYS)
+
 #: Side of the pictures that an ffmpeg is tried on.
 TRIAL_SIDE = 64
 
 
-class UnfilteredError(MissingPartError):
-    """The filter left every frame of a file as it was. Exit code 3."""
+class UnfilteredError(CarfixError):
+    """The filter has nothing to work with in a file: it left every frame as it was, or refused the quantizers."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,8 +90,10 @@ class PostFilter:
         return find_ffmpeg(self.filter, trial=lambda ffmpeg: _trial(ffmpeg, self))
 
 
-def command(ffmpeg: FFmpeg, path: Path, post_filter: PostFilter, limit: int | None) -> list[str]:
-    """The command line whose standard output are the filtered frames in NUT."""
+def command(
+    ffmpeg: FFmpeg, path: Path, post_filter: PostFilter, limit: int | None, stream: int = 0
+) -> list[str]:
+    """The command line whose standard output are the filtered frames of one stream in NUT."""
     return [
         ffmpeg.path,
         *("-hide_banner", "-nostdin", "-loglevel", "error"),
@@ -91,7 +103,7 @@ def command(ffmpeg: FFmpeg, path: Path, post_filter: PostFilter, limit: int | No
         # uspp's own threads race: without this, 5 of 60 runs gave another picture.
         *("-filter_threads", "1"),
         *input_arguments(path),
-        *("-map", "0:v:0", "-vf", post_filter.graph),
+        *("-map", f"0:{stream}", "-vf", post_filter.graph),
         # Every frame once, at its own time: no frame rate may round it.
         *("-fps_mode", "passthrough", "-copyts", "-enc_time_base", "demux"),
         *(() if limit is None else ("-frames:v", str(limit))),
@@ -138,9 +150,11 @@ def filtered_frames(
     `CarfixError` if ffmpeg fails.
     """
     ffmpeg = post_filter.find()
+    with open_input(path) as container:
+        stream = find_video(container, path).index  # the one that everything else is measured on
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
-            command(ffmpeg, path, post_filter, limit), stdout=subprocess.PIPE, stderr=log
+            command(ffmpeg, path, post_filter, limit, stream), stdout=subprocess.PIPE, stderr=log
         )
         assert process.stdout is not None
         try:
@@ -180,26 +194,38 @@ def _checked(
         # ffmpeg invents times for files that state none (raw H.264): such frames pair up in order.
         yield dataclasses.replace(frame, time=None) if timeless else frame
     if not changed:
-        why = (
-            "FFmpeg's decoder exports no quantizers for it; choose a constant one (carfix compare --spp-qp 8)"
-        )
-        if post_filter.quantizer is not None:
-            why = "the constant quantizer is too small; choose a larger one"
+        if post_filter.quantizer is None:
+            raise _unfiltered(
+                post_filter,
+                f"left every frame of {path} as it was: FFmpeg's decoder exports no quantizers for it",
+            )
         raise UnfilteredError(
-            f"{post_filter.graph} left every frame of {path} as it was: {why} or leave the filter out"
+            f"{post_filter.graph} left every frame of {path} as it was: the constant quantizer is too small; choose a "
+            "larger one or leave the filter out"
         )
+
+
+def _unfiltered(post_filter: PostFilter, what: str) -> UnfilteredError:
+    name = post_filter.filter
+    option = "--spp-qp 8" if name == "spp" else f"--{name} --spp-qp 8"
+    return UnfilteredError(
+        f"{post_filter.graph} {what}; choose a constant quantizer (carfix compare {option}) or leave the filter out"
+    )
 
 
 def _failure(returncode: int, log: str, path: Path, post_filter: PostFilter) -> CarfixError:
-    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    lines = [_LOG_ORIGIN.sub("", line.strip()) for line in log.splitlines() if line.strip()]
     if returncode < 0:
         return CarfixError(
             f"ffmpeg crashed (signal {-returncode}) in {post_filter.graph} on {path}; FFmpeg's fspp does so "
             "when the width is no multiple of 8: try spp or uspp"
         )
-    return CarfixError(
-        f"ffmpeg failed in {post_filter.graph} on {path}: {lines[-1] if lines else returncode}"
-    )
+    if post_filter.quantizer is None and any(_NOT_READ in line for line in lines):
+        return _unfiltered(
+            post_filter, f"cannot filter {path}: FFmpeg's filters do not read its codec's quantizers"
+        )
+    # The first line is the cause; what follows says which of FFmpeg's threads ended for it.
+    return CarfixError(f"ffmpeg failed in {post_filter.graph} on {path}: {lines[0] if lines else returncode}")
 
 
 def climb(score: "dict[int, float]", start: int) -> int | None:

@@ -18,7 +18,7 @@ from carfix.restore.worker import Failed, Message, Said, Worker
 from carfix.video.decode import Damage, decode_frames
 from carfix.video.faults import reason as media_reason
 from carfix.video.muxer import WITHOUT_TIMES
-from carfix.video.source import probe
+from carfix.video.source import probe, probe_restored
 from carfix.video.timeline import scan
 from carfix.video.verify import lateness
 
@@ -187,7 +187,8 @@ def why_unfinished(task: Task, options: Mapping[str, Any]) -> str | None:
     if any(options.get(name) is not None for name in ("start", "duration", "end")):
         return "a part of the input was asked for"
     try:
-        source, output = probe(task.source), probe(task.output)
+        source = probe(task.source, options.get("stream"))
+        output = probe_restored(task.output, source)
         wanted, got = scan(source), scan(output)
     except CarfixError as error:
         return str(error)

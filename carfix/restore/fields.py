@@ -2,22 +2,30 @@
 
 import functools
 from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 
-from carfix.restore.engine import Engine, Planes, Strengths
+from carfix.restore.engine import Engine, Planes, Strengths, WantedParts
 from carfix.restore.engine.overlap import begin, prepare
 
 
 def begin_pictures(
-    engine: Engine, planes: Planes, bit_depth: int, strengths: Strengths | None, *, interlaced: bool
+    engine: Engine,
+    planes: Planes,
+    bit_depth: int,
+    strengths: Strengths | None,
+    *,
+    interlaced: bool,
+    wanted: WantedParts | None = None,
 ) -> Callable[[], Planes]:
     """Begin to restore frames `[N, H, W]`, `interlaced` ones by their fields; the function returned waits.
 
-    `planes` stay as they are until then. Either may raise as `Engine.restore` does.
+    `planes` stay as they are until then. Where only parts are `wanted`, other pixels may come out as anything. Either
+    may raise as `Engine.restore` does.
     """
     start = functools.partial(begin, engine, bit_depth=bit_depth, strengths=strengths)
-    return begin_fields(planes, start) if interlaced else start(planes)
+    return begin_fields(planes, start, wanted) if interlaced else start(planes, wanted=wanted)
 
 
 def prepare_pictures(engine: Engine, height: int, width: int, *, interlaced: bool) -> None:
@@ -27,7 +35,15 @@ def prepare_pictures(engine: Engine, height: int, width: int, *, interlaced: boo
             prepare(engine, rows, width)
 
 
-def begin_fields(planes: Planes, begin: Callable[[Planes], Callable[[], Planes]]) -> Callable[[], Planes]:
+class Begin(Protocol):
+    """Begins to restore planes; the function returned waits."""
+
+    def __call__(self, planes: Planes, *, wanted: WantedParts | None) -> Callable[[], Planes]:
+        """See `begin`."""
+        ...
+
+
+def begin_fields(planes: Planes, begin: Begin, wanted: WantedParts | None = None) -> Callable[[], Planes]:
     """Begin to restore frames `[N, H, W]` by their fields; the function returned waits and weaves them.
 
     Both kinds of fields are begun before either is waited for.
@@ -36,7 +52,8 @@ def begin_fields(planes: Planes, begin: Callable[[Planes], Callable[[], Planes]]
     for parity in (0, 1):
         field: Planes = np.ascontiguousarray(planes[:, parity::2])  # type: ignore[assignment]
         if field.shape[1]:  # a frame of one row has no second field
-            begun.append((parity, begin(field)))
+            parts = wanted and [None if part is None else part[parity::2] for part in wanted]
+            begun.append((parity, begin(field, wanted=parts)))
 
     def finish() -> Planes:
         woven: Planes = np.empty_like(planes)

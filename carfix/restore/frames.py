@@ -10,10 +10,10 @@ from av.video.frame import VideoFrame
 
 from carfix.interruption import undisturbed
 from carfix.restore.channel import Channel, Closed
-from carfix.restore.engine import Engine, Planes
+from carfix.restore.engine import Engine, Planes, Wanted
 from carfix.restore.engine.overlap import in_order
 from carfix.restore.fields import begin_pictures, prepare_pictures
-from carfix.restore.hold import Hold
+from carfix.restore.hold import Hold, Moves
 from carfix.restore.strength import Strength, as_strengths
 from carfix.restore.trust import in_codes, trusted
 from carfix.video.convert import convert
@@ -32,6 +32,7 @@ class Item:
     frame: VideoFrame
     decoded: Luma  # [H, W]
     luma: Luma  # decoded, later restored, then as it is shown
+    moving: Wanted | None  # where it does not repeat the frame before it; None: everywhere
     interlaced: bool
     strength: float  # the share of the network's correction that it takes
     bound: float | None  # codes up to which corrections are trusted; None: all
@@ -45,6 +46,7 @@ class FramePipeline:
         self._strength = strength
         self.luma: LumaFormat = luma_format(pix_fmt)
         self._engine = engine
+        self._corrected = Hold()
         self._pix_fmt = pix_fmt
         self._range = colour_range
         capacity = _BATCHES_WAITING * max(engine.batch, 2)
@@ -96,10 +98,10 @@ class FramePipeline:
 
     def _decode(self, frames: Iterable[tuple[Segment, VideoFrame]]) -> None:
         before: Segment | None = None
-        shares = self._strength.follow()
+        shares, moves = self._strength.follow(), Moves()
         for segment, frame in frames:
             if segment is not before:
-                shares = self._strength.follow()  # anew: a resumed run begins at one
+                shares, moves = self._strength.follow(), Moves()  # anew: a resumed run begins at one
                 before = segment
             interlaced = frame.interlaced_frame
             converted = convert(frame, self._pix_fmt, self._range)
@@ -107,7 +109,7 @@ class FramePipeline:
             # Of the frame as decoded: converting one loses what stands beside it.
             strength = shares(frame)
             bound = in_codes(shares.bound, self.luma.bit_depth)
-            self._decoded.put(Item(segment, converted, luma, luma, interlaced, strength, bound))
+            self._decoded.put(Item(segment, converted, luma, luma, moves(luma), interlaced, strength, bound))
         self._decoded.finish()
 
     def _infer(self) -> None:
@@ -148,7 +150,12 @@ class FramePipeline:
         def finish() -> Sequence[Item]:
             for alike, result in begun:
                 for item, luma in zip(alike, result(), strict=True):
-                    item.luma = luma if item.bound is None else trusted(item.decoded, luma, item.bound)
+                    item.luma = luma
+            for item in fresh:
+                if item.bound is not None:
+                    # Corrections are looked at with what surrounds them, where nothing moves, too.
+                    corrected = self._corrected(item.moving, item.luma)
+                    item.luma = trusted(item.decoded, corrected, item.bound)
             for item, original in repeats:
                 item.luma = original.luma
             self.repeated += len(repeats)
@@ -162,26 +169,25 @@ class FramePipeline:
         if strengths is not None and not strengths.any():
             return lambda: planes
         return begin_pictures(
-            self._engine, planes, self.luma.bit_depth, strengths, interlaced=items[0].interlaced
+            self._engine,
+            planes,
+            self.luma.bit_depth,
+            strengths,
+            interlaced=items[0].interlaced,
+            wanted=[item.moving for item in items],
         )
 
     def _shown(self) -> Iterator[Item]:
-        """The restored items with what stands still held, segment by segment: a resumed run begins at one."""
+        """The restored items with what stands still held."""
         hold = Hold()
-        segment: Segment | None = None
         for item in self._restored:
-            if item.segment is not segment:
-                hold.reset()
-                segment = item.segment
-            item.luma = hold(item.decoded, item.luma)
+            item.luma = hold(item.moving, item.luma)
             yield item
 
 
 def _repeats(item: Item, before: Item) -> bool:
     """Whether the frame is a repeat of the one before it in its segment: the result is the same too."""
-    if item.segment is not before.segment or item.interlaced != before.interlaced:
-        return False
-    return np.array_equal(item.decoded, before.decoded)
+    return item.moving is not None and item.interlaced == before.interlaced and not item.moving.any()
 
 
 def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:

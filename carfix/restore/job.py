@@ -24,6 +24,7 @@ from carfix.restore.report import Counter, Progress, Report, Warnings
 from carfix.restore.state import State, open_state, sync_folder
 from carfix.restore.strength import strength_of
 from carfix.restore.trim import Trim
+from carfix.video.choice import check_stream
 from carfix.video.encoder import EncoderSettings, Encoding, check_settings, resolve_encoding, settings_for
 from carfix.video.faults import reason
 from carfix.video.hwaccel import NONE, check_hwaccel
@@ -55,6 +56,7 @@ def restore_video(
     encoder: EncoderSettings | None = None,
     audio_codec: str = COPY,
     subtitles: bool = True,
+    stream: str | None = None,
     hwaccel: str = NONE,
     format: str | None = None,
     movflags: str | None = None,
@@ -76,6 +78,8 @@ def restore_video(
     share of the network's correction that every frame takes; None reads it off each frame's quantizer, where the
     codec tells it and a curve comes with the network (see `carfix.restore.strength`). `encoder` says how the restored
     video is encoded; `audio_codec` is `copy`, `none` or an encoder's name; without `subtitles` those are left out;
+    `stream` says which of several videos is restored, by its number in the file ("1") or among the videos ("v:1"),
+    None: the one that is flagged as default, of those the largest; the others are copied;
     `hwaccel` names a device that decodes (see `carfix.video.hwaccel`), or `auto` or `none`. `format` names the
     container where the output's name does not, `movflags` are FFmpeg's for MP4 and MOV ("+faststart"). `start`,
     `duration` and `end` are seconds from the input's beginning. Work is kept in a folder beside the output,
@@ -99,6 +103,7 @@ def restore_video(
         encoder=encoder,
         audio_codec=audio_codec,
         subtitles=subtitles,
+        stream=stream,
         hwaccel=hwaccel,
         format=format,
         movflags=movflags,
@@ -179,6 +184,7 @@ class Job:
     keep_times: bool = False
     movflags: str | None = None
     subtitles: bool = True
+    stream: str | None = None
 
     def run(self) -> Report:
         """Everything, in order."""
@@ -224,6 +230,8 @@ class Job:
             repeated=tally.repeated,
             seconds=time.monotonic() - began,
             engine=engine,
+            stream=info.stream,
+            copied=plan.streams.copied,
             warnings=tuple(warnings.lines),
             damaged=changed or is_damaged(timeline, tally, missing=sum(s.frames for s in segments) - frames),
         )
@@ -243,12 +251,13 @@ class Job:
         self.choice.check()
         check_audio_codec(self.audio_codec)
         check_hwaccel(self.hwaccel)
+        check_stream(self.stream)
         if not 0 < self.segment_seconds < math.inf:
             raise UsageError(f"--segment takes a positive length, not {self.segment_seconds:g} seconds")
 
     def examine(self, format: str) -> tuple[SourceInfo, Encoding, OutputPlan, Timeline]:
         """Everything that can go wrong with these files is found here, before anything is computed."""
-        info = decoded_by(probe(self.source), self.hwaccel, self.say)
+        info = decoded_by(probe(self.source, self.stream), self.hwaccel, self.say)
         check_place(self.output, overwrite=self.overwrite, parents=self.parents)
         encoding = resolve_encoding(info, settings_for(self.encoder, format))
         start, end = self.trim.on_clock_of(info)
@@ -265,11 +274,17 @@ class Job:
             video_tags={"encoder": f"carfix {__version__} {encoding.codec}"},
         )
         timeline = scan(info)
+        if timeline.user_data != info.user_data:
+            info = dataclasses.replace(info, user_data=timeline.user_data)
+            encoding = resolve_encoding(info, settings_for(self.encoder, format))
+            plan = dataclasses.replace(plan, info=info)
         times = self.trim.window(info).cut(timeline.presentation)
         plan = dataclasses.replace(plan, first=(int(times[0]) - plan.shift_ticks) * info.time_base)
         with tempfile.TemporaryDirectory(prefix="carfix-") as folder:
             target = Path(folder, f"output{self.output.suffix}")
             rehearse_output(plan, encoding, times, timeline.last_duration, target)
+        for note in plan.streams.notes:
+            self.say(note)
         return info, encoding, dataclasses.replace(plan, jumps=timeline.jumps), timeline
 
     def cut(self, info: SourceInfo, timeline: Timeline) -> list[Segment]:
@@ -290,6 +305,7 @@ class Job:
         return {
             "source": [str(info.path.resolve()), stat.st_size, stat.st_mtime_ns, digest.hexdigest()],
             "model": model,
+            "stream": info.stream,
             "decoder": str(info.hwaccel or "cpu"),
             "strength": strength_of(model[0], self.choice.strength).identity(),
             "encoder settings": [encoding.codec, dict(encoding.options), encoding.pix_fmt],

@@ -21,6 +21,9 @@ from carfix.restore.frames import FramePipeline, Item
 from carfix.restore.models import EngineChoice
 from carfix.restore.report import Progress, Report
 from carfix.video.address import address
+from carfix.video.choice import check_stream, choice_note, find_video
+from carfix.video.copying import Ascending
+from carfix.video.covers import WITHOUT_COVERS, attach, is_attached, is_cover
 from carfix.video.demux import demux
 from carfix.video.encoder import (
     EncoderSettings,
@@ -36,8 +39,17 @@ from carfix.video.muxer import BARE, WITHOUT_HEADERS, codec_tag, kept_tags, muxe
 from carfix.video.quantizer import export_quantizers
 from carfix.video.scheduling import kept_scheduling
 from carfix.video.segments import Segment
-from carfix.video.source import SourceInfo, describe, find_video, open_container
-from carfix.video.streams import COPY, NONE, add_copy, left_out, try_copy
+from carfix.video.source import SourceInfo, describe, open_container
+from carfix.video.streams import (
+    COPY,
+    NONE,
+    add_copy,
+    cover_left_out,
+    formless_left_out,
+    has_form,
+    left_out,
+    try_copy,
+)
 
 #: What stands for standard input and output on the command line.
 PIPE = Path("-")
@@ -57,6 +69,7 @@ def restore_pipe(
     encoder: EncoderSettings | None = None,
     audio_codec: str = COPY,
     subtitles: bool = True,
+    stream: str | None = None,
     choice: EngineChoice | None = None,
     progress: Callable[[Progress], None] | None = None,
     say: Callable[[str], None] | None = None,
@@ -64,12 +77,13 @@ def restore_pipe(
     """Restore video from `source` to `output`, of which at least one is a stream of bytes.
 
     Other streams go along packet for packet as they arrive. `format` names the container of `output` (`nut`,
-    `matroska`, `mpegts`, or `yuv4mpegpipe` for bare frames, alias `y4m`). Raises `UsageError` for settings that
-    cannot be, `CarfixError` for what is wrong with the streams.
+    `matroska`, `mpegts`, or `yuv4mpegpipe` for bare frames, alias `y4m`); the rest is as for `restore_video`. Raises
+    `UsageError` for settings that cannot be, `CarfixError` for what is wrong with the streams.
     """
     began = time.monotonic()
     choice = choice or EngineChoice(model="auto")
     choice.check()
+    check_stream(stream)
     format = _format(output, format)
     settings = settings_for(encoder or EncoderSettings(), format)
     check_settings(settings)
@@ -81,7 +95,7 @@ def restore_pipe(
     try:
         with contextlib.ExitStack() as stack:
             container = stack.enter_context(open_container(source))
-            reader = _Reader(container, name)
+            reader = _Reader(container, name, stream)
             encoding = resolve_encoding(reader.info, settings)
             for line in encoding.warnings:
                 say(line)
@@ -93,6 +107,7 @@ def restore_pipe(
                 )
                 threads.run(reader.frames(), lambda items: writer.write(items, threads))
                 writer.finish()
+                copied = writer.copied
             description = engine.description
     except BrokenPipeError:
         raise CarfixError("the program that reads the output has ended") from None
@@ -109,6 +124,8 @@ def restore_pipe(
         repeated=threads.repeated,
         seconds=time.monotonic() - began,
         engine=description,
+        stream=reader.info.stream,
+        copied=copied,
         warnings=(*encoding.warnings, *findings),
         damaged=bool(findings),
     )
@@ -123,9 +140,9 @@ def _format(output: Path | IO[bytes], format: str | None) -> str:
 class _Reader:
     """Frames in order from a container that cannot be rewound; packets of other streams wait in `others`."""
 
-    def __init__(self, container: InputContainer, path: Path) -> None:
+    def __init__(self, container: InputContainer, path: Path, wanted: str | None) -> None:
         self.container = container
-        self.video = find_video(container, path)
+        self.video = find_video(container, path, wanted)
         self.others: deque[Packet[Any]] = deque()
         self.refused = 0
         self._packets: Iterator[Packet[Any]] = demux(container)
@@ -226,24 +243,39 @@ class _Writer:
         video.metadata.update(kept_tags(reader.video.metadata))
         self._video = video
         self._container.metadata.update(kept_tags(reader.container.metadata))
-        self._copies: dict[int, Stream] = {}
+        self.copied: tuple[int, ...] = ()  # indices of the input's streams
+        self._copies: dict[int, tuple[Stream, Ascending]] = {}
         for stream in reader.container.streams:
-            if stream.index == reader.video.index or stream.type in left:
-                continue
-            if format in BARE:
-                say(left_out(stream, format))
-                continue
-            failure = try_copy(stream, None, format)
-            if failure is None:
-                self._copies[stream.index] = add_copy(self._container, stream)
-            elif stream.type == "data":
-                say(f"{stream.type} stream {stream.index} is left out of {format}: {failure}")
-            else:
-                container = "matroska" if format == "nut" else "nut"
-                cure = f"use -f {container}" + _LEAVE_OUT.get(stream.type, "")
-                raise CarfixError(
-                    f"{format} cannot hold {stream.type} stream {stream.index}: {failure}; {cure}"
-                )
+            if stream.index != reader.video.index and stream.type not in left:
+                self._add_copy(stream, format, say)
+        for line in choice_note(reader.container.streams, reader.video.index, self.copied):
+            say(line)
+
+    def _add_copy(self, stream: Stream, format: str, say: Callable[[str], None]) -> None:
+        if format in BARE:
+            say(left_out(stream, format))
+            return
+        if is_cover(stream) and format in WITHOUT_COVERS:
+            say(cover_left_out(stream, format))
+            return
+        if is_attached(stream, format):
+            # FFmpeg's readers give pictures before everything else: it is there.
+            for picture in (packet for packet in self._reader.others if packet.stream_index == stream.index):
+                attach(self._container, stream, bytes(picture))
+                self.copied = (*self.copied, stream.index)
+            return
+        failure = try_copy(stream, None, format)
+        if failure is None:
+            self._copies[stream.index] = add_copy(self._container, stream), Ascending(stream)
+            self.copied = (*self.copied, stream.index)
+        elif not has_form(stream):
+            say(formless_left_out(stream))
+        elif stream.type == "data":
+            say(f"{stream.type} stream {stream.index} is left out of {format}: {failure}")
+        else:
+            container = "matroska" if format == "nut" else "nut"
+            cure = f"use -f {container}" + _LEAVE_OUT.get(stream.type, "")
+            raise CarfixError(f"{format} cannot hold {stream.type} stream {stream.index}: {failure}; {cure}")
 
     def __enter__(self) -> "_Writer":
         with kept_scheduling():
@@ -272,8 +304,8 @@ class _Writer:
     def _pass_on(self) -> None:
         while self._reader.others:
             packet = self._reader.others.popleft()
-            copy = self._copies.get(packet.stream_index)
-            if copy is not None:
-                packet.dts = packet.pts if packet.dts is None else packet.dts
+            if packet.stream_index in self._copies:
+                copy, clock = self._copies[packet.stream_index]
+                clock.set_times(packet)
                 packet.stream = copy
                 self._container.mux(packet)

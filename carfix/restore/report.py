@@ -27,6 +27,8 @@ class Report:
     repeated: int  # of them, equal to the frame before, for which nothing was computed
     seconds: float  # wall time
     engine: str  # its description; empty if nothing was left to compute
+    stream: int  # index in the input of the video that was restored
+    copied: tuple[int, ...]  # of the streams that are copied as they are
     warnings: tuple[str, ...]  # what was mended or could not be kept, a line each
     damaged: bool  # the input was damaged or cut short: the output holds what could be decoded
 

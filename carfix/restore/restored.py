@@ -15,6 +15,7 @@ from carfix.restore.frames import FramePipeline, Item
 from carfix.restore.models import EngineChoice
 from carfix.restore.pipeline import Tally, segment_frames
 from carfix.restore.trim import Trim
+from carfix.video.choice import check_stream
 from carfix.video.encoder import RAW, EncoderSettings, check_settings
 from carfix.video.hwaccel import NONE, check_hwaccel
 from carfix.video.luma import luma_format, write_luma
@@ -35,6 +36,7 @@ def restored_frames(
     tile: int | None = None,
     batch: int | None = None,
     strength: float | None = None,
+    stream: str | None = None,
     hwaccel: str = NONE,
     pix_fmt: str | None = None,
     start: float | None = None,
@@ -58,10 +60,13 @@ def restored_frames(
     )
     choice.check()
     check_hwaccel(hwaccel)
+    check_stream(stream)
     check_settings(EncoderSettings(codec=RAW, pix_fmt=pix_fmt))
     trim = Trim.of(start, duration, end)
     return _handed_over(
-        functools.partial(_restore, Path(source), choice, hwaccel, pix_fmt, trim, say or (lambda _: None))
+        functools.partial(
+            _restore, Path(source), choice, stream, hwaccel, pix_fmt, trim, say or (lambda _: None)
+        )
     )
 
 
@@ -93,13 +98,14 @@ def _handed_over(restore: Callable[[Channel[VideoFrame]], None]) -> Generator[Vi
 def _restore(
     source: Path,
     choice: EngineChoice,
+    stream: str | None,
     hwaccel: str,
     pix_fmt: str | None,
     trim: Trim,
     say: Callable[[str], None],
     ready: Channel[VideoFrame],
 ) -> None:
-    info = decoded_by(probe(source), hwaccel, say)
+    info = decoded_by(probe(source, stream), hwaccel, say)
     pix_fmt = pix_fmt or info.pix_fmt
     luma_format(pix_fmt, source)
     timeline = scan(info)

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -67,7 +68,7 @@ def _restore_one(task: Task, teller: Teller, strict: bool, options: dict[str, An
                 source=task.source,
                 output=task.output,
                 progress=lambda progress: teller(Event(task, progress)),
-                say=lambda text: teller(Event(task, Said(text))),
+                say=functools.partial(_say, teller, task),
                 **options,
             )
         teller(Event(task, Outcome(task, "done", report)))
@@ -89,7 +90,9 @@ def _estimate(tasks: Sequence[Task], teller: Teller, many: bool, options: dict[s
             teller(Event(task, there))
             continue
         try:
-            estimate = estimate_video(task, parents=many, **options)
+            estimate = estimate_video(
+                task, parents=many, say=functools.partial(_say, teller, task), **options
+            )
         except CarfixError as error:
             if not many:
                 raise
@@ -102,6 +105,10 @@ def _estimate(tasks: Sequence[Task], teller: Teller, many: bool, options: dict[s
     if many:
         teller.total(estimated, seconds, size)
     _raise_for(failed, len(tasks))
+
+
+def _say(teller: Teller, task: Task, text: str) -> None:
+    teller(Event(task, Said(text)))
 
 
 def _raise_for(failed: int, total: int) -> None:
@@ -132,7 +139,7 @@ def restore_through_pipe(
             source=_bytes_of(sys.stdin, "input") if source == PIPE else source,
             output=_bytes_of(sys.stdout, "output") if output == PIPE else temporary,
             progress=lambda progress: teller(Event(task, progress)),
-            say=lambda text: teller(Event(task, Said(text))),
+            say=functools.partial(_say, teller, task),
             **options,
         )
         if output != PIPE:

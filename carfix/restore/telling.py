@@ -179,6 +179,8 @@ def event_fields(event: Event) -> dict[str, Any]:
             "repeated": report.repeated,
             "seconds": round(report.seconds, 3),
             "engine": report.engine,
+            "stream": report.stream,
+            "copied": list(report.copied),
             "warnings": list(report.warnings),
             "damaged": report.damaged,
         }

@@ -17,12 +17,12 @@ from carfix.errors import CarfixError, UsageError
 from carfix.training.encoding import Luma
 from carfix.training.places import Identity, identity
 from carfix.video.address import address
+from carfix.video.choice import find_video
 from carfix.video.convert import SCALER_THREADS
 from carfix.video.demux import decoded
 from carfix.video.faults import reason
 from carfix.video.luma import luma_format, read_luma
 from carfix.video.manifest import FILE_NAME
-from carfix.video.source import find_video
 from carfix.video.suffixes import VIDEO_SUFFIXES
 
 PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"})

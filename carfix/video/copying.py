@@ -7,7 +7,9 @@ from typing import Any
 from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Stream
+from av.video.codeccontext import VideoCodecContext
 
+from carfix.video.choice import is_attached_picture
 from carfix.video.demux import demux
 from carfix.video.faults import MEDIA_ERRORS
 from carfix.video.output import OutputFile, OutputPlan
@@ -80,30 +82,57 @@ class _Clock:
         self._time_base = stream.time_base
         self._repair = ClockRepair(stream.time_base, plan.jumps)
         self._shift = round(plan.shift / stream.time_base)
-        self._last: int | None = None
+        self._ascending = Ascending(stream)
+        self._video = stream.type == "video" and not is_attached_picture(stream)
+        # What a video shows before its first keyframe cannot be decoded once what comes before is cut away.
+        self._waits = self._video and plan.start is not None
 
     def set_times(self, packet: "Packet[Any]", following: "Packet[Any] | None") -> bool:
         """Give the packet its output times; False if it lies outside of the wanted range."""
-        after = None if following is None else _stamp(following)
-        offset, dts = self._repair.repair(_stamp(packet), packet.duration, after)
+        after = None if following is None else self._stamp(following)
+        offset, dts = self._repair.repair(self._stamp(packet), packet.duration, after)
         pts = None if packet.pts is None else packet.pts + offset
         if pts is not None and dts is not None and abs(pts - dts) * self._time_base > LARGEST_GAP:
             pts = dts
-        if self._outside(pts if pts is not None else dts):
+        if self._outside(pts, dts) or (self._waits and not packet.is_keyframe):
             return False
-        if dts is None:
-            dts = 0 if self._last is None else self._last + 1
-        if self._last is not None and dts <= self._last:
-            dts = self._last + 1  # muxers refuse what does not ascend
-            pts = None if pts is None else max(pts, dts)
-        self._last = dts
-        packet.dts = dts - self._shift
-        packet.pts = packet.dts if pts is None else pts - self._shift
+        self._waits = False
+        packet.dts = None if dts is None else dts - self._shift
+        packet.pts = None if pts is None else pts - self._shift
+        self._ascending.set_times(packet)
         return True
 
-    def _outside(self, stamp: int | None) -> bool:
-        if stamp is None:
-            return False
-        time = stamp * self._time_base
-        plan = self._plan
-        return (plan.start is not None and time < plan.start) or (plan.end is not None and time >= plan.end)
+    def _stamp(self, packet: "Packet[Any]") -> int | None:
+        # Matroska tells no decoding times, and a video's presentation times go back and forth.
+        return packet.dts if self._video else _stamp(packet)
+
+    def _outside(self, pts: int | None, dts: int | None) -> bool:
+        shown = dts if pts is None else pts
+        # A video is cut where decoding is: frames that are left would lack the later ones that they are decoded from.
+        last = shown if dts is None or not self._video else dts
+        start, end = self._plan.start, self._plan.end
+        if shown is not None and start is not None and shown * self._time_base < start:
+            return True
+        return last is not None and end is not None and last * self._time_base >= end
+
+
+class Ascending:
+    """Gives one stream's packets decoding times that ascend, which muxers insist on, where they have none or do not."""
+
+    def __init__(self, stream: Stream) -> None:
+        context = stream.codec_context
+        # Matroska's first frames have no decoding times, as many as are reordered: below the presentation of all.
+        self._lead = context.reorder_depth if isinstance(context, VideoCodecContext) else 0
+        self._last: int | None = None
+
+    def set_times(self, packet: "Packet[Any]") -> None:
+        """Complete the times of `packet`, the next one."""
+        pts, dts = packet.pts, packet.dts
+        if dts is None:
+            dts = (pts or 0) - self._lead if self._last is None else self._last + 1
+        if self._last is not None and dts <= self._last:
+            dts = self._last + 1
+            pts = None if pts is None else max(pts, dts)
+        self._last = dts
+        packet.dts = dts
+        packet.pts = dts if pts is None else pts

@@ -16,7 +16,7 @@ from carfix.video.demux import demux
 from carfix.video.faults import MEDIA_ERRORS
 from carfix.video.hwaccel import planar
 from carfix.video.quantizer import export_quantizers
-from carfix.video.source import SourceInfo, find_video, open_input
+from carfix.video.source import SourceInfo, open_input, video_of
 from carfix.video.timeline import NO_TIME, Timeline
 
 #: How many frames wait so that they can be put in order: more than a damaged header moves a frame in practice.
@@ -127,13 +127,13 @@ def _decoded(
     first = restart_index(timeline, start)
     if first:
         with open_input(info.path, info.hwaccel) as container:
-            stream = find_video(container, info.path)
+            stream = video_of(container, info)
             packets = _skip_to(container, stream, timeline, first)
             if packets is not None:
                 yield from _frames(stream, packets, first, timeline, damage, clock)
                 return
     with open_input(info.path, info.hwaccel) as container:
-        stream = find_video(container, info.path)
+        stream = video_of(container, info)
         yield from _frames(stream, _readable(container, stream), 0, timeline, damage, clock)
 
 

@@ -15,6 +15,7 @@ from av.video.stream import VideoStream
 
 from carfix.video.address import address
 from carfix.video.audio import AudioEncoder
+from carfix.video.covers import attach, is_cover
 from carfix.video.encoder import RAW
 from carfix.video.muxer import codec_tag, kept_tags, movie_timescale, muxer_options, without_statistics
 from carfix.video.pyav import KEEP_ODD_TAGS
@@ -94,6 +95,8 @@ class OutputFile:
     def _add(self, stream: Stream, template: VideoStream) -> None:
         if stream.index == self.plan.info.stream:
             self.video = self._add_video(stream, template)
+        elif stream.index in self.plan.streams.covers:
+            attach(self.container, stream, self.plan.streams.covers[stream.index])
         elif stream.index in self.plan.streams.copied:
             self.copies[stream.index] = add_copy(self.container, stream)
         elif stream.index in self.plan.streams.encoded:
@@ -171,20 +174,34 @@ class Copied:
 class Muxed:
     """What was written, for the verification."""
 
-    video_place: int  # how many other video streams come before it: cover pictures
+    videos: list[int]  # indices of the output's video streams, in the order in which they are read back
+    restored: int  # that of the restored one
     audio: dict[int, Copied]  # output's stream index to what its stream holds
+    written: set[int] = dataclasses.field(default_factory=set)  # indices of streams with packets
     audio_refused: int = 0  # packets that `-c:a ENCODER` could not decode
 
     @staticmethod
     def of(output: OutputFile) -> "Muxed":
         """Of an output whose header is written, and nothing yet of its streams."""
+        # Covers are no tracks of MP4 and are read last, wherever they were added.
+        videos = sorted(output.container.streams.video, key=is_cover)
         return Muxed(
-            video_place=[stream.index for stream in output.container.streams.video].index(output.video.index),
+            videos=[stream.index for stream in videos],
+            restored=output.video.index,
             audio={copy.index: Copied() for copy in output.copies.values() if copy.type == "audio"},
+            written={output.video.index},
         )
+
+    def video_place(self, found: int) -> int | None:
+        """Which of the `found` videos of the finished file is the restored one; None if it is not among them."""
+        # MP4 has no track for a stream without packets: of which -ss and -t left nothing, or in a rehearsal.
+        written = [index for index in self.videos if index in self.written]
+        place = (written if found == len(written) else self.videos).index(self.restored)
+        return place if place < found else None
 
     def count(self, packet: "Packet[Any]") -> None:
         """Take note of a packet that goes into the output."""
+        self.written.add(packet.stream_index)
         copied = self.audio.get(packet.stream_index)
         if copied is not None:
             copied.add(packet)

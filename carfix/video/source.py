@@ -11,12 +11,12 @@ from typing import IO
 
 import av
 from av.container import InputContainer
-from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from carfix.errors import CarfixError, UsageError
 from carfix.video.address import address, address_hint
+from carfix.video.choice import find_video, videos_of
 from carfix.video.colour import (
     UNSPECIFIED,
     UNSPECIFIED_RANGE,
@@ -55,6 +55,7 @@ class SourceInfo:
     path: Path
     format: str  # FFmpeg's name of the demuxer, e.g. "mov,mp4,m4a,3gp,3g2,mj2"
     stream: int  # index of the video stream that is restored
+    place: int  # how many other videos, pictures not counted, come before it
     codec: str
     time_base: Fraction  # seconds a tick
     width: int  # pixels
@@ -122,33 +123,32 @@ def check_readable(path: Path) -> None:
         )
 
 
-def is_attached_picture(stream: av.stream.Stream) -> bool:
-    """Whether the stream is a cover picture rather than video."""
-    return bool(stream.disposition & Disposition.attached_pic)
-
-
-def find_video(container: InputContainer, path: Path) -> VideoStream:
-    """The stream to restore: FFmpeg's choice among the videos that are not cover pictures."""
-    streams = [stream for stream in container.streams.video if not is_attached_picture(stream)]
-    if not streams:
-        kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
-        raise CarfixError(f"{path} has no video stream to restore, only {kinds}")
-    best = container.streams.best("video")
-    stream = best if best in streams else streams[0]
-    assert isinstance(stream, VideoStream)
-    if stream.codec_context is None:
-        raise CarfixError(f"{path}: its video codec is not known to this FFmpeg")
+def video_of(container: InputContainer, info: SourceInfo) -> VideoStream:
+    """The stream that `info` describes, in its file opened again. Raises `CarfixError` if another file is there now."""
+    streams = container.streams
+    stream = streams[info.stream] if info.stream < len(streams) else None
+    if not isinstance(stream, VideoStream) or stream.codec_context is None:
+        raise CarfixError(f"{info.path} was replaced while it was restored")
     return stream
 
 
-def probe(path: Path) -> SourceInfo:
-    """Open `path` and decode up to its first frame.
+def probe(path: Path, stream: str | None = None) -> SourceInfo:
+    """Open `path` and decode up to the first frame of its video, of several the one that `stream` specifies.
 
-    Raises `CarfixError`: missing, unreadable, no video stream, not a frame that can be decoded.
+    Raises `CarfixError`: missing, unreadable, no such video stream, not a frame that can be decoded.
     """
     with open_input(path) as container:
-        stream = find_video(container, path)
-        return describe(container, stream, _first_frame(container, stream, path), path)
+        video = find_video(container, path, stream)
+        return describe(container, video, _first_frame(container, video, path), path)
+
+
+def probe_restored(path: Path, source: SourceInfo) -> SourceInfo:
+    """As `probe`, of a file that `source` was restored into: of its videos, the one that was restored."""
+    with open_input(path) as container:
+        videos = videos_of(container.streams)
+        alone = source.place >= len(videos)  # in a container that holds one video
+        video = find_video(container, path) if alone else videos[source.place]
+        return describe(container, video, _first_frame(container, video, path), path)
 
 
 def decoded_by(info: SourceInfo, wanted: str, say: Callable[[str], None]) -> SourceInfo:
@@ -163,7 +163,7 @@ def decoded_by(info: SourceInfo, wanted: str, say: Callable[[str], None]) -> Sou
     for device in candidates(wanted):
         try:
             with open_input(info.path, device) as container:
-                frame = _first_frame(container, find_video(container, info.path), info.path)
+                frame = _first_frame(container, video_of(container, info), info.path)
         except CarfixError as error:
             why = f"{device}: {error}"
             continue
@@ -184,6 +184,8 @@ def describe(container: InputContainer, stream: VideoStream, frame: VideoFrame, 
         path=path,
         format=container.format.name,
         stream=stream.index,
+        # Those that damage made up, or that were announced and never sent, have no size, and are copied nowhere.
+        place=sum(other.index < stream.index for other in videos_of(container.streams) if other.width),
         codec=context.codec.canonical_name,
         time_base=stream.time_base,
         width=frame.width,

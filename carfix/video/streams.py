@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
@@ -15,6 +16,8 @@ from av.packet import Packet
 from av.stream import Stream
 
 from carfix.errors import CarfixError, UsageError
+from carfix.video.choice import choice_note
+from carfix.video.covers import WITHOUT_COVERS, is_attached, is_cover
 from carfix.video.demux import demux
 from carfix.video.faults import MEDIA_ERRORS, captured_log, reason, said
 from carfix.video.muxer import BARE, kept_tags, muxer_options, without_statistics
@@ -43,7 +46,9 @@ class CopyPlan:
     encoded: tuple[int, ...]  # of audio streams that `-c:a ENCODER` encodes anew
     audio_codec: str  # that encoder; COPY or NONE
     warnings: tuple[str, ...]  # streams that no one can copy
+    notes: tuple[str, ...] = ()  # which of several videos is restored
     starts: tuple[Fraction, ...] = ()  # seconds on the input's clock: when the copied streams begin
+    covers: Mapping[int, bytes] = dataclasses.field(default_factory=dict)  # of `copied`: pictures to attach
 
 
 def check_audio_codec(name: str) -> None:
@@ -75,6 +80,7 @@ def plan_copy(
     copied: list[int] = []
     encoded: list[int] = []
     warnings: list[str] = []
+    covers: dict[int, bytes] = {}
     with open_input(info.path) as container:
         streams = [stream for stream in container.streams if stream.index != info.stream]
         heads = _first_packets(container, streams)
@@ -88,20 +94,36 @@ def plan_copy(
             if format in BARE:
                 warnings.append(left_out(stream, format))
                 continue
-            failure = try_copy(stream, heads.get(stream.index), format, movflags)
+            head = heads.get(stream.index)
+            if is_cover(stream) and format in WITHOUT_COVERS:
+                warnings.append(cover_left_out(stream, format))
+                continue
+            if is_attached(stream, format):
+                if head is not None:
+                    covers[stream.index] = bytes(head)
+                    copied.append(stream.index)
+                continue
+            failure = try_copy(stream, head, format, movflags)
             if failure is None:
                 copied.append(stream.index)
-            elif stream.type == "audio" and not _has_parameters(stream):
-                warnings.append(
-                    f"audio stream {stream.index} is left out: it holds nothing that tells its form"
-                )
+            elif not has_form(stream):
+                warnings.append(formless_left_out(stream))
             elif stream.type in ("data", "unknown"):
                 if not _made_by_muxer(container, stream):
                     warnings.append(f"data stream {stream.index} cannot be copied to {format}: {failure}")
             else:
                 raise CarfixError(_refused(info, stream, format, failure))
+        notes = choice_note(container.streams, info.stream, copied)
     starts = [_start(heads[index]) for index in copied if index in heads]
-    return CopyPlan(tuple(copied), tuple(encoded), audio_codec, tuple(warnings), tuple(starts))
+    return CopyPlan(
+        copied=tuple(copied),
+        encoded=tuple(encoded),
+        audio_codec=audio_codec,
+        warnings=tuple(warnings),
+        notes=notes,
+        starts=tuple(starts),
+        covers=covers,
+    )
 
 
 def _start(packet: "Packet[Any]") -> Fraction:
@@ -110,13 +132,25 @@ def _start(packet: "Packet[Any]") -> Fraction:
 
 def left_out(stream: Stream, format: str) -> str:
     """The warning about a stream for which a bare format has no place."""
-    return f"{stream.type} stream {stream.index} is left out: {format} holds nothing but video"
+    what = "one video" if stream.type == "video" else "nothing but video"
+    return f"{stream.type} stream {stream.index} is left out: {format} holds {what}"
 
 
-def _has_parameters(stream: Stream) -> bool:
-    """False for streams that damage made up, or that were announced and never sent."""
+def cover_left_out(stream: Stream, format: str) -> str:
+    """The warning about a cover picture for which a container has no place."""
+    return f"the cover picture (stream {stream.index}) is left out: {format} has no place for one"
+
+
+def has_form(stream: Stream) -> bool:
+    """False for sound and video that damage made up, or that were announced and never sent."""
     context = stream.codec_context
-    return context is None or bool(getattr(context, "sample_rate", 0))
+    known = {"audio": "sample_rate", "video": "width"}.get(stream.type)
+    return context is None or known is None or bool(getattr(context, known, 0))
+
+
+def formless_left_out(stream: Stream) -> str:
+    """The warning about a stream that no container takes."""
+    return f"{stream.type} stream {stream.index} is left out: it holds nothing that tells its form"
 
 
 def _refused(info: SourceInfo, stream: Stream, format: str, failure: str) -> str:
@@ -171,9 +205,9 @@ def try_copy(
                     output.mux(packet)
         except MEDIA_ERRORS as error:
             return next(iter(said(log)), reason(error))
-    # MPEG-TS takes any sound, under no name.
+    # MPEG-TS takes any sound and picture, under no name.
     lost = [line for line in said(log, av.logging.WARNING) if _UNNAMED in line]
-    return lost[0] if lost and stream.type == "audio" else None
+    return lost[0] if lost and stream.type in ("audio", "video") else None
 
 
 def add_copy(output: OutputContainer, stream: Stream) -> Stream:

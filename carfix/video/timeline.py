@@ -15,8 +15,9 @@ from carfix.errors import CarfixError
 from carfix.video.access import is_clean_keyframe
 from carfix.video.demux import demux
 from carfix.video.faults import MEDIA_ERRORS, reason
-from carfix.video.source import SourceInfo, find_video, open_input
+from carfix.video.source import SourceInfo, open_input, video_of
 from carfix.video.truncation import truncation
+from carfix.video.userdata import UserData, UserDataSearch
 
 #: Decoding times that step back by less than this are a careless muxer's rounding, not a clock that was set.
 SMALLEST_JUMP = Fraction(1, 10)  # seconds
@@ -126,6 +127,7 @@ class Timeline:
     strays: int  # packets whose times were damaged and are guessed from their neighbours
     corrupt: int  # packets that the demuxer flags as damaged
     truncated: str | None  # what is missing at the end of the file; None for a whole one
+    user_data: UserData  # what rides along in any of the packets
 
     @property
     def presentation(self) -> NDArray[np.int64]:
@@ -144,9 +146,10 @@ def scan(info: SourceInfo) -> Timeline:
     clean: list[int] = []
     corrupt = 0
     with open_input(info.path) as container:
-        stream = find_video(container, info.path)
+        stream = video_of(container, info)
         extradata = stream.codec_context.extradata
         truncated = truncation(info.path, stream)
+        search = UserDataSearch(info.codec, extradata)
         try:
             for packet in demux(container, stream):
                 if packet.size == 0:
@@ -155,6 +158,7 @@ def scan(info: SourceInfo) -> Timeline:
                     keyframes.append(len(columns[0]))
                     if is_clean_keyframe(info.codec, bytes(packet), extradata):
                         clean.append(len(columns[0]))
+                search.look(packet)
                 corrupt += packet.is_corrupt
                 for column, value in zip(columns, _row(packet), strict=True):
                     column.append(value)
@@ -191,6 +195,7 @@ def scan(info: SourceInfo) -> Timeline:
         strays=strays,
         corrupt=corrupt,
         truncated=truncated,
+        user_data=search.found(info.user_data),
     )
 
 

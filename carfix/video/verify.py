@@ -47,9 +47,10 @@ def read_back(path: Path, muxed: Muxed, times: NDArray[np.int64], time_base: Fra
     try:
         with av.open(address(path)) as container:
             # By their places among their kind: readers of FLV and MPEG-PS count streams as they come.
-            if len(container.streams.video) <= muxed.video_place:
+            place = muxed.video_place(len(container.streams.video))
+            if place is None:
                 raise NotAsWritten("its video is not found when it is read back")
-            video = container.streams.video[muxed.video_place]
+            video = container.streams.video[place]
             if video.codec_context is None or video.time_base is None:  # which PyAV's stubs deny
                 raise NotAsWritten("its video is not recognised when it is read back")
             video.codec_context.thread_type = ThreadType.AUTO  # up to a GOP is decoded, and nothing else runs

@@ -75,8 +75,9 @@ def test_errors_and_their_exit_codes(clips: tuple[Path, Path], tmp_path: Path) -
             run(*clips, *arguments)
         assert error.value.exit_code == code
     mjpeg = write_clip(tmp_path / "m.avi", moving_picture(4), codec="mjpeg", pix_fmt="yuvj420p")
-    with pytest.raises(MissingPartError, match="--spp-qp 8"):
+    with pytest.raises(CarfixError, match="--spp-qp 8") as error:
         run(clips[0], mjpeg, "--spp")
+    assert error.value.exit_code == 1
 
 
 def test_without_a_reference_every_file_is_a_candidate(clips: tuple[Path, Path], tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ from carfix.quality.bench.results import BenchResult
 from carfix.quality.bench.rounds import Rate
 from carfix.quality.bench.run import bench
 from carfix.quality.bench.tables import bench_tables, notes
-from carfix.restore.engine import Planes, Strengths
+from carfix.restore.engine import Engine, Planes, Strengths, open_engine
 from carfix.restore.report import Report
 from carfix.video.encoder import EncoderSettings
 
@@ -220,6 +220,25 @@ def test_a_bench_puts_its_numbers_in_relation(clip: Path, tmp_path: Path, small_
     assert names[0] == "eager PyTorch fp32, windows 256"
     assert {"FFmpeg spp, quality 3", "FFmpeg spp, quality 6"} <= set(names)
     assert all(math.isfinite(value) for value in _numbers(document))
+
+
+def test_integers_are_told_and_held_against_the_product_that_torch_has(
+    clip: Path, tmp_path: Path, small_ceilings: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def integers(*arguments: Any, **options: Any) -> Engine:  # noqa: ANN401
+        engine = open_engine(*arguments, **options)
+        engine.description = (
+            "winograd on cpu, 2 threads, int16 (fastest here: 9 megapixels a second, torch fp32 3)"
+        )
+        return engine
+
+    monkeypatch.setattr("carfix.quality.bench.run.open_engine", integers)
+    result = run(clip, write_model(tmp_path / "tiny.safetensors"))
+    (model,) = result.to_json()["models"]
+    assert model["precision"] == "int16"
+    assert model["inference"]["ceiling"] == "fp32"
+    assert model["inference"]["ceiling_share"] > 0
+    assert list(result.products) == ["fp32"]
 
 
 def test_a_preset_is_the_encoders_in_the_stage_and_in_the_restore(

@@ -2,6 +2,7 @@ import stat
 import subprocess
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from quality.clips import luma_of_file, moving_picture, write_clip
@@ -9,7 +10,14 @@ from quality.clips import luma_of_file, moving_picture, write_clip
 from carfix.errors import CarfixError, MissingPartError, UsageError
 from carfix.quality import ffmpeg as ffmpeg_module
 from carfix.quality.ffmpeg import FFmpeg, find_ffmpeg
-from carfix.quality.spp import QUANTIZER_GRID, FilterName, PostFilter, climb, filtered_frames
+from carfix.quality.spp import (
+    QUANTIZER_GRID,
+    FilterName,
+    PostFilter,
+    UnfilteredError,
+    climb,
+    filtered_frames,
+)
 
 
 @pytest.fixture(scope="module")
@@ -93,9 +101,41 @@ def test_a_name_that_looks_like_an_option_or_a_protocol(clip: Path, tmp_path: Pa
 def test_a_filter_that_did_nothing_is_an_error_with_its_cure(tmp_path: Path) -> None:
     # MJPEG's decoder exports no quantizers: FFmpeg passes every frame through without a word.
     clip = write_clip(tmp_path / "clip.avi", moving_picture(3), codec="mjpeg", pix_fmt="yuvj420p")
-    with pytest.raises(MissingPartError, match=r"left every frame of .*clip\.avi.*--spp-qp"):
+    with pytest.raises(UnfilteredError, match=r"left every frame of .*clip\.avi.*--spp-qp"):
         list(filtered_frames(clip, PostFilter()))
     assert not np.array_equal(luma(clip, PostFilter(quantizer=9)), luma_of_file(clip))
+
+
+@pytest.mark.parametrize("name", ["spp", "fspp", "uspp"])
+def test_quantizers_that_the_filter_cannot_read_are_an_error_with_its_cure(
+    name: FilterName, tmp_path: Path
+) -> None:
+    """VP9's decoder exports some, of which FFmpeg's filters say that this function is not implemented."""
+    clip = write_clip(
+        tmp_path / "clip.webm", moving_picture(3), codec="libvpx-vp9", options={"crf": "40", "b": "0"}
+    )
+    with pytest.raises(UnfilteredError, match=r"cannot filter .*clip\.webm.*do not read.*--spp-qp 8\)"):
+        list(filtered_frames(clip, PostFilter(name)))
+    assert not np.array_equal(luma(clip, PostFilter(name, quantizer=9)), luma_of_file(clip))
+
+
+def test_the_filter_sees_the_video_that_everything_else_is_measured_on(clip: Path, tmp_path: Path) -> None:
+    small = write_clip(tmp_path / "small.mp4", moving_picture(9, width=48, height=32))
+    both = tmp_path / "both.mkv"
+    with av.open(str(small)) as first, av.open(str(clip)) as second, av.open(str(both), "w") as output:
+        copies = [(c, output.add_stream_from_template(c.streams.video[0])) for c in (first, second)]
+        for container, copy in copies:
+            for packet in container.demux():
+                if packet.size:
+                    packet.stream = copy
+                    output.mux(packet)
+    assert np.array_equal(luma(both, PostFilter()), luma(clip, PostFilter()))
+
+
+def test_an_ffmpeg_that_fails_is_told_by_the_first_thing_that_it_said(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.avi", moving_picture(3), codec="mjpeg", pix_fmt="yuvj420p")
+    with pytest.raises(CarfixError, match=r"clip\.avi: Specified pixel format yuvj420p is not supported"):
+        list(filtered_frames(clip, PostFilter("uspp")))
 
 
 def test_no_ffmpeg_with_the_filter_names_the_cure(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:

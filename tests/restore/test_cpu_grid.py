@@ -15,7 +15,7 @@ from networks import awake_model
 
 from carfix.net.catalog import LARGE_PAGES
 from carfix.net.config import CarCnnConfig, Config, FastConfig, margin
-from carfix.restore.engine import Planes
+from carfix.restore.engine import Planes, Wanted
 from carfix.restore.engine.cpu_engine import WindowRestorer, in_floats
 from carfix.restore.engine.cpu_grid import (
     CANDIDATES,
@@ -205,10 +205,12 @@ def test_windows_for_which_there_is_no_memory_are_not_planned(
     def restorer(height: int, width: int) -> WindowRestorer:
         asked.append((height, width))
 
-        def small_only(codes: Planes, bits: int, share: float, kept: tuple[slice, slice]) -> Planes:
+        def small_only(
+            codes: Planes, bits: int, share: float, kept: tuple[slice, slice], wanted: Wanted | None
+        ) -> Planes:
             if height * width > 100_000:
                 raise error
-            return real(height, width)(codes, bits, share, kept)
+            return real(height, width)(codes, bits, share, kept, wanted)
 
         return small_only
 

@@ -6,7 +6,7 @@ import pytest
 from av.video.frame import VideoFrame
 from networks import save_awake
 
-from carfix.restore.hold import REACH, Hold, near
+from carfix.restore.hold import REACH, Hold, Moves, near
 from carfix.restore.job import restore_video
 from carfix.video.encoder import EncoderSettings
 from carfix.video.luma import luma_format, read_luma, write_luma
@@ -23,15 +23,15 @@ def frames(*changes: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
 
 def test_pixels_are_held_where_the_decoded_picture_repeats_around_them() -> None:
     first, second = frames((0, 0), (10, 15))
-    hold = Hold()
+    moves, hold = Moves(), Hold()
     restored = np.full_like(first, 7)
-    assert hold(first, restored) is restored
-    shown = hold(second, restored + 2)
+    assert hold(moves(first), restored) is restored
+    shown = hold(moves(second), restored + 2)
     expected = np.full_like(first, 7)
     expected[: REACH + 1, : REACH + 1] = 9
     expected[10 - REACH : 11 + REACH, 15 - REACH : 16 + REACH] = 9
     assert np.array_equal(shown, expected)
-    third = hold(second, restored + 4)
+    third = hold(moves(second), restored + 4)
     assert np.array_equal(third, shown), "a repeated frame is shown as before"
     assert (restored == 7).all(), "what the engine gave is not written to"
 
@@ -48,15 +48,14 @@ def test_what_is_near_a_change_is_found_across_words(size: tuple[int, int]) -> N
 
 def test_nothing_is_held_across_a_reset_or_a_change_of_size() -> None:
     first, second = frames((3, 3))
-    hold = Hold()
-    hold(first, first)
-    hold.reset()
-    assert hold(second, second + 1) is not None
-    assert np.array_equal(hold(second[:10], second[:10] + 5), second[:10] + 5)
-    hold = Hold()
-    hold(first, first)
-    hold.reset()
-    assert np.array_equal(hold(second, second + 1), second + 1)
+    moves, hold = Moves(), Hold()
+    assert moves(first) is None
+    assert moves(second) is not None
+    assert moves(second[:10]) is None
+    moves.reset()
+    assert moves(second[:10]) is None
+    hold(None, first)
+    assert np.array_equal(hold(None, second + 1), second + 1)
 
 
 @pytest.mark.parametrize("interlaced", [False, True])

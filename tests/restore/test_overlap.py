@@ -8,7 +8,7 @@ from backends import FAST, fused_engine, picture, torch_engine
 from engines import Overlapped
 from networks import awake_model
 
-from carfix.restore.engine import Planes
+from carfix.restore.engine import Planes, Wanted
 from carfix.restore.engine.cpu_engine import WINDOWS_AHEAD, WindowRestorer
 from carfix.restore.engine.fused import is_fusable
 from carfix.restore.engine.fused_engine import FusedEngine
@@ -69,10 +69,12 @@ def test_memory_that_a_thread_lacks_makes_windows_smaller() -> None:
         def restorer(self, height: int, width: int) -> WindowRestorer:
             compute = super().restorer(height, width)
 
-            def narrow(codes: Planes, bits: int, share: float, kept: tuple[slice, slice]) -> Planes:
+            def narrow(
+                codes: Planes, bits: int, share: float, kept: tuple[slice, slice], wanted: Wanted | None
+            ) -> Planes:
                 if height > 60:
                     raise MemoryError
-                return compute(codes, bits, share, kept)
+                return compute(codes, bits, share, kept, wanted)
 
             return narrow
 

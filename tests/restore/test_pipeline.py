@@ -9,15 +9,18 @@ import media
 import numpy as np
 import pytest
 from av.codec.codec import codecs_available
-from engines import Adding, Failing, Overlapped
+from av.video.frame import VideoFrame
+from engines import Adding, Failing, Late, Overlapped
 
 from carfix.errors import CarfixError
 from carfix.quality.reader import decode
 from carfix.restore.channel import Channel, Closed
-from carfix.restore.engine import Engine, Planes, Strengths
+from carfix.restore.engine import Engine, Planes, Strengths, WantedParts
+from carfix.restore.engine.overlap import Pending
 from carfix.restore.pipeline import Pipeline
 from carfix.restore.strength import Curve, Strength
 from carfix.video.encoder import EncoderSettings, resolve_encoding
+from carfix.video.luma import luma_format, read_luma, write_luma
 from carfix.video.quantizer import h264_quantizer
 from carfix.video.scheduling import kept_scheduling
 from carfix.video.segments import Segment, plan_segments
@@ -295,3 +298,55 @@ def test_restored_luma_goes_to_the_right_frame(tmp_path: Path) -> None:
     )
     for a, b in zip(media.planes(tmp_path / "out.mkv"), media.planes(source), strict=True):
         assert np.array_equal(a, b + 2)
+
+
+class Parts(Adding):
+    """Adds to what is wanted, and makes noise of the rest."""
+
+    def __init__(self, add: int) -> None:
+        super().__init__(add)
+        self.description = f"adds {add} to parts"
+        self.left_out = 0
+
+    def submit_parts(
+        self, planes: Planes, bit_depth: int, strengths: Strengths | None, wanted: WantedParts
+    ) -> Pending:
+        result = self.restore(planes, bit_depth, strengths)
+        rng = np.random.default_rng(self.planes)
+        for plane, part in zip(result, wanted, strict=True):
+            if part is not None:
+                unwanted = part == 0
+                self.left_out += int(unwanted.sum())
+                plane[unwanted] = rng.integers(0, 256, unwanted.sum())
+        return Late(Overlapped(0, batch=2, depth=1), result, bit_depth)
+
+
+@pytest.mark.parametrize("interlaced", [False, True])
+@pytest.mark.parametrize("strength", [Strength(), Strength(curve=Curve("", (0.0,), (1.0,)))], ids=str)
+def test_what_is_not_wanted_of_an_engine_is_never_shown(
+    interlaced: bool, strength: Strength, tmp_path: Path
+) -> None:
+    """A square moves over a still picture; with a curve, corrections are looked at around what moves, too."""
+
+    def picture(number: int) -> VideoFrame:
+        frame = media.picture(0)
+        format = luma_format(frame.format.name)
+        luma = read_luma(frame, format)
+        luma[40:56, 8 + 4 * number : 24 + 4 * number] = 230
+        write_luma(frame, luma, format)
+        return frame
+
+    options = {"qp": "0", "preset": "ultrafast", "x264-params": "tff=1" if interlaced else "bframes=0"}
+    clip = media.write_clip(
+        tmp_path / "in.mkv", frames=12, pictures=picture, interlaced=interlaced, options=options
+    )
+    engine = Parts(3)
+    runs = [Run(clip, used, tmp_path / used.description, strength=strength) for used in (Adding(3), engine)]
+    for run in runs:
+        run.run()
+    assert engine.left_out > 0
+    names = [[file.name for _, file in run.files if file] for run in runs]
+    assert names[0] == names[1]
+    for name in names[0]:
+        whole, parts = ((tmp_path / used / name).read_bytes() for used in ("adds 3", engine.description))
+        assert whole == parts

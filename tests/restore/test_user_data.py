@@ -42,17 +42,22 @@ def captions_of(index: int) -> bytes:
     return bytes([0xFC, 0x41 + index, 0xC2])
 
 
-def write_user_data(path: Path, *, captions: bool, messages: bool, keep_sei: bool = False) -> Path:
-    """A clip with B-frames, each packet of which carries captions and a message; without x264's own message."""
+def write_user_data(
+    path: Path, *, captions: bool, messages: bool, keep_sei: bool = False, begin: int = 0
+) -> Path:
+    """A clip with B-frames, each packet of which, from number `begin` on, carries captions and a message.
+
+    Without x264's own message.
+    """
     plain = media.write_clip(path.with_name("plain.mp4"))
     with av.open(str(plain)) as source, av.open(str(path), "w") as output:
         stream = source.streams.video[0]
         copy = output.add_stream_from_template(stream)
         for index, packet in enumerate(packet for packet in source.demux(stream) if packet.size):
             units = b""
-            if captions:
+            if captions and index >= begin:
                 units += nal_unit(REGISTERED, ATSC + b"\xc1\xff" + captions_of(index) + b"\xff")
-            if messages:
+            if messages and index >= begin:
                 units += nal_unit(UNREGISTERED, CAMERA + b"shot %d" % index)
             coded = bytes(packet) if keep_sei else without_sei(bytes(packet))
             new = av.Packet(units + coded)
@@ -86,6 +91,31 @@ def test_closed_captions_stay_with_their_frames(codec: str, pix_fmt: str | None,
     report = restore(source, tmp_path / "out.mkv", codec, pix_fmt=pix_fmt)
     assert carried(tmp_path / "out.mkv", SideDataType.A53_CC) == wanted
     assert report.warnings == ()
+
+
+@pytest.mark.parametrize("target", ["out.mkv", "out.ts"])
+def test_what_begins_later_stays_too(target: str, tmp_path: Path) -> None:
+    """Captions begin behind a title, messages when a camera has found its satellites."""
+    source = write_user_data(tmp_path / "in.mp4", captions=True, messages=True, begin=4)
+    for kind, codec in ((SideDataType.A53_CC, "libx265"), (SideDataType.SEI_UNREGISTERED, "libx264")):
+        wanted = carried(source, kind)
+        assert not wanted[0] and any(wanted)
+        output = tmp_path / f"{codec}-{target}"
+        restore(source, output, codec)
+        assert carried(output, kind) == wanted
+
+
+def test_what_begins_later_and_cannot_be_carried_is_said(tmp_path: Path) -> None:
+    source = write_user_data(tmp_path / "in.mp4", captions=True, messages=True, begin=4)
+    for target in (source, media.remux(source, tmp_path / "in.ts")):
+        lost = restore(target, tmp_path / f"{target.suffix}.mkv", "ffv1").warnings
+        assert [line.split(";")[0] for line in lost] == [
+            "ffv1 cannot carry closed captions",
+            "ffv1 cannot carry the camera's own messages (SEI user data)",
+        ]
+    restore(source, tmp_path / "hevc.mp4", "libx265")
+    (lost_of_hevc,) = restore(tmp_path / "hevc.mp4", tmp_path / "hevc.mkv", "ffv1").warnings
+    assert lost_of_hevc.startswith("ffv1 cannot carry closed captions")
 
 
 def test_closed_captions_can_be_left_out(tmp_path: Path) -> None:

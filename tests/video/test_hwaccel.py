@@ -115,7 +115,7 @@ def test_a_device_that_decodes_gives_the_same_file(
     )
     info = probe(clip)
     pretend(monkeypatch, "nv12")
-    monkeypatch.setattr("carfix.restore.job.probe", lambda path: info)
+    monkeypatch.setattr("carfix.restore.job.probe", lambda *_: info)
     report = restore_video(
         source=clip,
         output=tmp_path / "b.mkv",

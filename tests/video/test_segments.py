@@ -9,6 +9,7 @@ import pytest
 from carfix.errors import CarfixError, UsageError
 from carfix.video.segments import PATIENCE, Window, plan_segments
 from carfix.video.timeline import NO_TIME, Timeline
+from carfix.video.userdata import UserData
 
 TICK = Fraction(1, 100)
 
@@ -30,6 +31,7 @@ def timeline(pts: list[int], keyframes: list[int]) -> Timeline:
         strays=0,
         corrupt=0,
         truncated=None,
+        user_data=UserData(),
     )
 
 

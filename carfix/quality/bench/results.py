@@ -56,7 +56,8 @@ class ModelResult:
     precision: str
     multiply_adds_per_pixel: float
     inference: Rate  # frames a second
-    ceiling_share: float | None  # of the matrix product in the engine's precision
+    ceiling: str  # the precision of the matrix product that the engine is held against
+    ceiling_share: float | None  # of that product
     end_to_end: EndToEnd | None
     peers: tuple[Peer, ...]
 
@@ -110,7 +111,11 @@ class BenchResult:
             "precision": model.precision,
             "multiply_adds_per_pixel": model.multiply_adds_per_pixel,
             "inference": self._speed(model.inference)
-            | {"tflops": _statistics(self.teraflops(model)), "ceiling_share": model.ceiling_share},
+            | {
+                "tflops": _statistics(self.teraflops(model)),
+                "ceiling": model.ceiling,
+                "ceiling_share": model.ceiling_share,
+            },
             "end_to_end": whole
             and self._speed(whole.rate)
             | {

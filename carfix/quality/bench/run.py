@@ -22,6 +22,8 @@ from carfix.video.hwaccel import NONE
 
 #: Seconds that a stage is measured for, about: half a minute in all for a fast network on a CPU.
 SECONDS = 3.0
+#: What engines compute in. torch has no product of 16-bit integers: they are held against fp32, which they stand for.
+PRECISIONS = (*ceilings.DTYPES, "int16")
 #: The size of the made-up clip: what most cameras record that are worth restoring.
 SIZE = (1280, 720)
 
@@ -41,10 +43,13 @@ class _Subject:
     @property
     def precision(self) -> str:
         """Of the engine, as its description says; auto is settled there."""
-        named = [
-            word for word in self.engine.description.replace(",", " ").split() if word in ceilings.DTYPES
-        ]
-        return named[0] if named else "fp32"
+        words = self.engine.description.replace(",", " ").split()
+        return next((word for word in words if word in PRECISIONS), "fp32")
+
+    @property
+    def ceiling(self) -> str:
+        """The precision of the matrix product that the engine is held against."""
+        return self.precision if self.precision in ceilings.DTYPES else "fp32"
 
 
 def bench(
@@ -134,7 +139,7 @@ def _stage_tasks(sample: Sample, preset: str | None, folder: Path) -> list[Task]
 def _ceiling_tasks(subjects: Sequence[_Subject], device: str | None) -> list[Task]:
     if device is None:
         return []  # torch, which measures them, cannot compute there
-    precisions = dict.fromkeys(["fp32", *(subject.precision for subject in subjects)])
+    precisions = dict.fromkeys(["fp32", *(subject.ceiling for subject in subjects)])
     products = [ceilings.matrix_product(device, kind) for kind in precisions]
     return [*products, ceilings.copy_bandwidth(device)]
 
@@ -183,7 +188,7 @@ def _result(subject: _Subject, sample: Sample, measured: Measured) -> ModelResul
     description = subject.model.description
     inference = rates[subject.inference]
     cost = multiply_adds_per_pixel(subject.model.config)
-    product = rates.get(ceilings.product_name(subject.precision))
+    product = rates.get(ceilings.product_name(subject.ceiling))
     share = None if product is None else inference.times(2 * cost * sample.megapixels / 1e6).over(product)
     return ModelResult(
         name=description.name,
@@ -192,6 +197,7 @@ def _result(subject: _Subject, sample: Sample, measured: Measured) -> ModelResul
         precision=subject.precision,
         multiply_adds_per_pixel=cost,
         inference=inference,
+        ceiling=subject.ceiling,
         ceiling_share=share,
         end_to_end=_end_to_end(subject, rates) if subject.end_to_end in rates else None,
         peers=tuple(

@@ -42,7 +42,7 @@ def _model(result: BenchResult, model: ModelResult) -> Table:
     table = _table(f"{model.name}: {model.engine}", "")
     share = f"{result.teraflops(model).median:.3g} TFLOP/s"
     if model.ceiling_share is not None:
-        share += f", {model.ceiling_share:.0%} of {model.precision}"
+        share += f", {model.ceiling_share:.0%} of {model.ceiling}"
     table.add_row("inference", *_speed(result, model.inference), share)
     whole = model.end_to_end
     if whole is not None:

@@ -1,5 +1,6 @@
 """Engines: planes in, planes out. One small protocol, so that the pipeline need not know what computes."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -12,6 +13,10 @@ if TYPE_CHECKING:  # what is wrong with a command or its files is said before to
 Planes = NDArray[np.uint8] | NDArray[np.uint16]
 #: What share of the network's correction each plane takes, `[N]`; see `carfix.restore.strength`.
 Strengths = NDArray[np.float32]
+#: 1 where a pixel of a plane is wanted, else 0, `[H, W]`.
+Wanted = NDArray[np.uint8]
+#: What is wanted of each plane of a batch; None is all of it.
+WantedParts = Sequence[Wanted | None]
 
 
 class Engine(Protocol):

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from carfix.errors import CarfixError
 from carfix.net.checkpoint import Model
-from carfix.restore.engine import Planes
+from carfix.restore.engine import Planes, Wanted
 from carfix.restore.engine.cpu_engine import CpuEngine, WindowRestorer
 from carfix.restore.engine.cpu_grid import Frame
 from carfix.restore.engine.llvm.net import CompiledNet
@@ -59,9 +59,15 @@ class CompiledEngine(CpuEngine, abc.ABC):
         return functools.partial(self._restore, (height, width))
 
     def _restore(
-        self, size: tuple[int, int], codes: Planes, bit_depth: int, share: float, kept: tuple[slice, slice]
+        self,
+        size: tuple[int, int],
+        codes: Planes,
+        bit_depth: int,
+        share: float,
+        kept: tuple[slice, slice],
+        wanted: Wanted | None,
     ) -> Planes:
-        return self._net.restore(codes, bit_depth, share, kept, self._memory(size))
+        return self._net.restore(codes, bit_depth, share, kept, self._memory(size), wanted)
 
     def _memory(self, size: tuple[int, int]) -> Any:  # noqa: ANN401 - the network's own
         """This thread's, for windows of `size`. Raises `MemoryError`."""

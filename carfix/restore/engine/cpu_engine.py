@@ -10,7 +10,7 @@ import numpy as np
 
 from carfix.cpu import available_threads
 from carfix.net.checkpoint import Model
-from carfix.restore.engine import Planes, Strengths
+from carfix.restore.engine import Planes, Strengths, Wanted, WantedParts
 from carfix.restore.engine.allocator import keep_freed_memory
 from carfix.restore.engine.cpu_grid import Frame, Grid, usual
 from carfix.restore.engine.crew import Crew
@@ -36,9 +36,10 @@ WINDOWS_AHEAD = 2
 #: A window `[H, W]` in [-1, 1], which stays as it is, to the restored one; called from several threads at once.
 #: Raises `OutOfMemory`.
 Network = Callable[[Floats], Floats]
-#: Codes of a window `[H, W]`, their bit depth, the share of the correction and the part that is kept, to that part
-#: restored; called from several threads at once. Raises `OutOfMemory` or `MemoryError`.
-WindowRestorer = Callable[[Planes, int, float, tuple[slice, slice]], Planes]
+#: Codes of a window `[H, W]`, their bit depth, the share of the correction, the part that is kept and which pixels are
+#: wanted (None: all; others may come out as anything), to that part restored; called from several threads at once.
+#: Raises `OutOfMemory` or `MemoryError`.
+WindowRestorer = Callable[[Planes, int, float, tuple[slice, slice], Wanted | None], Planes]
 
 
 class CpuEngine(WindowedEngine):
@@ -93,8 +94,14 @@ class CpuEngine(WindowedEngine):
 
     def submit(self, planes: Planes, bit_depth: int, strengths: Strengths | None = None) -> "Batch":
         """See `Overlapping.submit`."""
+        return self.submit_parts(planes, bit_depth, strengths, None)
+
+    def submit_parts(
+        self, planes: Planes, bit_depth: int, strengths: Strengths | None, wanted: WantedParts | None
+    ) -> "Batch":
+        """See `Selective.submit_parts`."""
         cut = self.cut(planes)
-        wait = self._begin(cut.codes, cut.found, bit_depth, strengths)
+        wait = self._begin(cut.codes, cut.found, bit_depth, strengths, wanted)
 
         def again(error: OutOfMemory) -> Planes:
             self.shrink(cut, error)
@@ -107,7 +114,12 @@ class CpuEngine(WindowedEngine):
         return self._begin(codes, found, bit_depth, strengths)()
 
     def _begin(
-        self, codes: Planes, found: list[Window], bit_depth: int, strengths: Strengths | None
+        self,
+        codes: Planes,
+        found: list[Window],
+        bit_depth: int,
+        strengths: Strengths | None,
+        wanted: WantedParts | None = None,
     ) -> Callable[[], Planes]:
         result = np.empty_like(codes)
         restorer = self.restorer(*window_size(found))
@@ -121,14 +133,20 @@ class CpuEngine(WindowedEngine):
                 slice(rows.keep_start - rows.start, rows.keep_stop - rows.start),
                 slice(columns.keep_start - columns.start, columns.keep_stop - columns.start),
             )
+            place_kept = np.s_[n, rows.keep_start : rows.keep_stop, columns.keep_start : columns.keep_stop]
+            part = None if wanted is None else wanted[n]
             with out_of_memory_told():
-                result[n, rows.keep_start : rows.keep_stop, columns.keep_start : columns.keep_stop] = (
-                    restorer(
-                        codes[n, rows.start : rows.stop, columns.start : columns.stop],
-                        bit_depth,
-                        share_of(strengths, n),
-                        kept,
-                    )
+                if part is not None:
+                    part = _within(part, found[place], kept)
+                    if not part.any():
+                        result[place_kept] = codes[place_kept]
+                        return
+                result[place_kept] = restorer(
+                    codes[n, rows.start : rows.stop, columns.start : columns.stop],
+                    bit_depth,
+                    share_of(strengths, n),
+                    kept,
+                    part,
                 )
 
         wait = self._crew.begin(window, count)
@@ -144,10 +162,26 @@ class CpuEngine(WindowedEngine):
         self._crew.close()
 
 
+def _within(wanted: Wanted, window: Window, kept: tuple[slice, slice]) -> Wanted:
+    """What is wanted of a plane in the part of a window that is `kept`: of the whole window, `[H, W]`."""
+    height, width = (span.stop - span.start for span in (window.rows, window.columns))
+    if wanted.shape == (height, width):
+        return wanted
+    part = np.zeros((height, width), wanted.dtype)
+    # Rows and columns that fill up the last cells are beyond the plane, and nobody's.
+    found = wanted[
+        window.rows.keep_start : window.rows.keep_stop, window.columns.keep_start : window.columns.keep_stop
+    ]
+    part[kept][: found.shape[0], : found.shape[1]] = found
+    return part
+
+
 def in_floats(network: Network) -> WindowRestorer:
     """What restores windows by a network that knows nothing of codes."""
 
-    def restore(codes: Planes, bit_depth: int, share: float, kept: tuple[slice, slice]) -> Planes:
+    def restore(
+        codes: Planes, bit_depth: int, share: float, kept: tuple[slice, slice], wanted: Wanted | None
+    ) -> Planes:
         unit = to_unit(codes, bit_depth)
         return to_codes(moved(unit, network(unit), share)[kept], bit_depth)
 

@@ -107,7 +107,7 @@ class FusedEngine(CpuEngine):
 
         def window(_: int) -> None:
             with out_of_memory_told():
-                restorer(codes, 8, 1.0, (slice(None), slice(None)))
+                restorer(codes, 8, 1.0, (slice(None), slice(None)), None)
 
         began = time.perf_counter()
         try:

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol, TypeVar, runtime_checkable
 
-from carfix.restore.engine import Engine, Planes, Strengths
+from carfix.restore.engine import Engine, Planes, Strengths, WantedParts
 
 T = TypeVar("T")
 
@@ -32,6 +32,17 @@ class Overlapping(Protocol):
 
 
 @runtime_checkable
+class Selective(Protocol):
+    """What an engine has that can leave out what nobody will look at."""
+
+    def submit_parts(
+        self, planes: Planes, bit_depth: int, strengths: Strengths | None, wanted: WantedParts
+    ) -> Pending:
+        """As `Overlapping.submit`; pixels that are not `wanted` may come out as anything."""
+        ...
+
+
+@runtime_checkable
 class Planning(Protocol):
     """What an engine has that finds out, once, how frames of a size are computed fastest."""
 
@@ -52,9 +63,18 @@ def depth_of(engine: Engine) -> int:
 
 
 def begin(
-    engine: Engine, planes: Planes, bit_depth: int, strengths: Strengths | None = None
+    engine: Engine,
+    planes: Planes,
+    bit_depth: int,
+    strengths: Strengths | None = None,
+    wanted: WantedParts | None = None,
 ) -> Callable[[], Planes]:
-    """Begin restoring `planes`; the function returned waits for the result. Either may raise as `restore` does."""
+    """Begin restoring `planes`; the function returned waits for the result. Either may raise as `restore` does.
+
+    Where only parts are `wanted`, other pixels may come out as anything.
+    """
+    if wanted is not None and isinstance(engine, Selective) and any(part is not None for part in wanted):
+        return engine.submit_parts(planes, bit_depth, strengths, wanted).result
     if isinstance(engine, Overlapping):
         return engine.submit(planes, bit_depth, strengths).result
     restored = engine.restore(planes, bit_depth, strengths)

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from carfix.net.checkpoint import Convolution, Model
 from carfix.net.config import KERNEL, CarCnnConfig, Config
+from carfix.restore.engine import Wanted
 from carfix.restore.engine.amx.kernels import Layout
 from carfix.restore.engine.amx.program import Shape, compiled
 from carfix.restore.engine.amx.tiles import FLOATS, PAIRS, ROWS, TILE
@@ -35,7 +36,7 @@ class AmxNet(CompiledNet):
         """See `CompiledNet.memory`."""
         return Workspace(self.shape, height, width)
 
-    def compute(self, memory: "Workspace") -> None:
+    def compute(self, memory: "Workspace", wanted: Wanted | None = None) -> None:
         """See `CompiledNet.compute`."""
         self._code.cells(
             memory.inside.ctypes.data,

@@ -34,6 +34,7 @@ class MachineCode:
 
 _ADDRESS, _COUNT, _FLOAT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float
 _NETWORK = ctypes.CFUNCTYPE(None, *[_ADDRESS] * 6, *[_COUNT] * 8)
+_SELECTIVE = ctypes.CFUNCTYPE(None, *[_ADDRESS] * 6, *[_COUNT] * 8, *[_ADDRESS] * 2)
 _ENTER = ctypes.CFUNCTYPE(None, *[_ADDRESS] * 2, *[_COUNT] * 4, _FLOAT)
 _LEAVE = ctypes.CFUNCTYPE(None, *[_ADDRESS] * 3, *[_COUNT] * 5, *[_FLOAT] * 2)
 
@@ -71,10 +72,11 @@ def _loaded(code: bytes) -> binding.ExecutionEngine:
     return engine
 
 
-def functions_of(engine: binding.ExecutionEngine) -> MachineCode:
-    """The functions that all networks have."""
+def functions_of(engine: binding.ExecutionEngine, *, selective: bool = False) -> MachineCode:
+    """The functions that all networks have; with `selective`, `network` is told which tiles to compute."""
+    network = _SELECTIVE if selective else _NETWORK
     return MachineCode(
-        network=_NETWORK(engine.get_function_address("network")),
+        network=network(engine.get_function_address("network")),
         enter={bits: _ENTER(engine.get_function_address(f"enter{bits}")) for bits in CODE_BITS},
         leave={bits: _LEAVE(engine.get_function_address(f"leave{bits}")) for bits in CODE_BITS},
         engine=engine,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from carfix.net.config import CarCnnConfig, Config
-from carfix.restore.engine import Planes
+from carfix.restore.engine import Planes, Wanted
 from carfix.restore.engine.llvm.vectors import LINE
 from carfix.restore.engine.planes import Floats, peak
 
@@ -37,8 +37,8 @@ class CompiledNet(abc.ABC):
         """What a thread needs for windows of this size. Raises `MemoryError`."""
 
     @abc.abstractmethod
-    def compute(self, memory: Any) -> None:  # noqa: ANN401 - its own
-        """From `memory.unit` to `memory.residual`, without tanh."""
+    def compute(self, memory: Any, wanted: Wanted | None = None) -> None:  # noqa: ANN401 - its own
+        """From `memory.unit` to `memory.residual`, without tanh; what is not `wanted` may come out as anything."""
 
     def instead(self, memory: Any) -> "CompiledNet | None":  # noqa: ANN401 - its own
         """What computes the window anew, where `compute` found numbers that it has no room for."""
@@ -51,8 +51,12 @@ class CompiledNet(abc.ABC):
         share: float,
         kept: tuple[slice, slice],
         memory: Any,  # noqa: ANN401 - its own
+        wanted: Wanted | None = None,
     ) -> Planes:
-        """The `kept` part of a window `[H, W]` of codes, restored by `share`, in `memory` for such windows."""
+        """The `kept` part of a window `[H, W]` of codes, restored by `share`, in `memory` for such windows.
+
+        Where only some pixels are `wanted`, the others may come out as anything.
+        """
         assert codes.strides[1] == codes.itemsize
         bits = 8 * codes.itemsize
         height, width = codes.shape
@@ -67,9 +71,9 @@ class CompiledNet(abc.ABC):
             codes.strides[0] // codes.itemsize,
             2.0 / peak(bit_depth),
         )
-        self.compute(memory)
+        self.compute(memory, wanted)
         if (exact := self.instead(memory)) is not None:
-            return exact.restore(codes, bit_depth, share, kept, exact.memory(height, width))
+            return exact.restore(codes, bit_depth, share, kept, exact.memory(height, width), wanted)
         residual = residual[:height, :width]
         if self._has_tanh:
             np.tanh(residual, out=residual)

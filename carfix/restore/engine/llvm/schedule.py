@@ -14,6 +14,7 @@ from llvmlite import ir
 
 from carfix.restore.engine.llvm.vectors import (
     INDEX,
+    LANE,
     POINTER,
     Code,
     Value,
@@ -22,6 +23,9 @@ from carfix.restore.engine.llvm.vectors import (
     number,
 )
 
+#: Numbers of a row of tiles of a layer in a table of what is computed: where its columns begin and how many there are,
+#: and the same of those that are made zero.
+ENTRY = 4
 #: Rows of tiles of a layer's map that are kept for the next layers: a convolution reads the row above its own and the
 #: one below, and what a block adds to its result lies as far back.
 KEPT_ROWS = 3
@@ -59,6 +63,7 @@ class Kernels:
     step: int  # rows of cells that are computed at once: of a tile
     cell: int  # fp32, or what takes as much memory, of a cell
     scale: int  # side in pixels of a cell
+    selective: bool = False  # whether they are told which tiles of a row to compute
 
 
 def write_schedule(module: ir.Module, layers: Sequence[Layer], kernels: Kernels, *, inner: bool) -> None:
@@ -66,8 +71,11 @@ def write_schedule(module: ir.Module, layers: Sequence[Layer], kernels: Kernels,
 
     Its arguments: residual plane, plane, weights, map, kept rows and scratch; rows and columns of cells, tiles down and
     across; fp32 from row to row of the plane, the map and the residual plane; layers of a group, an even number.
+    Where kernels are `selective`, two more: a table `[layers, tiles down, ENTRY]` and the columns that it tells of,
+    both of 32-bit integers (`carfix.restore.engine.winograd.demand`).
     """
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [POINTER] * 6 + [INDEX] * 8), "network")
+    arguments = [POINTER] * 6 + [INDEX] * 8 + [POINTER] * (2 if kernels.selective else 0)
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), arguments), "network")
     _Schedule(function, layers, kernels, inner).write()
 
 
@@ -77,7 +85,7 @@ class _Schedule:
         self.step, self.cell = kernels.step, kernels.cell
         self.result, self.plane, self.weights, self.map, self.kept, self.scratch, *rest = function.args
         self.height, self.width, self.down, self.across, *rest = rest
-        self.plane_row, self.row, self.result_row, self.group = rest
+        self.plane_row, self.row, self.result_row, self.group, *self.demand = rest
         self.code: Code = ir.IRBuilder(function.append_basic_block())
         self.tile_row = self.code.mul(self.row, number(self.step))
 
@@ -105,18 +113,28 @@ class _Schedule:
         code.ret_void()
 
     def _head(self) -> None:
+        if not self.kernels.selective:
+            self._head_of(number(0), self.height)
+            return
+        with loop(self.code, 0, self.down) as row:
+            self._head_of(row, self._picture_rows(row))
+
+    def _head_of(self, row: Value, height: Value) -> None:
+        """From a row of tiles on, so many rows of cells."""
         code, layer = self.code, self.layers[0]
+        lines = self.step * self.kernels.scale
         code.call(
             self.kernels.head.function,
             [
-                self._pixel(self._of_map(number(0))),
-                self.plane,
+                self._pixel(self._of_map(row)),
+                at(code, self.plane, (code.mul(row, number(lines)), self.plane_row)),
                 at(code, self.weights, layer.start),
                 at(code, self.weights, layer.biases),
-                self.height,
+                height,
                 self.width,
                 self.plane_row,
                 self.row,
+                *self._demanded(number(0), row),
             ],
         )
 
@@ -162,6 +180,7 @@ class _Schedule:
             self.row,
             self._picture_rows(row),
             self.width,
+            *self._demanded(code.add(index, number(1)), row),
         ]
         parity = code.and_(code.add(index, number(int(self.inner))), number(1))
         odd = code.and_(code.icmp_signed("==", parity, number(1)), code.icmp_signed(">", index, number(0)))
@@ -190,8 +209,21 @@ class _Schedule:
                     self.result_row,
                     self._picture_rows(row),
                     self.width,
+                    *self._demanded(number(len(self.layers) - 1), row),
                 ],
             )
+
+    def _demanded(self, layer: Value, row: Value) -> list[Value]:
+        """Columns of a layer's row of tiles to compute and their number, those to make zero and theirs."""
+        if not self.kernels.selective:
+            return []
+        code, (table, columns) = self.code, self.demand
+        place = code.mul(code.add(code.mul(layer, self.down), row), number(ENTRY))
+        found = [
+            code.sext(code.load(at(code, table, place, n, of=LANE), typ=LANE, align=4), INDEX)
+            for n in range(ENTRY)
+        ]
+        return [value for n in (0, 2) for value in (at(code, columns, found[n], of=LANE), found[n + 1])]
 
     def _picture_rows(self, row: Value) -> Value:
         """Rows of the picture in a row of tiles."""

@@ -13,6 +13,7 @@ from llvmlite import ir
 from carfix.net.config import KERNEL
 from carfix.restore.engine.llvm.vectors import (
     INDEX,
+    LANE,
     LINE,
     POINTER,
     Code,
@@ -55,12 +56,13 @@ def extremes_size(blocking: Blocking) -> int:
 
 
 class Convolution(abc.ABC):
-    """A 3x3 convolution by a transform, of one row of tiles, written as a function.
+    """A 3x3 convolution by a transform, of tiles of one row, written as a function.
 
     Its arguments: the row's first pixel in the result; the row of the source above the tiles, their own first one and
     that below, each from the ring's pixel on; the first pixel of what is added; the transformed weights; the biases
     with the factors and scales that `products` has; scratch; tiles across; units from row to row of the source and of
-    the result; rows and columns of the picture that the tiles hold.
+    the result; rows and columns of the picture that the tiles hold; the columns of tiles to compute, in 32 bits each,
+    and their number, and the same of tiles to make zero, which those beside them will read.
     """
 
     def __init__(self, module: ir.Module, name: str, method: Method, *, inputs: int, outputs: int) -> None:
@@ -69,11 +71,13 @@ class Convolution(abc.ABC):
         self.maps = method.maps
         self.products = method.products(self.vectors, self.blocking, inputs=inputs, outputs=outputs)
         self.slot = self.products.slot
-        self.function = ir.Function(module, ir.FunctionType(ir.VoidType(), [POINTER] * 8 + [INDEX] * 5), name)
+        arguments = [POINTER] * 8 + [INDEX] * 5 + [POINTER, INDEX] * 2
+        self.function = ir.Function(module, ir.FunctionType(ir.VoidType(), arguments), name)
         self.function.linkage = "internal"
         self.target, self.above, self.here, self.below, self.added, *rest = self.function.args
         self.weights, self.biases, self.scratch, self.across, *rest = rest
-        self.source_row, self.target_row, self.height, self.width = rest
+        self.source_row, self.target_row, self.height, self.width, *rest = rest
+        self.columns, self.count, self.cleared, self.clear = rest
         self.code = ir.IRBuilder(self.function.append_basic_block())
         self._extremes = self.scratch
         self.scratch = at(self.code, self.scratch, extremes_size(self.blocking))
@@ -83,15 +87,15 @@ class Convolution(abc.ABC):
     def write(self) -> None:
         """Write the function."""
         code, block = self.code, self.blocking.block
-        with loop(code, 0, self.across, block) as first:
-            left = code.sub(self.across, first)
+        with loop(code, 0, self.count, block) as first:
+            left = code.sub(self.count, first)
             count = code.select(code.icmp_signed("<", left, number(block)), left, number(block))
             with loop(code, 0, count) as tile:
-                self._tile_in(tile, code.add(first, tile))
+                self._tile_in(tile, integer_at(code, self.columns, code.add(first, tile)))
             with loop(code, 0, self.transform.products) as product:
                 self.products.multiply(code, product, count, self.scratch, self.weights)
             with loop(code, 0, count) as tile:
-                self._tile_out(tile, code.add(first, tile))
+                self._tile_out(tile, integer_at(code, self.columns, code.add(first, tile)))
         self._finish()
         code.ret_void()
 
@@ -197,18 +201,17 @@ class Body(Convolution):
                     maps.store(code, result, maps.at(code, into[y], *pixel))
 
     def _finish(self) -> None:
-        """Zeros beyond the picture: the next convolution's padding."""
+        """Zeros beyond the picture, the next convolution's padding, and where it reads what nobody computed."""
         step = self.transform.outputs
+        clear_tiles(
+            self.code, self.maps, self.target, self.target_row, self.outputs, step, self.cleared, self.clear
+        )
         columns = self.code.mul(self.across, number(step))
         self._clear(0, step, self.width, columns)
         self._clear(self.height, step, 0, self.width)
 
     def _clear(self, top: Value, bottom: Value, left: Value, right: Value) -> None:
-        code, vectors = self.code, self.vectors
-        start, stop = (code.mul(number(edge), number(self.outputs)) for edge in (left, right))
-        with loop(code, top, bottom) as y, loop(code, start, stop, vectors.lanes) as x:
-            line = at(code, self.target, (y, self.target_row))
-            self.maps.store(code, vectors.constant(0.0), self.maps.at(code, line, x))
+        clear(self.code, self.maps, self.target, self.target_row, self.outputs, (top, bottom), (left, right))
 
 
 class Tail(Convolution):
@@ -241,33 +244,43 @@ class Tail(Convolution):
 class Head:
     """The first convolution, behind PixelUnshuffle: on the plane itself, 3 * scale x 3 * scale with that stride.
 
-    The function's arguments: the first pixel of the map; the plane with a ring of a cell; weights `[3 * scale,
-    3 * scale, outputs]`, biases; rows and columns of cells; fp32 from row to row of the plane and of the map.
+    The function's arguments, of a row of tiles: its first pixel in the map; its first line in the plane with a ring of
+    a cell; weights `[3 * scale, 3 * scale, outputs]`, biases; rows of cells that are there, and columns of the picture;
+    fp32 from row to row of the plane and of the map; runs of tiles to compute, the first and the one behind the last of
+    each in 32 bits, and their number; columns of tiles to make zero, and their number.
     """
 
     def __init__(
         self, module: ir.Module, name: str, method: Method, *, scale: int, outputs: int, slope: float
     ) -> None:
         self.vectors, self.blocking, self.maps = method.vectors, method.blocking, method.maps
+        self._step = method.transform.outputs
         self._scale, self._outputs, self._slope = scale, outputs, slope
-        self.function = ir.Function(module, ir.FunctionType(ir.VoidType(), [POINTER] * 4 + [INDEX] * 4), name)
+        arguments = [POINTER] * 4 + [INDEX] * 4 + [POINTER, INDEX] * 2
+        self.function = ir.Function(module, ir.FunctionType(ir.VoidType(), arguments), name)
         self.function.linkage = "internal"
 
     def write(self) -> None:
         """Write the function."""
         code: Code = ir.IRBuilder(self.function.append_basic_block())
-        height, width = self.function.args[4:6]
+        target, _, _, _, height, width, _, target_row, runs, count, cleared, clear = self.function.args
         cells, wide = self.blocking.shape(self._outputs)
-        whole = code.sub(width, code.urem(width, number(cells)))
-        with loop(code, 0, height) as y:
-            with loop(code, 0, whole, cells) as x:
-                self._cells(code, y, x, cells, wide)
-            with loop(code, whole, width) as x:
-                self._cells(code, y, x, 1, wide)
+        with loop(code, 0, count) as run, loop(code, 0, height) as y:
+            start, stop = (
+                code.mul(integer_at(code, runs, (run, 2), end), number(self._step)) for end in range(2)
+            )
+            stop = code.select(code.icmp_signed("<", stop, width), stop, width)
+            for together in dict.fromkeys((cells, self._step, 1)):
+                length = code.sub(stop, start)
+                whole = code.sub(stop, code.srem(length, number(together)))
+                with loop(code, start, whole, together) as x:
+                    self._cells(code, y, x, together, wide)
+                start = whole
+        clear_tiles(code, self.maps, target, target_row, self._outputs, self._step, cleared, clear)
         code.ret_void()
 
     def _cells(self, code: Code, y: Value, x: Value, cells: int, wide: int) -> None:
-        target, plane, weights, biases, _, _, plane_row, target_row = self.function.args
+        target, plane, weights, biases, _, _, plane_row, target_row, *_ = self.function.args
         vectors, scale, outputs = self.vectors, self._scale, self._outputs
         side = KERNEL * scale
         source = at(code, plane, (code.mul(y, number(scale)), plane_row), (x, scale))
@@ -299,3 +312,34 @@ class Head:
                 offset = place // wide * outputs + place % wide * vectors.lanes
                 value = vectors.leaky_relu(code, total, self._slope)
                 self.maps.store(code, value, self.maps.at(code, into, output, offset))
+
+
+def integer_at(code: Code, integers: Value, *offsets: Value) -> Value:
+    """The 32-bit integer so far from `integers`, as an index."""
+    return code.sext(code.load(at(code, integers, *offsets, of=LANE), typ=LANE, align=4), INDEX)
+
+
+def clear_tiles(
+    code: Code, maps: Maps, target: Value, row: Value, channels: int, step: int, columns: Value, count: Value
+) -> None:
+    """Zeros in `count` tiles of a row of them, whose `columns` are given."""
+    with loop(code, 0, count) as place:
+        left = code.mul(integer_at(code, columns, place), number(step))
+        clear(code, maps, target, row, channels, (0, step), (left, code.add(left, number(step))))
+
+
+def clear(
+    code: Code,
+    maps: Maps,
+    target: Value,
+    row: Value,
+    channels: int,
+    rows: tuple[Value, Value],
+    columns: tuple[Value, Value],
+) -> None:
+    """Zeros in a rectangle of cells; `target` is the first one of the first row, `row` the units of one."""
+    vectors = maps.vectors
+    start, stop = (code.mul(number(edge), number(channels)) for edge in columns)
+    with loop(code, *rows) as y, loop(code, start, stop, vectors.lanes) as x:
+        line = at(code, target, (y, row))
+        maps.store(code, vectors.constant(0.0), maps.at(code, line, x))

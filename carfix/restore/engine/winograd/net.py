@@ -7,12 +7,14 @@ from numpy.typing import NDArray
 
 from carfix.net.checkpoint import Model
 from carfix.net.config import KERNEL, CarCnnConfig, Config
+from carfix.restore.engine import Wanted
 from carfix.restore.engine.llvm.integers import narrowed_order
 from carfix.restore.engine.llvm.linking import host_features
 from carfix.restore.engine.llvm.net import GROUP, CompiledNet, Memory, zeros
 from carfix.restore.engine.llvm.schedule import KEPT_ROWS
 from carfix.restore.engine.llvm.vectors import rounded_up
 from carfix.restore.engine.planes import Floats
+from carfix.restore.engine.winograd.demand import TILE, WIDTHS, demand, everything
 from carfix.restore.engine.winograd.products import Blocking
 from carfix.restore.engine.winograd.program import Shape, compiled
 from carfix.restore.engine.winograd.scales import LARGEST, integer_weights, ranges
@@ -22,6 +24,11 @@ from carfix.restore.engine.winograd.transforms import F4, F4_BALANCED
 SHORTS = 16
 #: Tiles that are transformed and multiplied together: 12 to 72 were equally fast.
 _BLOCK = 24
+#: Of all tiles, so many are computed as quickly all: whole rows are read as they lie in memory.
+_NEARLY_ALL = 0.9
+#: Pixels from a wanted one beyond which cells are left out where products are integers, as if there were nothing: in
+#: one of 800 pixels at most that changes the result by a code, in 50 times as many the integers do.
+_REACH = 16
 
 
 class WinogradNet(CompiledNet):
@@ -49,8 +56,13 @@ class WinogradNet(CompiledNet):
             self._exact = self._exact or WinogradNet(self._model)
         return self._exact
 
-    def compute(self, memory: "Workspace") -> None:
+    def compute(self, memory: "Workspace", wanted: Wanted | None = None) -> None:
         """See `CompiledNet.compute`."""
+        of = memory.everything
+        if wanted is not None and self.shape.transform.outputs == TILE and self.shape.scale in WIDTHS:
+            reach = _REACH // self.shape.scale if self.shape.integers else None
+            some = demand(wanted, layers=len(self.shape.layers), scale=self.shape.scale, reach=reach)
+            of = some if some.share < _NEARLY_ALL else of
         self._code.network(
             memory.residual.ctypes.data,
             memory.plane.ctypes.data,
@@ -66,6 +78,8 @@ class WinogradNet(CompiledNet):
             memory.map.strides[0] // memory.map.itemsize,
             memory.residual.shape[1],
             GROUP,
+            of.table.ctypes.data,
+            of.columns.ctypes.data,
         )
 
 
@@ -87,6 +101,7 @@ class Workspace(Memory):
         self.kept = zeros((GROUP + 1) * KEPT_ROWS, row_of_tiles)
         self.residual = zeros(self.down * step * scale, self.across * step * scale)
         self.scratch = zeros(shape.scratch)
+        self.everything = everything(len(shape.layers), self.down, self.across)
         self._extremes = self.scratch[: 2 * shape.blocking.lanes].view(np.int16)
 
     def was_cut(self) -> bool:

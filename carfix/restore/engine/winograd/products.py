@@ -26,6 +26,8 @@ from carfix.restore.engine.llvm.vectors import (
 
 #: Steps of the innermost loop of a matrix product that are written out.
 _UNROLLED = 8
+#: Tiles that are multiplied at once where fewer are left than registers have room for.
+_FEWER = (12, 6, 3)
 #: Units between the matrices of a block of tiles, so that they do not all begin at the same place of a cache's sets.
 _APART = 16
 
@@ -102,22 +104,27 @@ class Products(abc.ABC):
 
     def multiply(self, code: Code, product: Value, count: Value, scratch: Value, weights: Value) -> None:
         """`count` tiles of a block times a matrix of weights, from slot product + 1 of `scratch` into slot product."""
-        tiles, wide = self.blocking.shape(self.outputs)
+        most, wide = self.blocking.shape(self.outputs)
         factors = at(code, scratch, self.slot, (product, self.slot))
         sums = at(code, scratch, (product, self.slot))
         weights = at(code, weights, (product, self.units * self.outputs))
-        rounds = code.udiv(code.add(count, number(tiles - 1)), number(tiles))
-        with (
-            loop(code, 0, self.outputs, wide * self.vectors.lanes) as output,
-            loop(code, 0, rounds) as turn,
-        ):
-            totals = self._sums(
-                code, at(code, factors, (turn, tiles * self.units)), at(code, weights, output), tiles, wide
-            )
-            into = at(code, sums, output, (turn, tiles * self.outputs))
-            for n, total in enumerate(totals):
-                place = at(code, into, n // wide * self.outputs + n % wide * self.vectors.lanes)
-                self.numbers.store(code, total, place)
+        sizes = [n for n in (most, *_FEWER) if n <= most and most % n == 0]
+        with loop(code, 0, self.outputs, wide * self.vectors.lanes) as output:
+            start: Value = number(0)
+            for tiles in sizes:
+                left = code.sub(count, start)
+                if tiles == sizes[-1]:  # what is computed beyond the last tile lies within the block
+                    left = code.add(left, number(tiles - 1))
+                stop = code.add(start, code.sub(left, code.urem(left, number(tiles))))
+                with loop(code, start, stop, tiles) as first:
+                    totals = self._sums(
+                        code, at(code, factors, (first, self.units)), at(code, weights, output), tiles, wide
+                    )
+                    into = at(code, sums, output, (first, self.outputs))
+                    for n, total in enumerate(totals):
+                        place = at(code, into, n // wide * self.outputs + n % wide * self.vectors.lanes)
+                        self.numbers.store(code, total, place)
+                start = stop
 
     def _sums(self, code: Code, factors: Value, weights: Value, tiles: int, wide: int) -> list[Value]:
         """Sums over the input channels, held in registers, by tile and vector of output channels."""

@@ -94,7 +94,7 @@ def compiled(shape: Shape) -> MachineCode:
 
 @functools.cache
 def _compiled(shape: Shape) -> MachineCode:
-    return functions_of(kept(shape, lambda: written(shape)))
+    return functions_of(kept(shape, lambda: written(shape)), selective=True)
 
 
 def written(shape: Shape) -> ir.Module:
@@ -113,7 +113,7 @@ def written(shape: Shape) -> ir.Module:
     for kernel in (head, plain, residual, tail):
         kernel.write()
     step, scale = shape.transform.outputs, shape.scale
-    kernels = Kernels(head, plain, residual, tail, step=step, cell=shape.units, scale=scale)
+    kernels = Kernels(head, plain, residual, tail, step=step, cell=shape.units, scale=scale, selective=True)
     write_schedule(module, shape.layers, kernels, inner=shape.inner)
     for bits in CODE_BITS:
         write_entrance(module, vectors, bits)
