@@ -120,6 +120,13 @@ def dataset(
         )
     for source, reason in sorted(report.failed.items()):
         stderr.print(f"carfix: left out {escape(source)}: {escape(reason)}", soft_wrap=True)
+    if report.dropped:
+        variants = sum(map(len, report.dropped.values()))
+        stderr.print(
+            f"carfix: {variants} variants of {len(report.dropped)} clips were removed: they were of another --size, "
+            "--start or --frames, or of another source, and this run did not ask for them",
+            soft_wrap=True,
+        )
     stderr.print(f"{len(report.built)} clips built, {len(report.kept)} kept, {len(report.failed)} failed")
     if report.failed:
         raise typer.Exit(EXIT_FAILED)

@@ -5,6 +5,9 @@ from typing import Annotated
 
 import typer
 
+#: Stands behind the level of a video that was encoded again.
+AGAIN = "*"
+
 EXAMPLES = """
 **Examples**
 
@@ -66,7 +69,7 @@ def inspect(
         table = Table(box=None, padding=(0, 1, 0, 0))
         table.add_column("file", overflow="fold")
         table.add_column("codec")
-        for heading in ("size", "fps", "bits/px", "quantizer", "gain dB", "time"):
+        for heading in ("size", "fps", "bits/px", "quantizer", "level", "gain dB", "time"):
             table.add_column(heading, justify="right", no_wrap=True)
         for each in found:
             gain = "-"
@@ -79,12 +82,17 @@ def inspect(
                 "-" if each.fps is None else f"{each.fps:.4g}",
                 "-" if each.bits_per_pixel is None else f"{each.bits_per_pixel:.4f}",
                 "-" if each.mean_quantizer is None else f"{each.mean_quantizer:.1f}",
+                "-" if each.level is None else f"{each.level:.0f}{AGAIN if each.encoded_again else ''}",
                 gain,
                 "-" if each.seconds is None else str(timedelta(seconds=round(each.seconds))),
             )
         if found:
             table_console().print(table)
         note = "" if fit else f"; no prediction of the gain was fitted for these weights of {restored.name}"
+        if any(each.encoded_again for each in found):
+            stderr.print(
+                f"{AGAIN}: looks compressed harder than its stream tells: encoded again", soft_wrap=True
+            )
         stderr.print(f"gain and time by {restored.name}, inference alone{note}", markup=False, soft_wrap=True)
     if len(found) < len(files):
         raise typer.Exit(EXIT_FAILED)

@@ -1,7 +1,6 @@
 """`carfix restore`: compressed video in, restored video out, everything else kept."""
 
 import sys
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -33,8 +32,8 @@ def register(app: typer.Typer) -> None:
 
 
 def restore(
-    paths: Annotated[
-        list[Path],
+    names: Annotated[
+        list[str],
         typer.Argument(metavar="IN... OUT", help="Videos, or folders with -r; last, the output."),
     ],
     codec: Annotated[
@@ -279,11 +278,11 @@ def restore(
     continued by the same command.
     """
     from carfix.cli.app import stderr
-    from carfix.cli.values import key_values, seconds
+    from carfix.cli.values import key_values, output_path_of, path_of, seconds
     from carfix.errors import Interrupted, UsageError
     from carfix.interruption import was_interrupted
     from carfix.restore.models import EngineChoice
-    from carfix.restore.pipe import PIPE
+    from carfix.restore.pipe_reader import PIPE
     from carfix.restore.progress import MODES
     from carfix.restore.run import restore_files, restore_through_pipe
     from carfix.restore.strength import parse_strength
@@ -291,9 +290,11 @@ def restore(
     from carfix.restore.telling import Teller
     from carfix.video.encoder import EncoderSettings
     from carfix.video.hwaccel import NONE
+    from carfix.video.segments import DEFAULT_SEGMENT_SECONDS
 
-    if len(paths) < 2:
+    if len(names) < 2:
         raise UsageError("restore takes an input and an output")
+    paths = [path_of(name) for name in names[:-1]] + [output_path_of(names[-1])]
     modes = {name: name for name in MODES}
     if progress not in modes:
         raise UsageError(f"--progress is {', '.join(MODES)}, not {progress!r}")
@@ -326,6 +327,17 @@ def restore(
             raise UsageError("-movflags is for files made of files")
         if hwaccel != NONE:
             raise UsageError("what goes through a pipe is decoded on the CPU: leave --hwaccel out")
+        ignored = {
+            "-r": recursive,
+            "--include": include,
+            "--exclude": exclude,
+            "--jobs": jobs != 1,
+            "--fail-fast": fail_fast,
+            "--segment": segment != DEFAULT_SEGMENT_SECONDS,
+            "--no-resume": not resume,
+        }
+        if given := [option for option, is_given in ignored.items() if is_given]:
+            raise UsageError(f"a pipe is one file, of which nothing is kept: leave {', '.join(given)} out")
         teller = Teller(stderr, mode=modes[progress], quiet=quiet, many=False, log=None)
         choice = EngineChoice(**chosen)
         restore_through_pipe(
@@ -348,7 +360,7 @@ def restore(
         include=include or [],
         exclude=exclude or [],
         format=format,
-        codec=codec,
+        codec=encoder.codec,
     )
     many = len(paths) > 2 or paths[0].is_dir()
     log = sys.stdout if log_json else None

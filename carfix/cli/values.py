@@ -2,14 +2,31 @@
 
 import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Literal, cast
 
 from carfix.errors import UsageError
+from carfix.video.address import FILE
 
 #: FFmpeg's time syntax: [[HH:]MM:]SS[.m], or a number with a unit.
 _CLOCK = re.compile(r"(?:(?:(\d+):)?(\d{1,2}):)?(\d+(?:\.\d*)?)")
 _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 _SUFFIXES = {"": 1, "k": 1_000, "m": 1_000_000}
+
+
+def path_of(name: str) -> Path:
+    """The path of a file as it was typed: `-` stands for a pipe, `./-` is a file of that name."""
+    path = Path(name)
+    return path.absolute() if path == Path("-") and name != "-" else path
+
+
+def output_path_of(name: str) -> Path:
+    """The same of a file to write. Raises `UsageError` for FFmpeg's spelling of one as an address."""
+    if name.startswith(FILE):
+        raise UsageError(
+            f"carfix takes paths, not addresses: leave {FILE} out (or write ./{name} for such a name)"
+        )
+    return path_of(name)
 
 
 def words(text: str) -> list[str]:

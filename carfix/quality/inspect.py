@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +18,20 @@ from carfix.errors import CarfixError
 from carfix.quality.damage import Damage, decoded_around
 from carfix.quality.gain import GainFit
 from carfix.quality.methods import Restored
+from carfix.quality.reader import luma_of
+from carfix.restore.look import Look
+from carfix.restore.strength import DOUBTED, Level, seen
 from carfix.video.choice import find_video
 from carfix.video.faults import MEDIA_ERRORS, reason
-from carfix.video.quantizer import Scale, export_quantizers, told_quantizer
+from carfix.video.quantizer import Scale, Told, export_quantizers, told_quantizer
 from carfix.video.source import MAX_RATE, open_input
 
 #: Places of a file whose quantizers are looked at, and frames there: an archive must be inspected in minutes.
 PLACES = 4
 FRAMES_A_PLACE = 12
 
+#: Quantizers of H.264 over which the bits that it needs are halved.
+QUANTIZERS_A_HALF = 6.0
 #: What MPEG-1 states for a bit rate that varies: 18 set bits, in units of 400 bit/s.
 MPEG1_VARIABLE = 0x3FFFF * 400
 #: FFmpeg's name of MPEG-1 and MPEG-2 without a container, for which it computes a duration from the stated rate.
@@ -55,6 +60,8 @@ class Inspection:
     duration: float | None  # seconds
     bits_per_pixel: float | None
     mean_quantizer: float | None  # on the codec's own scale
+    level: float | None  # that a restore would go by, on H.264's scale
+    encoded_again: bool  # whether pictures look clearly coarser than the stream tells
     predicted_gain: float | None  # dB
     gain_error: float | None  # dB, root mean square on clips that the prediction never saw
     seconds: float | None  # of inference on this machine
@@ -79,7 +86,12 @@ def inspect_file(
             rate = _bit_rate(stream, duration or (frames / fps if frames and fps else None), size)
             codec, width, height = context.codec.canonical_name, stream.width, stream.height
             damage = Damage()
-            found = [told_quantizer(frame) for frame in _sampled(container, stream, duration, damage)]
+            found: list[Told | None] = []
+            levels: list[tuple[float | None, float | None]] = []
+            for some in _sampled(container, stream, duration, damage):
+                told, both = _looked_at(some)
+                found += told
+                levels.append(both)
     except MEDIA_ERRORS as error:
         raise CarfixError(f"{path} cannot be decoded: {reason(error)}") from error
     if not found:
@@ -89,6 +101,8 @@ def inspect_file(
     quantizer = float(np.mean([told.own for told in known])) if known else None
     # The fit is of H.264: at the same step other codecs take other numbers of bits (measured: off by 0.3 to 1.3 dB).
     is_h264 = any(told.scale is Scale.H264 for told in known)
+    told_level, level = (_mean(values) for values in zip(*levels, strict=True))
+    again = told_level is not None and level is not None and level - told_level > DOUBTED
     pixels = width * height
     bits = rate / (fps * pixels) if rate and fps else None
     predictable = fit is not None and is_h264 and bits is not None and bits > 0
@@ -102,7 +116,13 @@ def inspect_file(
         duration=duration,
         bits_per_pixel=bits,
         mean_quantizer=quantizer,
-        predicted_gain=fit.predict(quantizer, bits) if predictable and fit and quantizer and bits else None,
+        level=level,
+        encoded_again=again,
+        predicted_gain=(
+            _predicted(fit, quantizer, bits, level if again else None)
+            if predictable and fit and quantizer and bits
+            else None
+        ),
         gain_error=fit.error if predictable and fit else None,
         seconds=seconds_per_pixel * pixels * frames if seconds_per_pixel and frames else None,
     )
@@ -146,13 +166,42 @@ def _bit_rate(stream: VideoStream, seconds: float | None, size: int) -> float | 
     return min(stream.bit_rate or whole, whole)
 
 
+def _predicted(fit: GainFit, quantizer: float, bits: float, level: float | None) -> float:
+    """The gain to expect; of a video that was encoded before, at `level`, what that encoding would have promised.
+
+    Bits of H.264 halve with every 6 quantizers or so.
+    """
+    if level is None:
+        return fit.predict(quantizer, bits)
+    return fit.predict(level, bits * 2 ** ((quantizer - level) / QUANTIZERS_A_HALF))
+
+
+def _looked_at(
+    frames: Iterator[VideoFrame],
+) -> tuple[list[Told | None], tuple[float | None, float | None]]:
+    """What each frame of one place tells; the level told at the last of them, and the one that it is restored by."""
+    follows, look = Level(), Look()
+    found: list[Told | None] = []
+    told = looks = None
+    for frame in frames:
+        found.append(told_quantizer(frame))
+        told = follows(frame)
+        looks = look(*luma_of(frame), told)
+    return found, (told, seen(told, looks))
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
+
+
 def _sampled(
     container: InputContainer, stream: VideoStream, duration: float | None, damage: Damage
-) -> Iterator[VideoFrame]:
-    """Frames from `PLACES` places of the file, or its first ones where it cannot be sought in."""
+) -> Iterator[Iterator[VideoFrame]]:
+    """Frames from each of `PLACES` places of the file, or its first ones where it cannot be sought in."""
     note = export_quantizers(stream.codec_context)
     if not duration:
-        yield from itertools.islice(decoded_around(container, stream, note, damage), PLACES * FRAMES_A_PLACE)
+        yield itertools.islice(decoded_around(container, stream, note, damage), PLACES * FRAMES_A_PLACE)
         return
     start = container.start_time or 0
     for place in range(PLACES):
@@ -161,7 +210,7 @@ def _sampled(
                 container.seek(start + int(place / PLACES * duration * av.time_base), backward=True)
             except MEDIA_ERRORS:
                 return  # a picture, say: the first frames will do
-        yield from itertools.islice(decoded_around(container, stream, note, damage), FRAMES_A_PLACE)
+        yield itertools.islice(decoded_around(container, stream, note, damage), FRAMES_A_PLACE)
 
 
 def measure_speed(restored: Restored) -> float:

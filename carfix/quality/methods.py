@@ -135,7 +135,9 @@ class Restored:
         for frame in frames:
             picture = frame.picture
             if picture is not None:
-                frame = dataclasses.replace(frame, strength=shares(picture), bound=shares.bound)
+                frame = dataclasses.replace(
+                    frame, strength=shares(picture, frame.luma, frame.bit_depth), bound=shares.bound
+                )
             yield frame
 
     def restore(self, planes: Planes, bit_depth: int) -> Planes:

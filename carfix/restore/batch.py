@@ -60,13 +60,18 @@ def restore_batch(
     could be decoded is restored. `tell` is called for every event, in the caller's thread. Returns the outcomes
     in the order of `tasks`. Raises `UsageError` for a number of jobs that cannot be.
     """
-    if jobs < 1:
-        raise UsageError(f"--jobs must be positive, not {jobs}")
+    check_jobs(jobs)
     batch = _Batch(tasks, jobs, fail_fast, strict, tell or (lambda _: None), options)
     try:
         return batch.run()
     finally:
         batch.stop()
+
+
+def check_jobs(jobs: int) -> None:
+    """Raises `UsageError` for a number of files at a time that cannot be."""
+    if jobs < 1:
+        raise UsageError(f"--jobs must be positive, not {jobs}")
 
 
 class _Batch:

@@ -33,7 +33,13 @@ def tally_findings(tally: Tally, *, expected: int, frames: int) -> Iterator[str]
         yield f"the input promises {expected} frames; {frames} could be decoded"
 
 
-def is_damaged(timeline: Timeline, tally: Tally, *, missing: int) -> bool:
-    """Whether the output holds less than the input once did."""
-    counts = (timeline.corrupt, timeline.strays, tally.damage.packets, tally.damage.frames, missing)
+def refused_findings(refused: int) -> Iterator[str]:
+    """What writing the other streams showed; so many of their packets were refused."""
+    if refused:
+        yield f"{refused} damaged packets of sound and other streams were left out"
+
+
+def is_damaged(timeline: Timeline, tally: Tally, *, missing: int, refused: int) -> bool:
+    """Whether the output holds less than the input once did: frames, or packets of other streams."""
+    counts = (timeline.corrupt, timeline.strays, tally.damage.packets, tally.damage.frames, missing, refused)
     return timeline.truncated is not None or any(counts)

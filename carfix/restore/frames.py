@@ -107,7 +107,7 @@ class FramePipeline:
             converted = convert(frame, self._pix_fmt, self._range)
             luma = read_luma(converted, self.luma)
             # Of the frame as decoded: converting one loses what stands beside it.
-            strength = shares(frame)
+            strength = shares(frame, luma, self.luma.bit_depth)
             bound = in_codes(shares.bound, self.luma.bit_depth)
             self._decoded.put(Item(segment, converted, luma, luma, moves(luma), interlaced, strength, bound))
         self._decoded.finish()

@@ -16,7 +16,7 @@ import numpy as np
 from carfix import __version__
 from carfix.errors import CarfixError, UsageError
 from carfix.restore.engine import Engine
-from carfix.restore.findings import is_damaged, tally_findings, timeline_findings
+from carfix.restore.findings import is_damaged, refused_findings, tally_findings, timeline_findings
 from carfix.restore.models import EngineChoice
 from carfix.restore.pipeline import Pipeline, Tally
 from carfix.restore.place import check_place, check_room, copy_times, make_folder, same_file
@@ -216,7 +216,8 @@ class Job:
                 raise CarfixError(f"{self.source}: not a single frame of its video could be decoded")
             frames = sum(file.frames for file in files)
             warnings.add(*tally_findings(tally, expected=sum(s.frames for s in segments), frames=frames))
-            warnings.add(*self._write(plan, timeline, state, files, counter))
+            lines, refused = self._write(plan, timeline, state, files, counter)
+            warnings.add(*lines)
         changed = _size_and_time(self.source) != before
         if changed:
             warnings.add(
@@ -233,7 +234,8 @@ class Job:
             stream=info.stream,
             copied=plan.streams.copied,
             warnings=tuple(warnings.lines),
-            damaged=changed or is_damaged(timeline, tally, missing=sum(s.frames for s in segments) - frames),
+            damaged=changed
+            or is_damaged(timeline, tally, missing=sum(s.frames for s in segments) - frames, refused=refused),
         )
 
     def check_settings(self) -> str:
@@ -351,14 +353,15 @@ class Job:
         state: State,
         files: Sequence[SegmentFile],
         counter: "Counter",
-    ) -> list[str]:
-        """Join, verify, rename. Returns warnings."""
+    ) -> tuple[list[str], int]:
+        """Join, verify, rename. Returns warnings, and how many packets of other streams were refused."""
         warnings: list[str] = []
         joined = JoinedSegments(state.folder, files, plan.info.time_base, timeline.last_duration)
         temporary = state.folder / f"output{self.output.suffix}"
         muxed = write_output(temporary, plan, joined, state.folder / files[0].name, counter.joined)
         times = joined.times() - plan.shift_ticks
         late = verify_output(temporary, muxed, times, plan.info.time_base)
+        warnings += refused_findings(muxed.refused)
         if late:
             warnings.append(f"{plan.format} has no times below 0: everything is {float(late):.3f} s later")
         if self.output.exists() and not self.overwrite:
@@ -374,7 +377,7 @@ class Job:
             raise CarfixError(f"cannot write {self.output}: {reason(error)}") from error
         sync_folder(self.output.parent)
         state.discard()
-        return warnings
+        return warnings, muxed.refused
 
 
 def _size_and_time(path: Path) -> tuple[int, int] | None:

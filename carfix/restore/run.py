@@ -10,10 +10,11 @@ from typing import IO, Any
 
 from carfix.errors import CarfixError, UsageError
 from carfix.interruption import unfinished
-from carfix.restore.batch import Event, Outcome, restore_batch, what_is_there
+from carfix.restore.batch import Event, Outcome, check_jobs, restore_batch, what_is_there
 from carfix.restore.estimate import estimate_video
 from carfix.restore.job import job_of, restore_video
-from carfix.restore.pipe import PIPE, restore_pipe
+from carfix.restore.pipe import restore_pipe
+from carfix.restore.pipe_reader import PIPE
 from carfix.restore.place import check_place, part_of
 from carfix.restore.tasks import Task
 from carfix.restore.telling import Teller
@@ -38,6 +39,7 @@ def restore_files(
     A single file (not `many`) is restored in this process. Raises `CarfixError` for the file that failed, or,
     for many files, after all of them, saying how many failed.
     """
+    check_jobs(jobs)
     if dry_run:
         _estimate(tasks, teller, many, options)
     elif many:

@@ -4,8 +4,9 @@ The networks are blind to the level of compression, as the paper has it, so each
 frames too much (and make them worse) and coarse frames too little. Most streams tell how coarse a frame is. The least
 squares share `E[correction * error] / E[correction^2]`, measured over training clips in H.264
 (`bench/fit_strength.py`), rises steadily with the frame's mean quantizer; restoring takes it from there, for the other
-codecs by the H.264 quantizer that stands for theirs (`bench/fit_scales.py`). Streams that do not tell take the
-correction as it is.
+codecs by the H.264 quantizer that stands for theirs (`bench/fit_scales.py`). Streams that do not tell, or tell of a
+second, finer encoding of what was compressed hard before, take it from what the picture looks like
+(`carfix.restore.look`).
 
 The quantizer is a running mean over the frames (`Level`). What stands still in a B-frame was copied from its
 references, so it is as coarse as they are whatever the frame's own quantizer; and a share that jumps with every frame
@@ -23,8 +24,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from carfix.errors import UsageError
+from carfix.restore import look
 from carfix.restore.engine import Strengths
+from carfix.restore.look import Look
 from carfix.restore.trust import STEPS, UNKNOWN, bound_of
+from carfix.video.luma import Luma
 from carfix.video.quantizer import h264_quantizer, scales_identity
 
 if TYPE_CHECKING:
@@ -37,6 +41,8 @@ AUTO = "auto"
 #: `fast`, in gain and in flicker of static regions over the decoded video's: at CRF 17 to 21 +0.115 dB and 1.60 times
 #: with 0, +0.157 and 1.08 with 0.8, +0.160 and 0.99 with the whole clip's mean, which nobody knows at its beginning.
 KEPT = 0.8
+#: Levels that a picture must look coarser than its stream tells before that is believed at all.
+DOUBTED = 4.0
 #: Largest share that can be asked for: twice a correction is no restoration any more.
 LARGEST = 2.0
 
@@ -74,7 +80,8 @@ class Strength:
         if self.fixed is not None or self.curve is None:
             return f"{1.0 if self.fixed is None else self.fixed:g}"
         curve, scales = f"{self.curve.quantizers} {self.curve.strengths}", scales_identity()
-        return f"by mean quantizer {curve}, {KEPT:g} kept, {scales}, {STEPS:g} steps trusted"
+        looks = f"looks {look.identity()}, {DOUBTED:g} doubted"
+        return f"by mean quantizer {curve}, {KEPT:g} kept, {scales}, {looks}, {STEPS:g} steps trusted"
 
 
 class Level:
@@ -95,26 +102,39 @@ class Level:
         return self._value
 
 
+def seen(told: float | None, looks: float | None) -> float | None:
+    """The level to go by: what the stream tells, unless its pictures look clearly coarser.
+
+    An estimate that is less than `DOUBTED` above what is told is taken for that, one of twice as much as it is.
+    """
+    if told is None or looks is None:
+        return looks if told is None else told
+    coarser = looks - told
+    return told + coarser * min(max(coarser / DOUBTED - 1, 0.0), 1.0)
+
+
 class Shares:
     """What share of the correction each frame of a video, or of a segment of it, takes."""
 
     def __init__(self, strength: Strength) -> None:
+        #: The level that the stream tells, up to the last frame.
+        self.told: float | None = None
         #: 8-bit codes up to which the last frame's corrections are trusted; None: all are.
         self.bound: float | None = None
         self._strength = strength
-        self._level = Level()
+        self._level, self._look = Level(), Look()
 
-    def __call__(self, frame: "VideoFrame") -> float:
-        """The share for the next frame as it was decoded."""
+    def __call__(self, frame: "VideoFrame", luma: Luma, bit_depth: int) -> float:
+        """The share for the next frame as it was decoded, and its codes `[H, W]`."""
         if self._strength.fixed is not None:
             return self._strength.fixed
         if self._strength.curve is None:
             return 1.0
-        quantizer = self._level(frame)
-        self.bound = bound_of(UNKNOWN if quantizer is None else quantizer)
-        if quantizer is None:
-            return 1.0
-        return self._strength.curve.at(quantizer)
+        told = self.told = self._level(frame)
+        picture = luma[::2] if frame.interlaced_frame else luma
+        level = seen(told, self._look(picture, bit_depth, told))
+        self.bound = bound_of(UNKNOWN if level is None else level)
+        return 1.0 if level is None else self._strength.curve.at(level)
 
 
 def strength_of(sha256: str, fixed: float | None = None) -> Strength:

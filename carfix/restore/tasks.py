@@ -9,7 +9,8 @@ from pathlib import Path
 
 from carfix.errors import UsageError
 from carfix.restore.place import same_file
-from carfix.video.muxer import output_format
+from carfix.video.encoder import DEFAULT_CODEC
+from carfix.video.muxer import Y4M, output_format, suffix_holds
 from carfix.video.suffixes import VIDEO_SUFFIXES
 
 #: Inputs that are no container worth writing: raw streams lose all times, some formats can only be read, and others
@@ -25,8 +26,14 @@ _REPLACED_SUFFIXES = frozenset(
 _WEBM_CODECS = ("libvpx", "libsvtav1", "libaom", "librav1e", "av1_", "vp8_", "vp9_")
 _SUFFIXES_FOR = {".webm": _WEBM_CODECS} | dict.fromkeys((".vob", ".mpg", ".mpeg"), ("mpeg1", "mpeg2"))
 _DEFAULT_SUFFIX = ".mkv"
-#: Suffix for a container that `-f` names.
-_FORMAT_SUFFIXES = {"matroska": ".mkv", "mpegts": ".ts"}
+#: Suffixes for containers that `-f` names, where they are not their names.
+_FORMAT_SUFFIXES = {
+    "matroska": ".mkv",
+    "mpegts": ".ts",
+    Y4M: ".y4m",
+    "ipod": ".m4v",
+    "svcd": ".vob",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +52,7 @@ def plan_tasks(
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     format: str | None = None,
-    codec: str = "",
+    codec: str = DEFAULT_CODEC,
 ) -> list[Task]:
     """Inputs and their outputs.
 
@@ -122,7 +129,7 @@ def _suffix(place: Path, format: str | None, codec: str) -> str:
         return _FORMAT_SUFFIXES.get(name, f".{name}")
     suffix = place.suffix.lower()
     kept = codec.startswith(_SUFFIXES_FOR.get(suffix, "")) and suffix not in _REPLACED_SUFFIXES
-    return place.suffix if kept else _DEFAULT_SUFFIX
+    return place.suffix if kept and suffix_holds(suffix, codec) else _DEFAULT_SUFFIX
 
 
 def _check_collisions(tasks: Sequence[Task]) -> None:

@@ -98,6 +98,10 @@ def _build(
                 except CarfixError as error:
                     report.failed[str(jobs[name].source)] = str(error)
                 else:
+                    before = clips.get(name)
+                    gone = before.variants.keys() - built.clip.variants.keys() if before else set()
+                    if gone:
+                        report.dropped[name] = sorted(gone)
                     _add(built, clips, output)
                     (report.built if built.changed else report.kept).append(name)
                 progress(done, len(jobs), name)

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from carfix.errors import CarfixError, UsageError
 from carfix.video.address import address
-from carfix.video.encoder import HIGHEST_CRF, PRESETS
 from carfix.video.faults import MEDIA_ERRORS, captured_log, reason, said
 from carfix.video.scheduling import kept_scheduling
+from carfix.video.x264 import HIGHEST_CRF, PRESETS, PROFILES
 
 #: Section 4.1 of the paper.
 PAPER_CRFS = (29, 35, 41, 47)
@@ -32,8 +32,6 @@ CAP_PIXEL_RATE = 1920 * 1080 * 30
 
 #: x264's range for 8 bits; it takes larger ones for the largest.
 CRFS = range(HIGHEST_CRF + 1)
-#: What x264 calls them. Checked here, as presets are, since x264 would write a line of its own about others to stderr.
-PROFILES = ("baseline", "main", "high", "high10", "high422", "high444")
 
 #: What a draw chooses from. Cameras write baseline without B-frames; archives were re-encoded with anything.
 DRAW_CRFS = (23, 51)

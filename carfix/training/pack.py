@@ -14,15 +14,13 @@ from typing import Any
 from carfix.errors import CarfixError
 from carfix.training.encoding import encode_nearly_lossless, encode_photo
 from carfix.training.naming import PLACE, Named, Origin, name_sources, place_of, source_name
-from carfix.training.places import check_targets, make_folder
+from carfix.training.places import NOTES, check_targets, make_folder
 from carfix.training.recipe import BuildReport, Progress, Recipe
 from carfix.training.sources import is_photo, read_folder, read_video, scaled_photo, source_sha256
 from carfix.training.workers import workers
 from carfix.video.faults import reason
 from carfix.video.manifest import Split
 
-#: What a packed folder says of its files.
-NOTES = "corpus.json"
 #: MJPEG's quantizer scale of packed photographs: the best it has.
 PHOTO_QSCALE = 2
 CLIP_SUFFIX, PHOTO_SUFFIX = ".mkv", ".jpg"
@@ -111,6 +109,8 @@ def _pack(name: str, named: Named, output: Path, recipe: Recipe) -> tuple[str, N
     )
     target = _target(output, name, source)
     known = note_of(target)
+    if known is not None and known.source_sha256 == note.source_sha256:
+        note = dataclasses.replace(note, licence=note.licence or known.licence)
     if known is None and target.exists():
         raise CarfixError(f"{target} is there already and not of this corpus; move it away or pack elsewhere")
     if known is not None and target.is_file() and _same_content(known, note):

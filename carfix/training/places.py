@@ -6,6 +6,9 @@ from pathlib import Path
 from carfix.errors import CarfixError, UsageError
 from carfix.video.faults import reason
 
+#: What a packed folder says of its files: see `carfix.training.pack`.
+NOTES = "corpus.json"
+
 #: Device and number: the same for every name of a file or folder, through links and whatever the case of letters.
 Identity = tuple[int, int]
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from carfix.errors import CarfixError, UsageError
 from carfix.training.encoding import Luma
-from carfix.training.places import Identity, identity
+from carfix.training.places import NOTES, Identity, identity
 from carfix.video.address import address
 from carfix.video.choice import find_video
 from carfix.video.convert import SCALER_THREADS
@@ -218,9 +218,9 @@ def _shifted(source: torch.Tensor, offset: np.ndarray, height: int, width: int) 
 def find_clips(sources: list[Path], *, stills: bool, without: Path | None = None) -> Iterator[Path]:
     """Every clip among `sources`: files as they are, folders walked in the order of names.
 
-    A folder that holds pictures is one clip, its frames in the order of their names; with `stills` each picture
-    is a clip of its own. The folder `without` and datasets are not walked. Raises `CarfixError` for a path that does
-    not exist, `UsageError` for one that is a dataset.
+    A folder that holds pictures is one clip, its frames in the order of their names; with `stills`, and where they
+    were packed, each picture is a clip of its own. The folder `without` and datasets are not walked. Raises
+    `CarfixError` for a path that does not exist, `UsageError` for one that is a dataset.
     """
     for source in sources:
         if not source.exists():
@@ -239,7 +239,7 @@ def _walked(folder: Path, stills: bool, without: Identity | None) -> Iterator[Pa
     children = _children(folder)
     files = [child for child in children if child.is_file()]
     pictures = [file for file in files if is_photo(file)]
-    if stills:
+    if stills or _are_packed(folder, pictures):
         yield from pictures
     elif pictures:
         yield folder
@@ -248,6 +248,17 @@ def _walked(folder: Path, stills: bool, without: Identity | None) -> Iterator[Pa
         # What carfix built is no source, or a dataset beside its clips would take its variants for more of them.
         if child.is_dir() and not is_dataset(child) and (without is None or identity(child) != without):
             yield from _walked(child, stills, without)
+
+
+def _are_packed(folder: Path, pictures: Sequence[Path]) -> bool:
+    """Whether carfix packed the pictures: what is packed as a picture was a photograph."""
+    if not pictures or not (folder / NOTES).is_file():
+        return False
+    try:
+        notes = json.loads((folder / NOTES).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False  # told by who reads the notes
+    return isinstance(notes, dict) and any(picture.name in notes for picture in pictures)
 
 
 def is_dataset(folder: Path) -> bool:

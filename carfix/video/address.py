@@ -3,17 +3,21 @@
 import re
 from pathlib import Path
 
+#: With which FFmpeg takes what follows for a file, whatever is in its name.
+FILE = "file:"
 #: A path that was an address, its slashes made one: two letters or more, since one is a drive.
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:[/\\]", re.IGNORECASE)
 
 
 def address(path: Path) -> str:
-    """The address of a file. Without its `file:` FFmpeg reads a name such as 12:30:00.mp4 as one in a protocol "12"."""
-    return f"file:{path}"
+    """The address of a file. Without this FFmpeg reads a name such as 12:30:00.mp4 as one in a protocol "12"."""
+    return f"{FILE}{path}"
 
 
 def address_hint(path: Path) -> str:
     """What to do where someone gave an address for a file, as the end of a message; else nothing."""
+    if str(path).startswith(FILE):
+        return f"; carfix takes paths, not addresses: leave {FILE} out"
     if not _ADDRESS.match(str(path)):
         return ""
     return (

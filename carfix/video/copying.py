@@ -1,5 +1,6 @@
 """The packets of the streams that are copied, with their clocks repaired and shifted."""
 
+import math
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from typing import Any
@@ -15,6 +16,9 @@ from carfix.video.faults import MEDIA_ERRORS
 from carfix.video.output import OutputFile, OutputPlan
 from carfix.video.timeline import LARGEST_GAP, ClockRepair
 
+#: Containers that count so coarsely take equal times.
+_MILLISECOND = Fraction(1, 1000)
+
 
 def other_packets(
     output: OutputFile, source: InputContainer
@@ -25,7 +29,7 @@ def other_packets(
     if not indices:
         return
     streams = [source.streams[index] for index in indices]
-    clocks = {stream.index: _Clock(stream, plan) for stream in streams}
+    clocks = {stream.index: _Clock(stream, output.copies.get(stream.index), plan) for stream in streams}
     for packet, following in _with_following(_packets_to_the_end(source, streams)):
         index = packet.stream_index
         if not clocks[index].set_times(packet, following):
@@ -74,15 +78,15 @@ def _stamp(packet: "Packet[Any]") -> int | None:
 
 
 class _Clock:
-    """Repairs and shifts one copied stream's times."""
+    """Repairs and shifts one stream's times; `copy` is the output's, if it is copied."""
 
-    def __init__(self, stream: Stream, plan: OutputPlan) -> None:
+    def __init__(self, stream: Stream, copy: Stream | None, plan: OutputPlan) -> None:
         assert stream.time_base is not None
         self._plan = plan
         self._time_base = stream.time_base
         self._repair = ClockRepair(stream.time_base, plan.jumps)
         self._shift = round(plan.shift / stream.time_base)
-        self._ascending = Ascending(stream)
+        self._ascending = Ascending(stream, copy)
         self._video = stream.type == "video" and not is_attached_picture(stream)
         # What a video shows before its first keyframe cannot be decoded once what comes before is cut away.
         self._waits = self._video and plan.start is not None
@@ -119,7 +123,9 @@ class _Clock:
 class Ascending:
     """Gives one stream's packets decoding times that ascend, which muxers insist on, where they have none or do not."""
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: Stream, copy: Stream | None) -> None:
+        self._copy = copy
+        self._time_base = stream.time_base
         context = stream.codec_context
         # Matroska's first frames have no decoding times, as many as are reordered: below the presentation of all.
         self._lead = context.reorder_depth if isinstance(context, VideoCodecContext) else 0
@@ -128,11 +134,19 @@ class Ascending:
     def set_times(self, packet: "Packet[Any]") -> None:
         """Complete the times of `packet`, the next one."""
         pts, dts = packet.pts, packet.dts
+        step = self._step()
         if dts is None:
-            dts = (pts or 0) - self._lead if self._last is None else self._last + 1
-        if self._last is not None and dts <= self._last:
-            dts = self._last + 1
+            dts = (pts or 0) - self._lead if self._last is None else self._last + step
+        if self._last is not None and dts < self._last + step:
+            dts = self._last + step
             pts = None if pts is None else max(pts, dts)
         self._last = dts
         packet.dts = dts
         packet.pts = dts if pts is None else pts
+
+    def _step(self) -> int:
+        """Ticks that make one of the output's clock, which it has from its header on."""
+        clock = None if self._copy is None else self._copy.time_base
+        if clock is None or self._time_base is None or clock >= _MILLISECOND:
+            return 1
+        return max(1, math.ceil(clock / self._time_base))

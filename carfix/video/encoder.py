@@ -1,5 +1,6 @@
 """Encoders: the user's settings checked before work starts, and contexts that keep the look of the input."""
 
+import contextlib
 import dataclasses
 import difflib
 import functools
@@ -9,19 +10,20 @@ from fractions import Fraction
 
 import av
 from av.codec import Codec
-from av.codec.codec import UnknownCodecError, find_best_pix_fmt_of_list
+from av.codec.codec import Capabilities, UnknownCodecError, find_best_pix_fmt_of_list
 from av.codec.context import CodecContext, Flags, ThreadType
 from av.video.codeccontext import VideoCodecContext
 from av.video.format import VideoFormat
 
-from carfix.errors import CarfixError, UsageError
+from carfix.errors import CarfixError, MissingPartError, UsageError
 from carfix.video.colour import UNSPECIFIED, Hdr
 from carfix.video.faults import MEDIA_ERRORS, captured_log, reason, said
 from carfix.video.luma import luma_format
-from carfix.video.muxer import Y4M
+from carfix.video.muxer import FRAMES, Y4M
 from carfix.video.scheduling import kept_scheduling
 from carfix.video.source import BOTTOM_FIRST_ORDERS, SourceInfo
 from carfix.video.userdata import user_data_options
+from carfix.video.x264 import check_x264
 
 DEFAULT_CODEC = "libx264"
 #: Visually lossless with x264: what was restored is not compressed away again.
@@ -39,14 +41,9 @@ _PARAMS_OPTION = {"libx264": "x264-params", "libx265": "x265-params", "libsvtav1
 
 #: How many similar names are looked at for one to propose; FFmpeg has as many decoders.
 _SIMILAR = 8
-#: Presets of x264 and x265, which share their names.
-PRESETS = (
-    *("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow"),
-    "placebo",
-)
-_PRESETS_OF = ("libx264", "libx264rgb", "libx265")
-#: Of the same; what is above they cut down to it without a word. FFmpeg knows the other encoders' own limits.
-HIGHEST_CRF = 51
+
+#: What tells encoders that need a device.
+_HARDWARE = Capabilities.hardware | Capabilities.hybrid
 
 #: A picture that every encoder takes, to try settings on that must hold for any file.
 _TRIAL_SIZE = (256, 144)
@@ -76,6 +73,11 @@ class EncoderSettings:
     pix_fmt: str | None = None  # None: the input's
     options: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Call the encoder by its own name: `h264`, a codec's, is FFmpeg's short one for its first encoder of that."""
+        with contextlib.suppress(UnknownCodecError):  # said by who checks
+            object.__setattr__(self, "codec", Codec(self.codec, "w").name)
+
     def to_options(self) -> dict[str, str]:
         """As options of FFmpeg. Raises `UsageError` for an encoder or option that does not exist."""
         known = _known_options(self.codec)
@@ -93,21 +95,9 @@ class EncoderSettings:
             # x265 writes its settings to stderr, where they would tear the progress bar.
             own = options.get("x265-params")
             options["x265-params"] = "log-level=error" + (f":{own}" if own else "")
-        if self.codec in _PRESETS_OF and self.preset is not None and self.preset not in PRESETS:
-            # x264 itself would write to stderr.
-            raise UsageError(f"{self.codec} has no preset {self.preset!r}, but {', '.join(PRESETS)}")
         if self.crf is not None and self.crf < 0:
             raise UsageError(f"-crf must not be negative, not {self.crf:g}")
-        if self.codec in _PRESETS_OF and self.crf is not None and self.crf > HIGHEST_CRF:
-            raise UsageError(f"{self.codec} takes -crf up to {HIGHEST_CRF}, not {self.crf:g}")
-        if self.codec in _PRESETS_OF:
-            # FFmpeg leaves the one out without a word, and the other with one that nobody sees here.
-            if options.get("crf") is not None and "b" in options:
-                raise UsageError(
-                    f"{self.codec} takes either -crf or -b:v; with -crf, -maxrate limits the rate"
-                )
-            if "maxrate" in options and "bufsize" not in options:
-                raise UsageError(f"-maxrate needs -bufsize, for example -bufsize {options['maxrate']}")
+        check_x264(self.codec, options, self.crf)
         for key in options:
             if key not in known:
                 close = difflib.get_close_matches(key, known, 1)
@@ -120,9 +110,10 @@ class EncoderSettings:
 
 def settings_for(settings: EncoderSettings, format: str) -> EncoderSettings:
     """The settings that go with the container `format`. Raises `UsageError` for an encoder where none can be."""
-    if format == Y4M:
+    if format in FRAMES:
         if settings.codec not in (DEFAULT_CODEC, RAW):
-            raise UsageError("y4m holds bare frames: it goes with no -c:v")
+            name = "y4m" if format == Y4M else format
+            raise UsageError(f"{name} holds bare frames: it goes with no -c:v")
         return EncoderSettings(codec=RAW, pix_fmt=settings.pix_fmt)
     if format == "avi" and settings.codec == DEFAULT_CODEC:
         # AVI counts frames as they are decoded: players would show them late, by as many as are reordered.
@@ -166,7 +157,8 @@ def supported_pix_fmts(codec: str) -> list[str] | None:
 def check_settings(settings: EncoderSettings) -> None:
     """Find settings that cannot be right whatever the input holds, by opening the encoder on a small picture.
 
-    Raises `UsageError`: unknown encoder, option or value, a pixel format that the encoder does not take.
+    Raises `UsageError`: unknown encoder, option or value, a pixel format that the encoder does not take;
+    `MissingPartError` for an encoder of hardware that is not there.
     """
     options = settings.to_options()
     formats = supported_pix_fmts(settings.codec)
@@ -179,17 +171,29 @@ def check_settings(settings: EncoderSettings) -> None:
             raise UsageError(
                 f"the encoder {settings.codec} does not take {settings.pix_fmt}, but {', '.join(formats)}"
             )
-    context = _create_context(settings.codec)
-    context.width, context.height = _TRIAL_SIZES.get(settings.codec, _TRIAL_SIZE)
-    context.pix_fmt = settings.pix_fmt or (formats[0] if formats else "yuv420p")
-    context.framerate = _TRIAL_RATE
-    context.time_base = 1 / _TRIAL_RATE
-    context.options = options
-    failure, lines = _try_open(context)
+    pix_fmt = formats[0] if formats else "yuv420p"
+    if _find_encoder(settings.codec).capabilities & _HARDWARE:
+        failure, _ = _try_picture(settings.codec, pix_fmt, {})
+        if failure:
+            raise MissingPartError(
+                f"the encoder {settings.codec} does not open on this machine ({failure}); install what drives its "
+                f"device, or use another -c:v such as {DEFAULT_CODEC}"
+            )
+    failure, lines = _try_picture(settings.codec, settings.pix_fmt or pix_fmt, options)
     # x264 and x265 only warn of a part of their parameters that they do not know.
     unknown = [line for line in lines if "parsing option" in line or "nknown option" in line]
     if failure or unknown:
         raise UsageError(f"the encoder {settings.codec} refuses these options: {failure or unknown[0]}")
+
+
+def _try_picture(codec: str, pix_fmt: str, options: dict[str, str]) -> tuple[str | None, list[str]]:
+    context = _create_context(codec)
+    context.width, context.height = _TRIAL_SIZES.get(codec, _TRIAL_SIZE)
+    context.pix_fmt = pix_fmt
+    context.framerate = _TRIAL_RATE
+    context.time_base = 1 / _TRIAL_RATE
+    context.options = options
+    return _try_open(context)
 
 
 def _create_context(codec: str) -> VideoCodecContext:

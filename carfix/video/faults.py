@@ -4,6 +4,7 @@ import contextlib
 import errno
 import threading
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import av
 import av.error
@@ -24,7 +25,8 @@ def reason(error: BaseException) -> str:
     if isinstance(error, av.error.FFmpegError):
         if error.errno in _NO_SPACE:
             return "the disk is full"
-        log = error.log[1][2].strip() if error.log and error.log[1] else ""
+        line: Any = error.log  # level, who logged, and what: PyAV's stubs say otherwise
+        log = " ".join(line[-1].split()) if line else ""
         if isinstance(error, av.error.InvalidDataError):
             return log or "it is not a video that FFmpeg can read, or it is damaged"
         return log or error.strerror or str(error)

@@ -11,7 +11,7 @@ from av.codec.codec import Codec
 from av.codec.hwaccel import HWAccel, hwdevices_available
 from av.video.frame import VideoFrame
 
-from carfix.errors import UsageError
+from carfix.errors import MissingPartError, UsageError
 from carfix.video.convert import convert
 from carfix.video.faults import MEDIA_ERRORS, reason
 
@@ -76,14 +76,14 @@ def decoding_devices() -> list[str]:
 
 
 def check_hwaccel(wanted: str) -> None:
-    """Raises `UsageError` for a device that is not known or cannot be opened on this machine."""
+    """Raises `UsageError` for a device that is not known, `MissingPartError` for one that does not open here."""
     if wanted in (NONE, AUTO):
         return
     device = Hwaccel.parse(wanted)
     try:
         device.open()
     except MEDIA_ERRORS as error:
-        raise UsageError(
+        raise MissingPartError(
             f"--hwaccel {device}: this machine has no such device to decode on ({reason(error)}); "
             "leave the option out to decode on the CPU"
         ) from error

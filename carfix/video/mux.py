@@ -14,7 +14,7 @@ from carfix.errors import CarfixError
 from carfix.video.address import address
 from carfix.video.copying import other_packets
 from carfix.video.faults import MEDIA_ERRORS, reason
-from carfix.video.muxer import WITHOUT_HEADERS
+from carfix.video.muxer import WITHOUT_HEADERS, Y4M
 from carfix.video.output import Muxed, OutputFile, OutputPlan
 from carfix.video.sink import JoinedSegments
 from carfix.video.source import open_input
@@ -63,10 +63,16 @@ def _interleave(
     video = VideoPackets(output, packets, progress)
     for time, packet in other_packets(output, source):
         video.write_until(time)
-        muxed.count(packet)
-        output.container.mux(packet)
+        try:
+            output.container.mux(packet)
+        except (
+            av.error.InvalidDataError
+        ):  # as of AAC whose header is destroyed, which MP4 and Matroska store otherwise
+            muxed.refused += 1
+        else:
+            muxed.count(packet)
     video.write_until(None)
-    muxed.audio_refused = sum(encoder.refused for encoder in output.encoders.values())
+    muxed.refused += sum(encoder.refused for encoder in output.encoders.values())
     return muxed
 
 
@@ -94,6 +100,9 @@ class VideoPackets:
                 return
             packet.pts -= self._shift
             packet.dts -= self._shift
+            if self._output.plan.format == Y4M:
+                packet.pts = packet.dts = self._count
+                packet.time_base = 1 / self._output.plan.info.rate
             packet.stream = self._output.video
             self._output.container.mux(packet)
             self._count += 1

@@ -1,5 +1,6 @@
 """The container that is written: the name that FFmpeg knows it under, and what its muxer is told."""
 
+import functools
 import io
 import math
 import tempfile
@@ -8,6 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+from av.codec.codec import UnknownCodecError
 from av.container import OutputContainer
 from av.video.frame import VideoFrame
 
@@ -63,41 +65,72 @@ _TIMESCALE = 1000
 _FINE_TIMESCALE = 90_000
 _LARGEST_TIMESCALE = 2**31 - 1
 _MOV_FORMATS = {"mp4", "mov", "ipod", "3gp", "3g2", "ismv", "f4v"}
+#: Of them those whose size and index are written last and elsewhere (the other one is always in fragments).
+WITH_AN_INDEX = _MOV_FORMATS - {"ismv"}
+
+#: Suffixes that people give for FFmpeg's names of containers.
+_ALIASES = {"y4m": "yuv4mpegpipe", "mkv": "matroska", "ts": "mpegts"}
 
 #: Containers without times below 0. All streams are moved where it is needed, as FFmpeg does: in NUT for times of
 #: presentation (sound that begins with its encoder's delay), in FLV for those of decoding, too.
 WITHOUT_NEGATIVE_TIMES = ("nut", "flv")
 _DECODED_BELOW_ZERO = ("nut",)
-#: Frames and nothing else, which is all that many programs read.
+#: Frames and nothing else, which is all that many programs read; and frames without even a word on their size.
 Y4M = "yuv4mpegpipe"
+FRAMES = (Y4M, "rawvideo")
 #: Containers that hold frames in order and no times of presentation; what FFmpeg reads from AVI is its guess.
 WITHOUT_TIMES = (Y4M, "avi")
 #: Containers of one video stream and nothing else.
-BARE = (Y4M, "h264", "hevc")
+BARE = (*FRAMES, "h264", "hevc")
+#: MPEG's, as DVDs have them.
+PROGRAM_STREAMS = ("mpeg", "vob", "dvd", "svcd", "vcd")
 #: Containers without a place for a stream's header: its parameter sets go before every keyframe instead.
-WITHOUT_HEADERS = ("h264", "hevc", "mpeg", "vob", "dvd", "svcd", "vcd")
+WITHOUT_HEADERS = ("h264", "hevc", *PROGRAM_STREAMS)
 
 
 def output_format(path: Path, name: str | None = None) -> str:
-    """Name of the FFmpeg muxer for `path`, or `name` if that is one (or y4m).
+    """Name of the FFmpeg muxer for `path`, or for `name` if that is one, or y4m, mkv or ts.
 
-    Raises `UsageError` if there is none, or it is one without a place for video.
+    Raises `UsageError` if there is none, or it is one without a place for video, or writes several files (playlists,
+    segments, pictures) or to a device.
     """
-    if name == "y4m":
-        name = Y4M
+    asked = name
+    name = _ALIASES.get(name, name) if name else None
     try:
         with av.open(io.BytesIO(), "w", format=name) if name else _guess(path) as container:
             format = container.format
     except (*MEDIA_ERRORS, UsageError) as error:
         what = (
-            f"no container is called {name!r}"
+            f"no container is called {asked!r}"
             if name
             else f"{path.name!r} does not say which container to write"
         )
         raise UsageError(
             f"{what}; use a name in .mp4, .mkv, .mov or another that FFmpeg knows, or -f"
         ) from error
+    if format.no_file and format.name != "null":
+        raise UsageError(
+            f"{asked or repr(path.name)} is more than one file ({format.long_name}): "
+            "write .mp4 or .mkv, and cut that up with ffmpeg -i OUTPUT -c copy ..."
+        )
     return format.name
+
+
+@functools.cache
+def suffix_holds(suffix: str, encoder: str) -> bool:
+    """Whether a file of such a suffix holds the video of `encoder`, as far as FFmpeg's lists tell.
+
+    False, too, for a suffix that FFmpeg writes no single file of; an encoder that there is not is for others to tell.
+    """
+    try:
+        format = output_format(Path(f"name{suffix}"))
+        with av.open(io.BytesIO(), "w", format=format) as output:
+            output.add_stream(encoder, rate=25)
+    except UnknownCodecError:
+        return True
+    except (*MEDIA_ERRORS, UsageError):
+        return False
+    return True
 
 
 class _NamedBuffer(io.BytesIO):
@@ -119,6 +152,11 @@ def codec_tag(codec: str, format: str) -> str | None:
     are in the header here, so that hvc1 is true, and plays everywhere.
     """
     return "hvc1" if codec == "hevc" and format in _MOV_FORMATS else None
+
+
+def video_clock(format: str, time_base: Fraction, rate: Fraction) -> Fraction:
+    """Seconds a tick of the video in `format`. y4m's header gives it for the frame rate: its frames have no times."""
+    return 1 / rate if format == Y4M else time_base
 
 
 def kept_tags(tags: Mapping[str, str]) -> dict[str, str]:

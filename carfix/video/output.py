@@ -17,10 +17,18 @@ from carfix.video.address import address
 from carfix.video.audio import AudioEncoder
 from carfix.video.covers import attach, is_cover
 from carfix.video.encoder import RAW
-from carfix.video.muxer import codec_tag, kept_tags, movie_timescale, muxer_options, without_statistics
+from carfix.video.muxer import (
+    codec_tag,
+    kept_tags,
+    movie_timescale,
+    muxer_options,
+    video_clock,
+    without_statistics,
+)
 from carfix.video.pyav import KEEP_ODD_TAGS
+from carfix.video.sound import add_encoded_audio
 from carfix.video.source import SourceInfo
-from carfix.video.streams import CopyPlan, add_copy, add_encoded_audio
+from carfix.video.streams import CopyPlan, add_copy
 from carfix.video.timeline import Jump
 
 if TYPE_CHECKING:
@@ -112,7 +120,7 @@ class OutputFile:
             video.codec_context.codec_tag = template.codec_context.codec_tag
         if tag := codec_tag(template.codec_context.name, self.plan.format):
             video.codec_context.codec_tag = tag
-        video.time_base = info.time_base
+        video.time_base = video_clock(self.plan.format, info.time_base, info.rate)
         video.codec_context.framerate = info.rate
         video.codec_context.color_range = info.colour.range  # for containers; not every codec keeps it itself
         video.codec_context.color_primaries = info.colour.primaries
@@ -178,7 +186,9 @@ class Muxed:
     restored: int  # that of the restored one
     audio: dict[int, Copied]  # output's stream index to what its stream holds
     written: set[int] = dataclasses.field(default_factory=set)  # indices of streams with packets
-    audio_refused: int = 0  # packets that `-c:a ENCODER` could not decode
+    refused: int = (
+        0  # packets of other streams so damaged that the muxer, or the decoder of `-c:a ENCODER`, refused
+    )
 
     @staticmethod
     def of(output: OutputFile) -> "Muxed":

@@ -15,6 +15,7 @@ from carfix.video.encoder import RAW, Encoding
 from carfix.video.faults import MEDIA_ERRORS, reason
 from carfix.video.luma import luma_format, write_luma
 from carfix.video.mux import VideoPackets, with_headers
+from carfix.video.muxer import Y4M
 from carfix.video.output import Muxed, OutputFile, OutputPlan
 from carfix.video.sink import JoinedSegments, SegmentFile, SegmentWriter
 from carfix.video.source import open_input
@@ -89,7 +90,7 @@ def _encode(plan: OutputPlan, encoding: Encoding, times: NDArray[np.int64], fold
 
 def _check_clock(plan: OutputPlan, clock: Fraction, times: NDArray[np.int64]) -> None:
     ratio = plan.info.time_base / clock
-    if ratio.denominator == 1 or clock <= COARSEST_CLOCK:
+    if ratio.denominator == 1 or clock <= COARSEST_CLOCK or plan.format == Y4M:  # whose frames have no times
         return
     if (times * ratio.numerator % ratio.denominator).any():
         raise CarfixError(

@@ -1,5 +1,6 @@
 """The streams that are copied: what goes along, and whether the output's container can hold it."""
 
+import contextlib
 import dataclasses
 import io
 from collections.abc import Mapping
@@ -7,7 +8,6 @@ from fractions import Fraction
 from typing import Any
 
 import av
-from av.audio.layout import AudioLayout
 from av.audio.stream import AudioStream
 from av.codec import Codec
 from av.codec.codec import UnknownCodecError
@@ -20,7 +20,9 @@ from carfix.video.choice import choice_note
 from carfix.video.covers import WITHOUT_COVERS, is_attached, is_cover
 from carfix.video.demux import demux
 from carfix.video.faults import MEDIA_ERRORS, captured_log, reason, said
-from carfix.video.muxer import BARE, kept_tags, muxer_options, without_statistics
+from carfix.video.flash import FLV, flash_refusal
+from carfix.video.muxer import BARE, PROGRAM_STREAMS, kept_tags, muxer_options
+from carfix.video.sound import encoder_for, is_known, named_layout, rate_for, try_encoded
 from carfix.video.source import SourceInfo, open_input
 from carfix.video.unlisted import add_unlisted_copy
 
@@ -34,9 +36,6 @@ _UNNAMED = "may not be recognized upon reading"
 #: then judged by its header alone.
 _PROBE_PACKETS = 5000
 
-#: FFmpeg's layouts for numbers of channels.
-_USUAL_LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
-
 
 @dataclasses.dataclass(frozen=True)
 class CopyPlan:
@@ -46,7 +45,7 @@ class CopyPlan:
     encoded: tuple[int, ...]  # of audio streams that `-c:a ENCODER` encodes anew
     audio_codec: str  # that encoder; COPY or NONE
     warnings: tuple[str, ...]  # streams that no one can copy
-    notes: tuple[str, ...] = ()  # which of several videos is restored
+    notes: tuple[str, ...] = ()  # which of several videos is restored, and what becomes of encoded sound
     starts: tuple[Fraction, ...] = ()  # seconds on the input's clock: when the copied streams begin
     covers: Mapping[int, bytes] = dataclasses.field(default_factory=dict)  # of `copied`: pictures to attach
 
@@ -80,19 +79,24 @@ def plan_copy(
     copied: list[int] = []
     encoded: list[int] = []
     warnings: list[str] = []
+    notes: list[str] = []
     covers: dict[int, bytes] = {}
     with open_input(info.path) as container:
         streams = [stream for stream in container.streams if stream.index != info.stream]
         heads = _first_packets(container, streams)
         for stream in streams:
-            if stream.type == "audio" and audio_codec != COPY:
-                if audio_codec != NONE:
-                    encoded.append(stream.index)
-                continue
-            if stream.type == "subtitle" and not subtitles:
+            wanted = {"audio": audio_codec != NONE, "subtitle": subtitles}
+            if not wanted.get(stream.type, True):
                 continue
             if format in BARE:
                 warnings.append(left_out(stream, format))
+                continue
+            if stream.type == "audio" and audio_codec != COPY:
+                if has_form(stream):
+                    notes += _check_encoded(info, stream, format, audio_codec)
+                    encoded.append(stream.index)
+                else:
+                    warnings.append(formless_left_out(stream))
                 continue
             head = heads.get(stream.index)
             if is_cover(stream) and format in WITHOUT_COVERS:
@@ -112,15 +116,15 @@ def plan_copy(
                 if not _made_by_muxer(container, stream):
                     warnings.append(f"data stream {stream.index} cannot be copied to {format}: {failure}")
             else:
-                raise CarfixError(_refused(info, stream, format, failure))
-        notes = choice_note(container.streams, info.stream, copied)
+                raise CarfixError(_refused(info, stream, head, format, failure))
+        notes += choice_note(container.streams, info.stream, copied)
     starts = [_start(heads[index]) for index in copied if index in heads]
     return CopyPlan(
         copied=tuple(copied),
         encoded=tuple(encoded),
         audio_codec=audio_codec,
         warnings=tuple(warnings),
-        notes=notes,
+        notes=tuple(notes),
         starts=tuple(starts),
         covers=covers,
     )
@@ -153,16 +157,41 @@ def formless_left_out(stream: Stream) -> str:
     return f"{stream.type} stream {stream.index} is left out: it holds nothing that tells its form"
 
 
-def _refused(info: SourceInfo, stream: Stream, format: str, failure: str) -> str:
-    cures = [] if format == "matroska" else ["write .mkv instead"]
-    if stream.type == "audio":
-        cures.append("encode it with -c:a aac")
+def _refused(info: SourceInfo, stream: Stream, head: "Packet[Any] | None", format: str, failure: str) -> str:
+    cures = ["write .mkv instead"] if try_copy(stream, head, "matroska") is None else []
+    if isinstance(stream, AudioStream):
+        encoder = encoder_for(stream, format)
+        cures.append(f"encode it with -c:a {encoder}" if encoder else "leave sound out with -c:a none")
     elif stream.type == "subtitle":
         cures.append("leave subtitles out with -sn")
-    name = stream.codec_context.codec.canonical_name if stream.codec_context else "unknown codec"
     cure = ", or ".join(cures) or "write .nut instead"
-    what = f"{stream.type} stream {stream.index} ({name})"
-    return f"{info.path}: {format} cannot hold {what}: {failure.rstrip('.')}; {cure}"
+    what = f"{stream.type} stream {stream.index} ({_codec_of(stream)})"
+    return f"{info.path}: {format} cannot hold {what}: {failure.rstrip(' .')}; {cure}"
+
+
+def _codec_of(stream: Stream) -> str:
+    return stream.codec_context.codec.canonical_name if stream.codec_context else "unknown codec"
+
+
+def _check_encoded(info: SourceInfo, stream: Stream, format: str, encoder: str) -> list[str]:
+    """What is to be said of sound that is encoded anew. Raises `CarfixError` where that cannot be."""
+    assert isinstance(stream, AudioStream)
+    failure = try_encoded(stream, encoder, format)
+    if failure is not None:
+        other = encoder_for(stream, format)
+        cures = ["write .mkv instead"] if try_encoded(stream, encoder, "matroska") is None else []
+        cures.append(f"use -c:a {other}" if other else "leave sound out with -c:a none")
+        raise CarfixError(
+            f"{info.path}: audio stream {stream.index} cannot be encoded by {encoder} for {format}: "
+            f"{failure.rstrip(' .')}; {', or '.join(cures)}"
+        )
+    rate = stream.codec_context.sample_rate
+    taken = rate_for(encoder, rate)
+    if taken == rate:
+        return []
+    return [
+        f"audio stream {stream.index} is resampled from {rate} to {taken} Hz: {encoder} does not take {rate}"
+    ]
 
 
 def _made_by_muxer(container: InputContainer, stream: Stream) -> bool:
@@ -193,6 +222,12 @@ def try_copy(
     if movflags is not None:
         # In memory there is no name, by which the muxer opens what it has written.
         movflags = "+".join(flag for flag in movflags.split("+") if flag not in ("", "faststart")) or None
+    if format == FLV and isinstance(stream, AudioStream) and is_known(stream):
+        refusal = flash_refusal(stream.codec_context)
+        if refusal:
+            return refusal
+    if format in PROGRAM_STREAMS and stream.type == "subtitle" and _codec_of(stream) != "dvd_subtitle":
+        return "it would pass for DVD's pictures"  # the muxer takes any
     options = muxer_options(format, {}, movflags)
     with captured_log() as log:
         try:
@@ -203,11 +238,22 @@ def try_copy(
                     packet.stream = copy
                     packet.dts = packet.pts if packet.dts is None else packet.dts
                     output.mux(packet)
+                elif format == "mpegts":
+                    # What it makes of its streams it says when the first packet comes.
+                    with contextlib.suppress(*MEDIA_ERRORS):
+                        output.mux(_blank(copy))
         except MEDIA_ERRORS as error:
             return next(iter(said(log)), reason(error))
-    # MPEG-TS takes any sound and picture, under no name.
+    # MPEG-TS takes any sound, picture and text, under no name.
     lost = [line for line in said(log, av.logging.WARNING) if _UNNAMED in line]
-    return lost[0] if lost and stream.type in ("audio", "video") else None
+    return lost[0] if lost and stream.type in ("audio", "video", "subtitle") else None
+
+
+def _blank(stream: Stream) -> "Packet[Any]":
+    packet: Packet[Any] = Packet(b" ")
+    packet.pts = packet.dts = 0
+    packet.stream = stream
+    return packet
 
 
 def add_copy(output: OutputContainer, stream: Stream) -> Stream:
@@ -218,24 +264,14 @@ def add_copy(output: OutputContainer, stream: Stream) -> Stream:
         copy = add_unlisted_copy(output, stream)
     copy.metadata.update(kept_tags(stream.metadata))
     copy.disposition = stream.disposition
+    if (
+        output.format.name == FLV
+        and isinstance(copy, AudioStream)
+        and is_known(copy)
+        and copy.codec_context.layout.nb_channels
+    ):
+        # Of a number of channels and no layout (Matroska's sound) the muxer ends the whole process.
+        copy.codec_context.layout = named_layout(copy.codec_context.layout)
     if output.format.name == "mpegts" and stream.id:
         copy.id = stream.id
     return copy
-
-
-def named_layout(layout: AudioLayout) -> AudioLayout:
-    """`layout`, or where a file tells only the number of channels (PCM in AVI), FFmpeg's usual one for it."""
-    if not layout.name.endswith(" channels"):
-        return layout
-    return AudioLayout(_USUAL_LAYOUTS.get(layout.nb_channels, layout.name))
-
-
-def add_encoded_audio(output: OutputContainer, stream: AudioStream, codec: str) -> AudioStream:
-    """Add a stream for `stream` encoded by `codec`, with its rate, channels, tags and dispositions."""
-    encoded = output.add_stream(codec, rate=stream.codec_context.sample_rate)
-    assert isinstance(encoded, AudioStream)
-    encoded.codec_context.layout = named_layout(stream.codec_context.layout)
-    encoded.time_base = Fraction(1, stream.codec_context.sample_rate)
-    encoded.metadata.update(without_statistics(kept_tags(stream.metadata)))
-    encoded.disposition = stream.disposition
-    return encoded

@@ -38,7 +38,10 @@ def _stand_in(output: OutputContainer, stream: Stream) -> Stream:
     if stream.type == "audio" and stream.codec_context is not None:
         # Taken from a file, so that PyAV knows that nothing is to be encoded.
         with av.open(_silence()) as silence:
-            return output.add_stream_from_template(silence.streams.audio[0])
+            try:
+                return output.add_stream_from_template(silence.streams.audio[0])
+            except ValueError:  # which names the silence's codec
+                raise ValueError(f"{output.format.name!r} format does not support it") from None
     for name in _STAND_INS.get(stream.type, ()):
         try:
             return output.add_mux_stream(name)

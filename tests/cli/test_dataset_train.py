@@ -31,6 +31,12 @@ def test_from_clips_to_weights_to_a_restored_video(tmp_path: Path) -> None:
     assert carfix("dataset", tmp_path / "b.mkv", data, *options, "--split", "val").returncode == 0
     assert set(json.loads((data / "manifest.json").read_text())["clips"]) == {"a", "b"}
 
+    shorter = carfix("dataset", tmp_path / "b.mkv", data, *options, "--split", "val", "--frames", 5)
+    assert "variants of" not in shorter.stderr, "the same variants, made anew"
+    again = [tmp_path / "b.mkv", data, "--crf", "45", "--maxrate", "none", "-j", "1", "--split", "val"]
+    assert "1 variants of 1 clips were removed" in carfix("dataset", *again).stderr
+    assert carfix("dataset", tmp_path / "b.mkv", data, *options, "--split", "val").returncode == 0
+
     network = ["--arch", "fast", "--scale", "2", "--features", "8", "--blocks", "1", "--device", "cpu"]
     short = ["--steps", "4", "--batch", "2", "--patch", "32", "--validate-every", "2"]
     begun = carfix("train", data, *network, *short, "-o", tmp_path / "begun", "--minutes", "1e-9")

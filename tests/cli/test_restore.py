@@ -62,6 +62,14 @@ def test_ffmpeg_spelling(clip: Path, model: Path, tmp_path: Path) -> None:
         assert sum(packet.is_keyframe for packet in container.demux(video) if packet.size) >= 4
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such names")
+def test_a_name_with_its_folder_before_it_is_a_file(clip: Path, model: Path, tmp_path: Path) -> None:
+    clip.rename(tmp_path / "-")
+    carfix("restore", "-q", "-m", model, "./-", "./file:out.mkv", cwd=tmp_path)
+    carfix("restore", "-q", "-m", model, "-f", "nut", "./file:out.mkv", "./-", "-y", cwd=tmp_path)
+    assert len(media.frame_times(tmp_path / "-")) == 30
+
+
 def test_long_spelling(clip: Path, model: Path, tmp_path: Path) -> None:
     carfix(
         *(
@@ -121,6 +129,14 @@ def test_restored_frames_differ_but_little(clip: Path, model: Path, tmp_path: Pa
         (["in.mp4", "out.mp4", "--device", "toaster"], 2, "--device"),
         (["in.mp4", "out.mp4", "-crf", "high"], 2, "Invalid value for"),
         (["in.mp4"], 2, ""),
+        (["file:in.mp4", "out.mp4"], 1, "no such file: file:in.mp4; carfix takes paths"),
+        (["in.mp4", "file:out.mp4"], 2, "leave file: out (or write ./file:out.mp4 for such a name)"),
+        (["./-", "out.mp4"], 1, "/-"),
+        (["in.mp4", "out.mp4", "--jobs", "0"], 2, "--jobs must be positive, not 0"),
+        (["-", "out.mp4", "-r", "--jobs", "2"], 2, "leave -r, --jobs out"),
+        (["-", "out.mp4", "--include", "*.ts", "--exclude", "x"], 2, "leave --include, --exclude out"),
+        (["in.mp4", "-", "-f", "nut", "--segment", "5"], 2, "leave --segment out"),
+        (["in.mp4", "-", "-f", "nut", "--no-resume", "--fail-fast"], 2, "leave --fail-fast, --no-resume out"),
     ],
 )
 def test_mistakes(

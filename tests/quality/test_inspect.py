@@ -3,8 +3,10 @@ import struct
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
+from av.video.frame import PictureType
 from media import HEIGHT, WIDTH
 from media import write_clip as write_media
 from quality.clips import damage_packets, moving_picture, write_clip, write_model
@@ -101,6 +103,30 @@ def test_what_is_not_known_is_none(tmp_path: Path) -> None:
     raw = write_clip(tmp_path / "raw.h264", moving_picture(12), options={"crf": "33", "threads": "1"})
     found = inspect_file(raw, fit=fit)
     assert found.mean_quantizer is not None and found.duration is None and found.bits_per_pixel is None
+
+
+def test_what_was_encoded_again_is_told_from_what_is_good(tmp_path: Path) -> None:
+    """The sample clip as it is, and as someone exported it: the same pictures, much finer quantizers."""
+    first = Path(__file__).parents[1] / "data" / "highway.mp4"
+    again = tmp_path / "again.mp4"
+    with av.open(str(first)) as read, av.open(str(again), "w") as written:
+        video = read.streams.video[0]
+        stream = written.add_stream("libx264", rate=25, options={"crf": "17", "threads": "1"})
+        stream.width, stream.height, stream.pix_fmt = video.width, video.height, "yuv420p"
+        for number, frame in enumerate(read.decode(video)):
+            frame.pts, frame.time_base, frame.pict_type = number, Fraction(1, 25), PictureType.NONE
+            written.mux(stream.encode(frame))
+        written.mux(stream.encode(None))
+    fit = GainFit("abc", ("quantizer", "log2 bits a pixel"), (0.0, 0.01, -0.1), 0.05, 5, 60, (1, 51))
+    once, twice = (inspect_file(path, fit=fit) for path in (first, again))
+    assert not once.encoded_again
+    assert twice.encoded_again
+    assert once.level is not None and twice.level is not None
+    assert once.mean_quantizer is not None and twice.mean_quantizer is not None
+    assert twice.mean_quantizer < once.mean_quantizer - 8
+    assert twice.level == pytest.approx(once.level, abs=5)
+    assert once.predicted_gain is not None and twice.predicted_gain is not None
+    assert twice.predicted_gain == pytest.approx(once.predicted_gain, abs=0.3)
 
 
 def test_damage_in_the_middle_does_not_keep_a_file_from_being_inspected(clip: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Damaged and truncated input: what can be decoded is kept, at its times, and the report says so."""
 
+import io
 import random
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from media import Sound
 
 from carfix.errors import CarfixError
 from carfix.restore.job import restore_video
+from carfix.restore.models import EngineChoice
+from carfix.restore.pipe import restore_pipe
 from carfix.restore.report import Report
 from carfix.video.encoder import EncoderSettings
 
@@ -128,3 +131,40 @@ def test_a_recording_whose_index_was_never_written_is_called_so(name: str, tmp_p
     source.write_bytes(b"ftyp or not, these are words")
     with pytest.raises(CarfixError, match="not a video"):
         restore(source, tmp_path / "out.mkv")
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
+def test_damaged_sound_costs_its_packets_alone(suffix: str, tmp_path: Path) -> None:
+    """Of AAC that has lost its header Matroska and MP4, which store it otherwise, can make nothing."""
+    source, output = tmp_path / "in.ts", tmp_path / f"out{suffix}"
+    media.write_clip(source, frames=50, sounds=[Sound(codec="aac", seconds=2.0)])
+    whole = source.read_bytes()
+    refused = 0
+    for place in range(20_000, len(whole) - 2_000, 4_500):
+        source.write_bytes(whole[:place] + b"U" * 1_500 + whole[place + 1_500 :])
+        output.unlink(missing_ok=True)
+        report = restore(source, output)
+        left = [int(line.split()[0]) for line in report.warnings if "sound and other streams" in line]
+        assert media.packets_digest(output, 1)[0] == media.packets_digest(source, 1)[0] - sum(left)
+        assert report.damaged or not left
+        refused += sum(left)
+    assert refused > 0
+
+
+def test_damaged_sound_through_a_pipe(tmp_path: Path) -> None:
+    source, output = tmp_path / "in.ts", tmp_path / "out.mkv"
+    media.write_clip(source, frames=50, sounds=[Sound(codec="aac", seconds=2.0)])
+    whole = source.read_bytes()
+    refused = 0
+    for place in range(20_000, len(whole) - 2_000, 4_500):
+        data = whole[:place] + b"U" * 1_500 + whole[place + 1_500 :]
+        report = restore_pipe(
+            source=io.BytesIO(data),
+            output=output,
+            encoder=EncoderSettings(preset="ultrafast"),
+            choice=EngineChoice(model=Adding(0)),
+        )
+        left = [line for line in report.warnings if "sound and other streams" in line]
+        assert report.damaged or not left
+        refused += len(left)
+    assert refused > 0

@@ -5,11 +5,13 @@ import struct
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import media
 import numpy as np
 import pytest
+from av.packet import Packet
 from av.stream import Disposition
 from engines import Adding
 from media import Sound
@@ -324,17 +326,40 @@ def test_every_other_stream_goes_along(tmp_path: Path) -> None:
         assert media.packets_digest(output, index) == media.packets_digest(source, index)
 
 
-def test_subtitles_that_the_container_cannot_hold(clip: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("format", ["mp4", "mpegts", "mpeg"])
+def test_subtitles_that_the_container_cannot_hold(format: str, tmp_path: Path) -> None:
+    """Transport and program streams take the packets, as something that nobody reads."""
+    clip = media.write_clip(tmp_path / "clip.mkv", sounds=[Sound(codec="ac3")])
     source = media.remux(clip, tmp_path / "in.mkv", extra=subtitles(tmp_path / "text.srt"))
-    with pytest.raises(CarfixError, match=r"mp4 cannot hold subtitle stream 2 \(subrip\).*\.mkv.*-sn"):
-        restore(source, tmp_path / "out.mp4")
-    restore(source, tmp_path / "out.mp4", subtitles=False)
-    with av.open(str(tmp_path / "out.mp4")) as container:
-        assert [stream.type for stream in container.streams] == ["video", "audio"]
+    with pytest.raises(CarfixError, match=rf"{format} cannot hold subtitle stream 2 \(subrip\).*\.mkv.*-sn"):
+        restore(source, tmp_path / "out", format=format)
+    restore(source, tmp_path / "out", format=format, subtitles=False)
+    with av.open(str(tmp_path / "out")) as container:
+        assert sorted(stream.type for stream in container.streams) == ["audio", "video"]
+
+
+def test_text_of_mp4_has_no_place_in_matroska(clip: Path, tmp_path: Path) -> None:
+    """So that nobody is sent from one container that cannot hold it to another."""
+    source = media.remux(clip, tmp_path / "text.mp4", extra=mp4_text(tmp_path / "words.mp4"))
+    for name in ("out.mkv", "out.ts"):
+        with pytest.raises(CarfixError, match=r"subtitle stream 2 \(mov_text\)") as refusal:
+            restore(source, tmp_path / name)
+        assert ".mkv instead" not in str(refusal.value) and "-sn" in str(refusal.value)
 
 
 def subtitles(path: Path) -> Path:
     path.write_text("1\n00:00:00,000 --> 00:00:00,200\nHello\n\n2\n00:00:00,240 --> 00:00:00,400\nGoodbye\n")
+    return path
+
+
+def mp4_text(path: Path) -> Path:
+    with av.open(str(path), "w") as output:
+        text = output.add_mux_stream("mov_text")
+        text.time_base = Fraction(1, 1000)
+        packet: Packet[Any] = Packet(b"\0\5Hello")
+        packet.pts, packet.dts, packet.duration, packet.time_base = 0, 0, 200, text.time_base
+        packet.stream = text
+        output.mux(packet)
     return path
 
 

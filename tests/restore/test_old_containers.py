@@ -66,13 +66,17 @@ def test_times_below_zero(suffix: str, tmp_path: Path) -> None:
     assert exact(output, source)
 
 
+@pytest.mark.parametrize("codec", ["libx264", "h264"])
 @pytest.mark.parametrize(("options", "reordered"), [({}, False), ({"bf": "2", "b_strategy": "0"}, True)])
-def test_avi_gets_no_b_frames_unless_told(options: dict[str, str], reordered: bool, tmp_path: Path) -> None:
+def test_avi_gets_no_b_frames_unless_told(
+    options: dict[str, str], reordered: bool, codec: str, tmp_path: Path
+) -> None:
     """AVI counts frames as they are decoded, so that reordered ones would be shown late."""
     source = media.write_clip(
         tmp_path / "in.avi", codec="mjpeg", pix_fmt="yuvj420p", time_base=media.Fraction(1, 25)
     )
-    restore(source, tmp_path / "out.avi", encoder=EncoderSettings(preset="medium", options=options))
+    encoder = EncoderSettings(codec=codec, preset="medium", options=options)
+    restore(source, tmp_path / "out.avi", encoder=encoder)
     with av.open(str(tmp_path / "out.avi")) as container:
         kinds = [PictureType(frame.pict_type) for frame in container.decode(video=0)]
     assert len(kinds) == media.FRAMES and (PictureType.B in kinds) == reordered
@@ -176,6 +180,32 @@ def test_sound_is_refused_in_the_muxers_own_words(
     assert engine.planes == 0
 
 
+@pytest.mark.parametrize("codec", ["pcm_alaw", "pcm_mulaw"])
+def test_telephone_sound_goes_into_flv(codec: str, tmp_path: Path) -> None:
+    """NUT and Matroska tell a number of channels and no layout, without which FFmpeg's muxer aborts the process."""
+    source = media.write_clip(tmp_path / "in.nut", sounds=[Sound(codec=codec, rate=8_000)])
+    with av.open(str(source)) as container:
+        assert container.streams.audio[0].layout.name == "1 channels"
+    restore(source, tmp_path / "out.flv")
+    with av.open(str(tmp_path / "out.flv")) as container:
+        (sound,) = container.streams.audio
+        assert (sound.codec_context.name, sound.sample_rate) == (codec, 8_000)
+        size = sum(packet.size for packet in container.demux(sound))
+    assert size == 4_800
+
+
+@pytest.mark.parametrize(
+    ("codec", "rate"),
+    [("pcm_alaw", 16_000), ("pcm_s16le", 8_000), ("pcm_s16le", 48_000), ("pcm_s16be", 44_100)],
+)
+def test_sound_that_flv_would_call_by_another_rate_is_refused(codec: str, rate: int, tmp_path: Path) -> None:
+    source = media.write_clip(tmp_path / "in.nut", sounds=[Sound(codec=codec, rate=rate)])
+    engine = Adding(0)
+    with pytest.raises(CarfixError, match=rf"flv cannot hold audio stream 1 \({codec}\): it .*-c:a aac"):
+        restore(source, tmp_path / "out.flv", model=engine)
+    assert engine.planes == 0
+
+
 def test_lost_sound_is_found(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A muxer that takes packets and does not write them all."""
     count = Muxed.count
@@ -198,7 +228,7 @@ def test_y4m_is_frames_alone(clip: Path, tmp_path: Path) -> None:
     assert exact(tmp_path / "out.y4m", clip)
     restore(tmp_path / "out.y4m", tmp_path / "again.mkv", encoder=LOSSLESS)
     assert exact(tmp_path / "again.mkv", clip)
-    restore(clip, tmp_path / "named", format="y4m", encoder=None)
+    restore(clip, tmp_path / "named", format="y4m", encoder=None, audio_codec="aac")
     assert (tmp_path / "named").read_bytes() == (tmp_path / "out.y4m").read_bytes()
 
 

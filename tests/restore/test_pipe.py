@@ -10,7 +10,9 @@ import av
 import media
 import numpy as np
 import pytest
+from av.stream import Disposition
 from engines import Adding, Failing
+from jobs import restore
 from media import Sound
 from networks import save_awake
 
@@ -124,6 +126,18 @@ def test_bare_streams_have_their_headers_within(clip: Path, tmp_path: Path, form
     assert len(media.planes(tmp_path / "out")) == 30
 
 
+@pytest.mark.parametrize("encoder", [None, EncoderSettings(codec="rawvideo")])
+def test_raw_video_is_frames_alone(encoder: EncoderSettings | None, tmp_path: Path) -> None:
+    """Without a codec, as with FFmpeg, and without sound between them: nothing says where a frame begins."""
+    source = media.write_clip(tmp_path / "in.mkv", codec="ffv1", sounds=[Sound()])
+    said: list[str] = []
+    through(source.read_bytes(), tmp_path / "out", "rawvideo", encoder=encoder, say=said.append)
+    assert "audio stream 1 is left out: rawvideo holds nothing but video" in said
+    wanted = zip(*(media.planes(source, plane) for plane in range(3)), strict=True)
+    frames = b"".join(plane.tobytes() for planes in wanted for plane in planes)
+    assert (tmp_path / "out").read_bytes() == frames
+
+
 @pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv422p10le", "gray"])
 def test_y4m_both_ways(pix_fmt: str, tmp_path: Path) -> None:
     source = media.write_clip(tmp_path / "in.mkv", codec="ffv1", pix_fmt=pix_fmt)
@@ -136,6 +150,27 @@ def test_y4m_both_ways(pix_fmt: str, tmp_path: Path) -> None:
         assert np.array_equal(b, c + 1)
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".nut"])
+@pytest.mark.parametrize("early", [0, 900])
+def test_y4m_tells_the_frame_rate(early: int, suffix: str, tmp_path: Path) -> None:
+    """And not the clock, which is a thousand times as fast. Its frames have no times, however they came."""
+    times = [1001 * i for i in range(12)]
+    times[7] -= early  # two frames within the time of one
+    source = media.write_clip(
+        tmp_path / f"in{suffix}",
+        rate=media.Fraction(30_000, 1001),
+        time_base=media.Fraction(1, 30_000),
+        times=times,
+    )
+    through(source.read_bytes(), tmp_path / "piped.y4m", "y4m")
+    restore(source, tmp_path / "file.y4m", encoder=None)
+    for name in ("piped.y4m", "file.y4m"):
+        header, *frames = (tmp_path / name).read_bytes().split(b"FRAME\n")
+        assert len(frames) == len(times)
+        (rate,) = (media.Fraction(*map(int, p[1:].split(b":"))) for p in header.split() if p[:1] == b"F")
+        assert abs(rate - media.Fraction(30_000, 1001)) <= (1 if early else 0)
+
+
 def test_a_pipe_that_breaks_off(clip: Path, tmp_path: Path) -> None:
     data = clip.read_bytes()
     report = through(
@@ -145,12 +180,89 @@ def test_a_pipe_that_breaks_off(clip: Path, tmp_path: Path) -> None:
     assert len(media.frame_times(tmp_path / "out.nut")) == report.frames
 
 
+@pytest.mark.parametrize(
+    ("codec", "cure"), [("flac", "use -f nut or -c:a none"), (None, "use -f matroska or -sn")]
+)
+def test_a_stream_that_a_transport_stream_would_not_name(
+    codec: str | None, cure: str, tmp_path: Path
+) -> None:
+    """Said before a network is loaded, with a container that does hold it."""
+    source = media.write_clip(tmp_path / "in.mkv", sounds=[Sound(codec=codec)] if codec else [])
+    if codec is None:
+        (tmp_path / "in.srt").write_text("1\n00:00:00,000 --> 00:00:00,200\nHello\n")
+        source = media.remux(source, tmp_path / "text.mkv", extra=tmp_path / "in.srt")
+    with pytest.raises(CarfixError, match=f"mpegts cannot hold .* stream 1: .*; {cure}"):
+        restore_pipe(
+            source=Unseekable(source.read_bytes()),
+            output=Unseekable(),
+            format="mpegts",
+            choice=EngineChoice(model="there is no such network"),
+        )
+
+
+def test_a_container_that_is_completed_at_its_beginning(clip: Path, tmp_path: Path) -> None:
+    """Where standard output is a file, one can go back in it."""
+    source = media.write_clip(tmp_path / "in.mp4")
+    for format in ("mp4", "mov", "3gp"):
+        with pytest.raises(
+            UsageError, match=f"{format} cannot be written to a pipe.* take -f nut or -f matroska"
+        ):
+            restore_pipe(
+                source=source,
+                output=Unseekable(),
+                format=format,
+                choice=EngineChoice(model="there is no such network"),
+            )
+    with (tmp_path / "out.mp4").open("wb") as output:
+        restore_pipe(source=source, output=output, format="mp4", choice=EngineChoice(model=Adding()))
+    assert len(media.frame_times(tmp_path / "out.mp4")) == media.FRAMES
+
+
+@pytest.mark.parametrize("format", ["nut", "matroska"])
+def test_chapters_and_dispositions_go_along(format: str, tmp_path: Path) -> None:
+    source = media.write_clip(
+        tmp_path / "in.mkv",
+        chapters=[(0.0, 0.2, "arrival"), (0.2, 0.48, "departure")],
+        setup=lambda video: setattr(video, "disposition", Disposition.default),
+    )
+    through(source.read_bytes(), tmp_path / "out", format)
+    with av.open(str(source)) as before, av.open(str(tmp_path / "out")) as after:
+        assert after.streams.video[0].disposition == before.streams.video[0].disposition != 0
+        titles = [[chapter["metadata"] for chapter in container.chapters()] for container in (before, after)]
+        starts = [
+            [c["start"] * c["time_base"] for c in container.chapters()] for container in (before, after)
+        ]
+    assert titles[0] == titles[1] and len(titles[0]) == 2
+    assert starts[0] == starts[1]
+
+
+@pytest.mark.parametrize(
+    ("codec", "why"),
+    [
+        ("libx264", r"cannot hold libx264 video.*use {} or another -c:v"),
+        ("libvpx-vp9", "use {} or -c:a none"),
+    ],
+)
+def test_what_webm_cannot_hold_is_told_with_a_cure(codec: str, why: str, tmp_path: Path) -> None:
+    data = media.write_clip(tmp_path / "in.nut", sounds=[Sound()]).read_bytes()
+    for output, cure in ((tmp_path / "out.webm", r"a name in \.mkv"), (Unseekable(), "-f nut")):
+        with pytest.raises(CarfixError, match=why.format(cure)):
+            restore_pipe(
+                source=Unseekable(data),
+                output=output,
+                format="webm",
+                encoder=EncoderSettings(codec=codec),
+                choice=EngineChoice(model="there is no such network"),
+            )
+
+
 def test_mistakes(clip: Path, tmp_path: Path) -> None:
     data = clip.read_bytes()
     with pytest.raises(UsageError, match="add -f nut"):
         restore_pipe(source=Unseekable(data), output=Unseekable(), choice=EngineChoice(model=Adding()))
-    with pytest.raises(UsageError, match="no -c:v"):
-        through(data, tmp_path / "out", "y4m", encoder=EncoderSettings(codec="libx265"))
+    for name in ("y4m", "rawvideo"):
+        with pytest.raises(UsageError, match=f"{name} holds bare frames: it goes with no -c:v"):
+            through(data, tmp_path / "out", name, encoder=EncoderSettings(codec="libx265"))
     with pytest.raises(UsageError, match="copy or none"):
         through(data, tmp_path / "out", "nut", audio_codec="aac")
     with pytest.raises(CarfixError, match="cannot read standard input"):

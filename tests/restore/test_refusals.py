@@ -10,8 +10,8 @@ import pytest
 from jobs import names, restore
 from media import Sound
 
-from carfix.errors import CarfixError, UsageError
-from carfix.video.encoder import EncoderSettings
+from carfix.errors import CarfixError, MissingPartError, UsageError
+from carfix.video.encoder import EncoderSettings, check_settings
 
 
 def test_missing_file(tmp_path: Path) -> None:
@@ -98,6 +98,14 @@ def test_missing_folder(clip: Path, tmp_path: Path) -> None:
         ({"encoder": EncoderSettings(codec="ffv1", crf=5)}, "no option 'crf'"),
         ({"encoder": EncoderSettings(crf=-1)}, "-crf must not be negative"),
         ({"encoder": EncoderSettings(preset="quick")}, "no preset 'quick'"),
+        ({"encoder": EncoderSettings(tune="film,bar")}, "no tune 'bar', but film, "),
+        (
+            {"encoder": EncoderSettings(options={"profile": "highest"})},
+            "no profile 'highest', but baseline, ",
+        ),
+        ({"encoder": EncoderSettings(codec="h264", crf=60)}, "libx264 takes -crf up to 51"),
+        ({"encoder": EncoderSettings(codec="h264", maxrate="1M")}, "-maxrate needs -bufsize"),
+        ({"encoder": EncoderSettings(codec="hevc", preset="quick")}, "libx265 has no preset 'quick'"),
         ({"encoder": EncoderSettings(bitrate="many")}, "refuses these options"),
         ({"encoder": EncoderSettings(options={"x264-params": "foo=1"})}, "foo"),
         ({"encoder": EncoderSettings(pix_fmt="yuv999")}, "unknown pixel format"),
@@ -122,6 +130,36 @@ def test_settings_that_no_file_could_go_with(
     assert failure.value.exit_code == 2
     assert "\n" not in str(failure.value)
     assert names(tmp_path) == {"in.mp4"}
+
+
+@pytest.mark.parametrize("name", ["out.m3u8", "out.mpd", "out%03d.png", "hls", "segment"])
+def test_several_files_for_one(
+    name: str, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FFmpeg would write the parts into the current folder, and there is nothing to verify and rename."""
+    monkeypatch.chdir(tmp_path)
+    format = None if "." in name else name
+    with pytest.raises(UsageError, match=r"more than one file \(.*\): write \.mp4 or \.mkv"):
+        restore(clip, tmp_path / (name if format is None else "out.ts"), format=format)
+    assert names(tmp_path) == {"in.mp4"}
+
+
+@pytest.mark.parametrize("options", [{}, {"preset": "nonsense"}])
+def test_an_encoder_whose_hardware_is_not_there(options: dict[str, str]) -> None:
+    """As with `--device`, exit code 3. No machine has the hardware of all."""
+    missing = 0
+    for codec in ("h264_amf", "h264_qsv", "h264_nvenc"):
+        if codec not in av.codec.codecs_available:
+            continue
+        try:
+            check_settings(EncoderSettings(codec=codec, **options))  # type: ignore[arg-type]
+        except MissingPartError as error:
+            assert f"the encoder {codec} does not open on this machine" in str(error)
+            missing += 1
+        except UsageError:
+            assert options  # it is here, and has no such preset
+    if not missing:
+        pytest.skip("this FFmpeg has no such encoder, or this machine them all")
 
 
 def test_name_without_a_container(clip: Path, tmp_path: Path) -> None:

@@ -54,17 +54,40 @@ def test_the_tree_is_mirrored(tree: Path, tmp_path: Path) -> None:
 def test_containers_that_cannot_hold_the_video_become_matroska(tmp_path: Path) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
-    for name in ("a.wmv", "b.WEBM", "c.ogv", "d.mxf", "e.avi", "f.flv", "g.mpg"):
+    for name in ("a.wmv", "b.WEBM", "c.ogv", "d.mxf", "e.avi", "f.flv", "g.mpg", "h.m4v", "i.3gp"):
         (folder / name).touch()
     outputs_of = {
         codec: {
             task.output.name for task in plan_tasks([folder], tmp_path / "out", recursive=True, codec=codec)
         }
-        for codec in ("libx264", "libvpx-vp9", "mpeg2video")
+        for codec in ("libx264", "libx265", "libvpx-vp9", "mpeg2video")
     }
-    assert outputs_of["libx264"] == {"a.mkv", "b.mkv", "c.mkv", "d.mkv", "e.avi", "f.flv", "g.mkv"}
-    assert outputs_of["libvpx-vp9"] == {"a.mkv", "b.WEBM", "c.mkv", "d.mkv", "e.avi", "f.flv", "g.mkv"}
-    assert outputs_of["mpeg2video"] == {"a.mkv", "b.mkv", "c.mkv", "d.mkv", "e.avi", "f.flv", "g.mpg"}
+    kept = {
+        codec: {name for name in found if not name.endswith(".mkv")} for codec, found in outputs_of.items()
+    }
+    assert kept == {
+        "libx264": {"e.avi", "f.flv", "h.m4v", "i.3gp"},
+        "libx265": {"f.flv"},
+        "libvpx-vp9": {"b.WEBM", "e.avi", "f.flv"},
+        "mpeg2video": {"e.avi", "g.mpg"},
+    }
+    assert all(len(found) == 9 for found in outputs_of.values())
+
+
+@pytest.mark.parametrize("name", ["a.divx", "a.rec", "a", "a.m3u8"])
+def test_a_suffix_that_is_no_container_becomes_matroska(name: str, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / name).touch()
+    assert outputs(tmp_path / "in", tmp_path / "out", include=["*"]) == {"a.mkv"}
+
+
+@pytest.mark.parametrize(
+    ("format", "suffix"),
+    [("matroska", "mkv"), ("mkv", "mkv"), ("ts", "ts"), ("y4m", "y4m"), ("nut", "nut"), ("mpeg", "mpeg")],
+)
+def test_a_format_gives_its_usual_suffix(format: str, suffix: str, tree: Path, tmp_path: Path) -> None:
+    found = outputs(tree, tmp_path / "out", format=format)
+    assert found == {f"{name}.{suffix}" for name in ("a", "b", "2024/c", "2024/deep/d")}
 
 
 def test_files_that_would_share_a_new_name_keep_their_suffixes(tmp_path: Path) -> None:
@@ -85,7 +108,7 @@ def test_an_output_inside_the_input_is_not_input(tree: Path) -> None:
 def test_include_and_exclude(tree: Path, tmp_path: Path) -> None:
     assert outputs(tree, tmp_path / "out", include=["*.mp4"]) == {"a.mp4"}
     assert outputs(tree, tmp_path / "out", exclude=["2024/*"]) == {"a.mp4", "b.MKV"}
-    assert outputs(tree, tmp_path / "out", include=["*.ts", "*.txt"]) == {"2024/c.ts", "notes.txt"}
+    assert outputs(tree, tmp_path / "out", include=["*.ts", "*.txt"]) == {"2024/c.ts", "notes.mkv"}
     assert outputs(tree, tmp_path / "out", format="matroska") == {
         "a.mkv",
         "b.mkv",

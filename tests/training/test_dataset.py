@@ -63,6 +63,17 @@ def test_another_source_of_the_same_name_is_built_anew(tmp_path: Path) -> None:
     assert read_manifest(tmp_path / "data").clips["street"].variants != first.variants
 
 
+def test_variants_of_another_cut_are_told_of_as_they_go(tmp_path: Path) -> None:
+    """A dataset may be days of work: another length takes all of a clip's variants, asked for or not."""
+    write_scene(tmp_path / "street.mkv", seed=1)
+    assert build(tmp_path, "street.mkv").dropped == {}
+    one = Recipe(encodings=TWO[1:])
+    assert build(tmp_path, "street.mkv", recipe=one).dropped == {}
+    shorter = dataclasses.replace(one, frames=4)
+    assert build(tmp_path, "street.mkv", recipe=shorter).dropped == {"street": ["crf30-2000k"]}
+    assert list(read_manifest(tmp_path / "data").clips["street"].variants) == ["crf45"]
+
+
 def test_a_broken_source_is_named_and_the_rest_is_built(tmp_path: Path) -> None:
     write_scene(tmp_path / "street.mkv")
     (tmp_path / "broken.mp4").write_bytes(b"nothing")
@@ -185,10 +196,15 @@ def test_a_packed_corpus_is_small_and_builds_the_same_dataset(tmp_path: Path) ->
     report = build_dataset(sources=sources, output=tmp_path / "corpus", recipe=pack)
     assert (sorted(report.built), report.failed) == (["street", "tree"], {})
     assert build_dataset(sources=sources, output=tmp_path / "corpus", recipe=pack).kept == ["street", "tree"]
+    silent = dataclasses.replace(pack, licence="")  # which takes no licence away
+    assert build_dataset(sources=sources, output=tmp_path / "corpus", recipe=silent).kept == [
+        "street",
+        "tree",
+    ]
     finer = dataclasses.replace(pack, pack=6)
     assert build_dataset(sources=sources, output=tmp_path / "finer", recipe=finer).built
 
-    direct, packed = Recipe(encodings=TWO, stills=True), Recipe(encodings=TWO, stills=True)
+    direct, packed = Recipe(encodings=TWO, stills=True), Recipe(encodings=TWO)  # what was packed knows itself
     build_dataset(sources=sources, output=tmp_path / "direct", recipe=direct)
     build_dataset(sources=[tmp_path / "corpus"], output=tmp_path / "data", recipe=packed)
     clips = read_manifest(tmp_path / "data").clips

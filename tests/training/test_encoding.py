@@ -7,8 +7,6 @@ from scenes import scene
 
 from carfix.errors import CarfixError
 from carfix.training.encoding import (
-    PRESETS,
-    PROFILES,
     Encoding,
     cap_scale,
     check_encodings,
@@ -18,6 +16,7 @@ from carfix.training.encoding import (
     paper_grid,
 )
 from carfix.training.sources import read_video
+from carfix.video.x264 import PRESETS, PROFILES
 
 
 def test_the_grid_is_the_papers() -> None:

@@ -37,5 +37,7 @@ def test_a_name_is_never_a_protocol(name: str, tmp_path: Path, monkeypatch: pyte
 def test_an_address_gets_a_way_out() -> None:
     with pytest.raises(CarfixError, match=r"no such file.*not addresses: ffmpeg -i ADDRESS"):
         probe(Path("rtsp://camera/stream"))
+    with pytest.raises(CarfixError, match=r"no such file: file:a\.mp4; carfix takes paths.*leave file: out"):
+        probe(Path("file:a.mp4"))
     assert not address_hint(Path("C:/video.mp4"))
     assert not address_hint(Path("12:30:00.mp4"))

@@ -9,7 +9,7 @@ import pytest
 from av.video.frame import VideoFrame
 from engines import Adding
 
-from carfix.errors import UsageError
+from carfix.errors import MissingPartError, UsageError
 from carfix.restore.job import restore_video
 from carfix.video import decode, hwaccel, source
 from carfix.video.convert import convert
@@ -169,7 +169,7 @@ def test_a_device_that_this_ffmpeg_does_not_know(clip: Path, tmp_path: Path) -> 
 def test_a_device_that_is_not_there(monkeypatch: pytest.MonkeyPatch, clip: Path, tmp_path: Path) -> None:
     pretend(monkeypatch, "nv12", starts=False)
     with pytest.raises(
-        UsageError, match=r"--hwaccel cuda: this machine has no such device .*leave the option"
+        MissingPartError, match=r"--hwaccel cuda: this machine has no such device .*leave the option"
     ):
         restore_video(source=clip, output=tmp_path / "out.mkv", model=Adding(0), hwaccel="cuda")
     assert list(tmp_path.iterdir()) == [clip]
@@ -180,7 +180,7 @@ def test_what_this_machine_has_decides() -> None:
         if has(kind):
             check_hwaccel(kind)
         else:
-            with pytest.raises(UsageError, match="this machine has no such device to decode on"):
+            with pytest.raises(MissingPartError, match="this machine has no such device to decode on"):
                 check_hwaccel(kind)
 
 

@@ -14,7 +14,7 @@ from carfix.restore.engine.llvm.net import GROUP, CompiledNet, Memory, zeros
 from carfix.restore.engine.llvm.schedule import KEPT_ROWS
 from carfix.restore.engine.llvm.vectors import rounded_up
 from carfix.restore.engine.planes import Floats
-from carfix.restore.engine.winograd.demand import TILE, WIDTHS, demand, everything
+from carfix.restore.engine.winograd.demand import TILE, WIDTHS, Demand, demand, everything
 from carfix.restore.engine.winograd.products import Blocking
 from carfix.restore.engine.winograd.program import Shape, compiled
 from carfix.restore.engine.winograd.scales import LARGEST, integer_weights, ranges
@@ -26,9 +26,9 @@ SHORTS = 16
 _BLOCK = 24
 #: Of all tiles, so many are computed as quickly all: whole rows are read as they lie in memory.
 _NEARLY_ALL = 0.9
-#: Pixels from a wanted one beyond which cells are left out where products are integers, as if there were nothing: in
-#: one of 800 pixels at most that changes the result by a code, in 50 times as many the integers do.
-_REACH = 16
+#: Pixels from a wanted one beyond which cells are left out where products are integers, as if there were nothing. With
+#: what integers make of that, one or two of 100 codes change, by one (`bench/moving_parts.py`): as many as integers do.
+_REACH = 24
 
 
 class WinogradNet(CompiledNet):
@@ -56,13 +56,18 @@ class WinogradNet(CompiledNet):
             self._exact = self._exact or WinogradNet(self._model)
         return self._exact
 
+    def demand(self, memory: "Workspace", wanted: Wanted | None) -> Demand:
+        """Which tiles are computed for the pixels that are `wanted`."""
+        scale = self.shape.scale
+        if wanted is None or self.shape.transform.outputs != TILE or scale not in WIDTHS:
+            return memory.everything
+        reach = _REACH // scale if self.shape.integers else None
+        some = demand(wanted, layers=len(self.shape.layers), scale=scale, reach=reach)
+        return some if some.share < _NEARLY_ALL else memory.everything
+
     def compute(self, memory: "Workspace", wanted: Wanted | None = None) -> None:
         """See `CompiledNet.compute`."""
-        of = memory.everything
-        if wanted is not None and self.shape.transform.outputs == TILE and self.shape.scale in WIDTHS:
-            reach = _REACH // self.shape.scale if self.shape.integers else None
-            some = demand(wanted, layers=len(self.shape.layers), scale=self.shape.scale, reach=reach)
-            of = some if some.share < _NEARLY_ALL else of
+        of = self.demand(memory, wanted)
         self._code.network(
             memory.residual.ctypes.data,
             memory.plane.ctypes.data,

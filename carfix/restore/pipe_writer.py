@@ -1,0 +1,196 @@
+"""What goes into a pipe, or comes from one: restored frames encoded, other streams' packets between them."""
+
+import contextlib
+from collections.abc import Callable, Iterable, Set
+from pathlib import Path
+from typing import IO, Any
+
+import av
+from av.codec.context import Flags
+from av.container import OutputContainer
+from av.packet import Packet
+from av.stream import Stream
+from av.video.frame import PictureType
+from av.video.stream import VideoStream
+
+from carfix.errors import CarfixError
+from carfix.restore.frames import FramePipeline, Item
+from carfix.restore.pipe_reader import PipeReader
+from carfix.restore.report import Progress
+from carfix.video.address import address
+from carfix.video.choice import choice_note
+from carfix.video.copying import Ascending
+from carfix.video.covers import WITHOUT_COVERS, attach, is_attached, is_cover
+from carfix.video.encoder import Encoding, configure
+from carfix.video.faults import MEDIA_ERRORS, reason
+from carfix.video.luma import write_luma
+from carfix.video.muxer import (
+    BARE,
+    WITHOUT_HEADERS,
+    Y4M,
+    codec_tag,
+    kept_tags,
+    muxer_options,
+    video_clock,
+)
+from carfix.video.scheduling import kept_scheduling
+from carfix.video.source import SourceInfo
+from carfix.video.streams import add_copy, cover_left_out, formless_left_out, has_form, left_out, try_copy
+
+#: What leaves streams of a kind out.
+_LEAVE_OUT = {"audio": "-c:a none", "subtitle": "-sn"}
+#: Containers for pipes that hold nearly everything, best first, and their suffixes.
+_PIPED = {"nut": ".nut", "matroska": ".mkv"}
+
+
+class PipeWriter:
+    """Encodes restored frames into the output, and puts the other streams' packets between them."""
+
+    def __init__(
+        self,
+        output: Path | IO[bytes],
+        format: str,
+        reader: PipeReader,
+        encoding: Encoding,
+        left: Set[str],
+        say: Callable[[str], None],
+        progress: Callable[[Progress], None],
+    ) -> None:
+        self.count = 0
+        self.refused = 0  # packets of other streams
+        self._reader = reader
+        self._progress = progress
+        self._to_file = isinstance(output, Path)
+        self._closed = False
+        self._container: OutputContainer = av.open(
+            address(output) if isinstance(output, Path) else output,
+            "w",
+            format=format,
+            container_options=muxer_options(format, reader.container.metadata),
+        )
+        info = reader.info
+        video = self._add_video(encoding, info)
+        configure(video.codec_context, info, encoding)
+        if format in WITHOUT_HEADERS:
+            video.codec_context.flags &= ~Flags.global_header
+        video.codec_context.time_base = video_clock(format, video.codec_context.time_base, info.rate)
+        video.time_base = video.codec_context.time_base
+        self._counts = format == Y4M
+        if tag := codec_tag(video.codec_context.codec.canonical_name, format):
+            video.codec_context.codec_tag = tag
+        if info.display_matrix is not None:
+            video.set_display_matrix(info.display_matrix)
+        video.metadata.update(kept_tags(reader.video.metadata))
+        video.disposition = reader.video.disposition
+        self._video = video
+        self._container.metadata.update(kept_tags(reader.container.metadata))
+        self._container.set_chapters(
+            [chapter for chapter in reader.container.chapters() if chapter["time_base"]]
+        )
+        self.copied: tuple[int, ...] = ()  # indices of the input's streams
+        self._copies: dict[int, tuple[Stream, Ascending]] = {}
+        for stream in reader.container.streams:
+            if stream.index != reader.video.index and stream.type not in left:
+                self._add_copy(stream, format, say)
+        for line in choice_note(reader.container.streams, reader.video.index, self.copied):
+            say(line)
+
+    def _add_video(self, encoding: Encoding, info: SourceInfo) -> VideoStream:
+        try:
+            video = self._container.add_stream(encoding.codec, rate=info.rate, options=dict(encoding.options))
+        except ValueError as error:
+            raise CarfixError(
+                f"{self._container.format.name} cannot hold {encoding.codec} video: {reason(error)}; "
+                f"use {self._named('matroska' if self._to_file else 'nut')} or another -c:v"
+            ) from None
+        assert isinstance(video, VideoStream)
+        return video
+
+    def _named(self, format: str) -> str:
+        """How the user says that the output is to be another container."""
+        return f"a name in {_PIPED[format]}" if self._to_file else f"-f {format}"
+
+    def _add_copy(self, stream: Stream, format: str, say: Callable[[str], None]) -> None:
+        if format in BARE:
+            say(left_out(stream, format))
+            return
+        if is_cover(stream) and format in WITHOUT_COVERS:
+            say(cover_left_out(stream, format))
+            return
+        if is_attached(stream, format):
+            # FFmpeg's readers give pictures before everything else: it is there.
+            for picture in (packet for packet in self._reader.others if packet.stream_index == stream.index):
+                attach(self._container, stream, bytes(picture))
+                self.copied = (*self.copied, stream.index)
+            return
+        sample = self._sample(stream)
+        failure = try_copy(stream, sample, format)
+        if failure is None:
+            copy = add_copy(self._container, stream)
+            self._copies[stream.index] = copy, Ascending(stream, copy)
+            self.copied = (*self.copied, stream.index)
+        elif not has_form(stream):
+            say(formless_left_out(stream))
+        elif stream.type == "data":
+            say(f"{stream.type} stream {stream.index} is left out of {format}: {failure}")
+        else:
+            usual = reversed(_PIPED) if self._to_file else _PIPED
+            cures = [self._named(name) for name in usual if try_copy(stream, sample, name) is None][:1]
+            cures += [_LEAVE_OUT[stream.type]] if stream.type in _LEAVE_OUT else []
+            raise CarfixError(
+                f"{format} cannot hold {stream.type} stream {stream.index}: {failure.rstrip(' .')}; "
+                f"use {' or '.join(cures) or 'a file in place of the pipe'}"
+            )
+
+    def _sample(self, stream: Stream) -> "Packet[Any] | None":
+        """A copy of the first packet of `stream`, if it has come by now, which may be tried on a container."""
+        for packet in self._reader.others:
+            if packet.stream_index == stream.index:
+                sample: Packet[Any] = Packet(bytes(packet))
+                sample.pts, sample.dts, sample.time_base = packet.pts, packet.dts, packet.time_base
+                return sample
+        return None
+
+    def __enter__(self) -> "PipeWriter":
+        with kept_scheduling():
+            self._container.start_encoding()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        with contextlib.suppress(*(MEDIA_ERRORS if exc[0] is not None else ())):
+            self.close()
+
+    def close(self) -> None:
+        """Complete the output, if it was begun, and close it; once more does nothing."""
+        if not self._closed:
+            self._closed = True
+            self._container.close()
+
+    def write(self, items: Iterable[Item], threads: FramePipeline) -> None:
+        """Write every frame that comes, and what the other streams have brought meanwhile."""
+        for item in items:
+            write_luma(item.frame, item.luma, threads.luma)
+            item.frame.pict_type = PictureType.NONE
+            if self._counts:
+                item.frame.pts, item.frame.time_base = self.count, self._video.codec_context.time_base
+            self._container.mux(self._video.encode(item.frame))
+            self.count += 1
+            self._progress(Progress(phase="restoring", done=self.count, total=self.count))
+            self._pass_on()
+
+    def finish(self) -> None:
+        """Flush the encoder and write what is left of the other streams."""
+        self._container.mux(self._video.encode(None))
+        self._pass_on()
+
+    def _pass_on(self) -> None:
+        while self._reader.others:
+            packet = self._reader.others.popleft()
+            if packet.stream_index in self._copies:
+                copy, clock = self._copies[packet.stream_index]
+                clock.set_times(packet)
+                packet.stream = copy
+                try:
+                    self._container.mux(packet)
+                except av.error.InvalidDataError:  # as in `carfix.video.mux`
+                    self.refused += 1

@@ -1,0 +1,104 @@
+"""Sound that is encoded anew, and what is named to those whose sound a container cannot hold."""
+
+from pathlib import Path
+
+import av
+import media
+import numpy as np
+import pytest
+from engines import Adding
+from jobs import restore
+from media import Sound
+
+from carfix.errors import CarfixError
+from carfix.video.encoder import EncoderSettings
+
+
+def samples(path: Path) -> tuple[np.ndarray, int, float]:
+    """Decoded samples, their rate, and when the first one sounds, in seconds."""
+    with av.open(str(path)) as container:
+        sound = container.streams.audio[0]
+        frames = list(container.decode(sound))
+        start = float(frames[0].pts * sound.time_base)  # type: ignore[operator]
+        return np.concatenate([frame.to_ndarray()[0] for frame in frames]), sound.sample_rate, start
+
+
+@pytest.mark.parametrize(
+    ("rate", "codec", "taken", "name"),
+    [
+        (44_100, "libopus", 48_000, "out.mkv"),
+        (8_000, "mp2", 16_000, "out.mkv"),
+        (8_000, "ac3", 32_000, "out.mpg"),
+        (22_050, "libopus", 24_000, "out.webm"),
+    ],
+)
+def test_sound_gets_the_nearest_rate_that_its_encoder_takes(
+    rate: int, codec: str, taken: int, name: str, tmp_path: Path
+) -> None:
+    source = media.write_clip(
+        tmp_path / "in.mov", frames=30, sounds=[Sound(codec="pcm_s16le", rate=rate, seconds=1.2)]
+    )
+    video = EncoderSettings(codec="libvpx-vp9" if name.endswith("webm") else "libx264")
+    said: list[str] = []
+    restore(source, tmp_path / name, audio_codec=codec, encoder=video, say=said.append)
+    assert f"audio stream 1 is resampled from {rate} to {taken} Hz: {codec} does not take {rate}" in said
+    heard, got_rate, start = samples(tmp_path / name)
+    assert got_rate in (taken, 48_000)  # Opus is always decoded at 48 kHz
+    assert len(heard) / got_rate + start == pytest.approx(1.2, abs=0.1)
+    spectrum = np.abs(np.fft.rfft(heard[: got_rate // 2]))
+    wanted, *_ = samples(source)
+    tone = np.argmax(np.abs(np.fft.rfft(wanted[: rate // 2])))
+    assert abs(int(np.argmax(spectrum)) - int(tone)) <= 2  # both in steps of 2 Hz
+
+
+@pytest.mark.parametrize(
+    ("codec", "name", "cure"),
+    [
+        ("aac", "out.webm", "libopus"),
+        ("aac", "out.mpg", "ac3"),
+        ("aac", "out.vob", "ac3"),
+        ("flac", "out.ts", "aac"),
+    ],
+)
+def test_the_cure_is_an_encoder_that_the_container_holds(
+    codec: str, name: str, cure: str, tmp_path: Path
+) -> None:
+    source = media.write_clip(tmp_path / "in.mkv", sounds=[Sound(codec=codec)])
+    with pytest.raises(CarfixError, match=rf"audio stream 1 \({codec}\): .* encode it with -c:a {cure}$"):
+        restore(source, tmp_path / name)
+    webm = name.endswith("webm")
+    video = EncoderSettings(codec="libvpx-vp9") if webm else EncoderSettings(preset="ultrafast")
+    restore(source, tmp_path / name, audio_codec=cure, encoder=video)
+    assert samples(tmp_path / name)[0].size
+
+
+def test_a_container_without_such_sound_says_so_itself(tmp_path: Path) -> None:
+    """In a log line that FFmpeg's error brings along."""
+    source = media.write_clip(tmp_path / "in.mp4", sounds=[Sound()])
+    words = "dv muxer supports only codec pcm_s16le for type audio"
+    with pytest.raises(CarfixError, match=rf"dv cannot hold audio stream 1 \(aac\): {words}; write \.mkv"):
+        restore(source, tmp_path / "out.dv")
+
+
+@pytest.mark.parametrize(
+    ("rate", "codec", "name", "why"),
+    [
+        (
+            8_000,
+            "libmp3lame",
+            "out.flv",
+            r"FLV does not support sample rate 8000.*\.mkv instead, or use -c:a aac",
+        ),
+        (44_100, "pcm_mulaw", "out.flv", r"it takes it at 8000 Hz.* use -c:a aac"),
+        (48_000, "aac", "out.webm", r"'webm'.*\.mkv instead, or use -c:a libopus"),
+    ],
+)
+def test_encoded_sound_without_a_place_is_refused_before_work(
+    rate: int, codec: str, name: str, why: str, tmp_path: Path
+) -> None:
+    """And called so, not taken for a fault of the video."""
+    source = media.write_clip(tmp_path / "in.mov", sounds=[Sound(codec="pcm_s16le", rate=rate)])
+    engine = Adding(0)
+    with pytest.raises(CarfixError, match=rf"audio stream 1 cannot be encoded by {codec} for \w+: .*{why}"):
+        restore(source, tmp_path / name, audio_codec=codec, model=engine)
+    assert engine.planes == 0
