@@ -1,10 +1,11 @@
 """What restoring does to text that is written into the picture, as a recorder's clock, and to the picture around it.
 
-    python bench/overlays.py ../shared/data/val/uk_motorway_720p.mp4 [-m fast -m medium] [--frames 40]
+    python bench/overlays.py ../shared/data/val/uk_motorway_720p.mp4 [-m fast -m medium] [--frames 40] [--after 36]
 
 The clip's luma with a line of text of two sizes is encoded by x264 at several CRFs and restored as `carfix restore`
 does it (`--strength auto`) and with corrections taken whole (`--strength 1`). Gains are PSNR over the decoded frames
-in dB, of the text's surroundings and of whole frames.
+in dB, of the text's surroundings and of whole frames. With `--after` the text is written into what was encoded at that
+CRF and decoded, as an export does it.
 """
 
 import argparse
@@ -23,6 +24,8 @@ import carfix
 
 SIZES = (14, 24)  # pixels
 CRFS = (20, 26, 32, 38, 44)
+#: Behind an encoding before.
+CRFS_AFTER = (17, 20, 23)
 TEXT = "2026-11-27 08:15:33 CAM 04 ENTRANCE"
 #: Where it stands, and what of the frame is measured around it.
 PLACE, AROUND = (20, 12), 10
@@ -37,6 +40,7 @@ def main() -> None:
     parser.add_argument("clip", type=Path)
     parser.add_argument("-m", "--model", action="append")
     parser.add_argument("--frames", type=int, default=40)
+    parser.add_argument("--after", type=int, help="CRF of an encoding before the text was written")
     options = parser.parse_args()
     models = options.model or ["tiny", "fast", "medium"]
     plain = luma(options.clip)[: options.frames].astype(np.uint8)
@@ -47,11 +51,16 @@ def main() -> None:
     )
     print("| --- | --- | ---: |" + " ---: |" * (4 * len(models)))
     with tempfile.TemporaryDirectory(prefix="carfix-bench-") as folder:
+        shown_before = plain
+        if options.after is not None:
+            encode(first := Path(folder, "first.mp4"), plain, options.after)
+            shown_before = luma(first).astype(np.uint8)
         for size in SIZES:
             pristine, region = written(plain, size)
-            for crf in CRFS:
+            source, _ = written(shown_before, size)
+            for crf in CRFS if options.after is None else CRFS_AFTER:
                 video = Path(folder, f"{size}-{crf}.mp4")
-                encode(video, pristine, crf)
+                encode(video, source, crf)
                 decoded = luma(video)
                 cells = []
                 for name in models:

@@ -25,7 +25,7 @@ from carfix.restore.engine.overlap import in_order
 from carfix.restore.fields import begin_pictures
 from carfix.restore.hold import Hold, Moves
 from carfix.restore.strength import as_strengths, strength_of
-from carfix.restore.trust import in_codes, trusted
+from carfix.restore.trust import trusted
 
 
 class Method(Protocol):
@@ -124,9 +124,9 @@ class Restored:
         batches = in_alike_batches(frames, engine.batch, _alike)
         for batch, restored in in_order(engine, (_begun(engine, batch) for batch in batches)):
             for frame, luma in zip(batch, restored, strict=True):
-                bound = in_codes(frame.bound, frame.bit_depth)
-                if bound is not None:
-                    luma = trusted(frame.luma, corrected(frame.moving, luma), bound)
+                if frame.bounds is not None:
+                    bounds = frame.bounds.at(frame.bit_depth)
+                    luma = trusted(frame.luma, corrected(frame.moving, luma), bounds)
                 yield dataclasses.replace(frame, luma=hold(frame.moving, luma))
 
     def _told(self, frames: Iterator[LumaFrame]) -> Iterator[LumaFrame]:
@@ -136,7 +136,7 @@ class Restored:
             picture = frame.picture
             if picture is not None:
                 frame = dataclasses.replace(
-                    frame, strength=shares(picture, frame.luma, frame.bit_depth), bound=shares.bound
+                    frame, strength=shares(picture, frame.luma, frame.bit_depth), bounds=shares.bounds
                 )
             yield frame
 

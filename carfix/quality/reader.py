@@ -17,6 +17,7 @@ from carfix.errors import CarfixError
 from carfix.quality.damage import Damage, decoded_around
 from carfix.restore.engine import Planes
 from carfix.restore.engine import Wanted as Moving
+from carfix.restore.trust import Bounds
 from carfix.video.choice import find_video
 from carfix.video.convert import FULL_RANGE, SCALER_THREADS
 from carfix.video.demux import decoded
@@ -53,7 +54,7 @@ class LumaFrame:
     quantizer: float | None = None  # mean over the frame, where the decoder exports it and it was asked for
     picture: VideoFrame | None = None  # what the luma was taken from, colour included
     strength: float = 1.0  # the share of a network's correction that it takes, where a network restores it
-    bound: float | None = None  # 8-bit codes up to which that is trusted; None: all of it
+    bounds: Bounds | None = None  # up to which that is trusted; None: all of it
     moving: Moving | None = None  # where it does not repeat the frame before it; None: everywhere
 
 

@@ -15,7 +15,7 @@ from carfix.restore.engine.overlap import in_order
 from carfix.restore.fields import begin_pictures, prepare_pictures
 from carfix.restore.hold import Hold, Moves
 from carfix.restore.strength import Strength, as_strengths
-from carfix.restore.trust import in_codes, trusted
+from carfix.restore.trust import Bounds, trusted
 from carfix.video.convert import convert
 from carfix.video.luma import Luma, LumaFormat, luma_format, read_luma
 from carfix.video.segments import Segment
@@ -35,7 +35,7 @@ class Item:
     moving: Wanted | None  # where it does not repeat the frame before it; None: everywhere
     interlaced: bool
     strength: float  # the share of the network's correction that it takes
-    bound: float | None  # codes up to which corrections are trusted; None: all
+    bounds: Bounds | None  # up to which corrections are trusted; None: all
 
 
 class FramePipeline:
@@ -108,8 +108,8 @@ class FramePipeline:
             luma = read_luma(converted, self.luma)
             # Of the frame as decoded: converting one loses what stands beside it.
             strength = shares(frame, luma, self.luma.bit_depth)
-            bound = in_codes(shares.bound, self.luma.bit_depth)
-            self._decoded.put(Item(segment, converted, luma, luma, moves(luma), interlaced, strength, bound))
+            bounds = shares.bounds and shares.bounds.at(self.luma.bit_depth)
+            self._decoded.put(Item(segment, converted, luma, luma, moves(luma), interlaced, strength, bounds))
         self._decoded.finish()
 
     def _infer(self) -> None:
@@ -152,10 +152,10 @@ class FramePipeline:
                 for item, luma in zip(alike, result(), strict=True):
                     item.luma = luma
             for item in fresh:
-                if item.bound is not None:
+                if item.bounds is not None:
                     # Corrections are looked at with what surrounds them, where nothing moves, too.
                     corrected = self._corrected(item.moving, item.luma)
-                    item.luma = trusted(item.decoded, corrected, item.bound)
+                    item.luma = trusted(item.decoded, corrected, item.bounds)
             for item, original in repeats:
                 item.luma = original.luma
             self.repeated += len(repeats)

@@ -27,7 +27,7 @@ from carfix.errors import UsageError
 from carfix.restore import look
 from carfix.restore.engine import Strengths
 from carfix.restore.look import Look
-from carfix.restore.trust import STEPS, UNKNOWN, bound_of
+from carfix.restore.trust import STEEP, STEPS, UNKNOWN, Bounds, bounds_of
 from carfix.video.luma import Luma
 from carfix.video.quantizer import h264_quantizer, scales_identity
 
@@ -81,7 +81,7 @@ class Strength:
             return f"{1.0 if self.fixed is None else self.fixed:g}"
         curve, scales = f"{self.curve.quantizers} {self.curve.strengths}", scales_identity()
         looks = f"looks {look.identity()}, {DOUBTED:g} doubted"
-        return f"by mean quantizer {curve}, {KEPT:g} kept, {scales}, {looks}, {STEPS:g} steps trusted"
+        return f"by mean quantizer {curve}, {KEPT:g} kept, {scales}, {looks}, {STEPS:g} steps trusted, {STEEP} steep"
 
 
 class Level:
@@ -120,7 +120,7 @@ class Shares:
         #: The level that the stream tells, up to the last frame.
         self.told: float | None = None
         #: 8-bit codes up to which the last frame's corrections are trusted; None: all are.
-        self.bound: float | None = None
+        self.bounds: Bounds | None = None
         self._strength = strength
         self._level, self._look = Level(), Look()
 
@@ -133,7 +133,7 @@ class Shares:
         told = self.told = self._level(frame)
         picture = luma[::2] if frame.interlaced_frame else luma
         level = seen(told, self._look(picture, bit_depth, told))
-        self.bound = bound_of(UNKNOWN if level is None else level)
+        self.bounds = bounds_of(UNKNOWN if level is None else level, told)
         return 1.0 if level is None else self._strength.curve.at(level)
 
 

@@ -6,6 +6,8 @@ happens the network does not know what it sees: nothing of its correction is tak
 By `bench/overlays.py`, text is left as it was decoded, and what cameras record loses nothing.
 """
 
+import dataclasses
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,33 +15,58 @@ from carfix.video.luma import Luma
 
 #: Corrections of more steps of the quantizer than this are less trusted, of twice as many not at all.
 STEPS = 1.0
-#: The quantizer whose bound is taken where a stream tells none: coarse video loses 0.02 dB at most by it.
+#: The quantizer whose bound is taken where a stream tells none and its frames are too small to be looked at: coarse
+#: video loses 0.02 dB at most by it.
 UNKNOWN = 34.0
+#: 8-bit codes between neighbours below which a picture that looks coarse may be so, and from which it is not: what was
+#: quantized coarsely has no such edges left, what was written into it afterwards has.
+STEEP = (80.0, 130.0)
 #: Side of the blocks that corrections are looked at in.
 BLOCK = 8
 #: H.264's quantizer whose step is a code of 8 bits, and by how much it grows until the step is twice as large.
 _STEP_OF_ONE, _DOUBLES = 4, 6
 
 
-def bound_of(quantizer: float) -> float:
-    """8-bit codes up to which a correction is trusted at an H.264 quantizer (ITU-T H.264: steps double every 6)."""
+@dataclasses.dataclass(frozen=True)
+class Bounds:
+    """Codes up to which corrections are trusted: in general, and where neighbours differ as in no coarse picture."""
+
+    usual: float
+    steep: float
+    bit_depth: int = 8
+
+    def at(self, bit_depth: int) -> "Bounds":
+        """The same in codes of `bit_depth`."""
+        scale = float(1 << (bit_depth - self.bit_depth))
+        return Bounds(self.usual * scale, self.steep * scale, bit_depth)
+
+
+def bounds_of(level: float, told: float | None = None) -> Bounds:
+    """In 8-bit codes, for a picture of an H.264 quantizer, of which the stream tells `told` (None: the same).
+
+    What looks coarser than it is told was encoded twice. Text that was written into it between the two is crisp, and
+    its errors are those of the finer encoder.
+    """
+    return Bounds(_step(level), _step(level if told is None else min(told, level)))
+
+
+def _step(quantizer: float) -> float:
+    """ITU-T H.264: steps double every 6."""
     return float(STEPS * 2 ** ((quantizer - _STEP_OF_ONE) / _DOUBLES))
 
 
-def in_codes(bound: float | None, bit_depth: int) -> float | None:
-    """A bound in 8-bit codes in those of `bit_depth`."""
-    return None if bound is None else bound * (1 << (bit_depth - 8))
+def trusted(decoded: Luma, restored: Luma, bounds: Bounds) -> Luma:
+    """`restored` with corrections beyond `bounds` taken back with what surrounds them.
 
-
-def trusted(decoded: Luma, restored: Luma, bound: float) -> Luma:
-    """`restored` with corrections larger than `bound`, in codes, taken back with what surrounds them.
-
-    Planes `[H, W]`; neither is written to.
+    Planes `[H, W]` of `bounds.bit_depth`; neither is written to.
     """
-    largest = _largest(decoded, restored)
-    if largest.max() <= bound:
+    largest = _in_blocks(_differences(decoded, restored))
+    if largest.max() <= min(bounds.usual, bounds.steep):
         return restored
-    taken = np.clip(2 - _around(largest.astype(np.float32), np.maximum) / bound, 0, 1)
+    excess = largest / (bounds.usual if bounds.steep >= bounds.usual else _by_steepness(decoded, bounds))
+    if excess.max() <= 1:
+        return restored
+    taken = np.clip(2 - _around(excess.astype(np.float32), np.maximum), 0, 1)
     shares = _around(taken, np.add) / 9
     result = restored.copy()
     for row in np.flatnonzero(shares.min(axis=1) < 1):
@@ -51,16 +78,32 @@ def trusted(decoded: Luma, restored: Luma, bound: float) -> Luma:
     return result
 
 
-def _largest(decoded: Luma, restored: Luma) -> Luma:
-    """The largest change in each block, `[H / BLOCK, W / BLOCK]`, those at the far borders being what is left."""
-    change = np.maximum(decoded, restored)
-    change -= np.minimum(decoded, restored)
-    height, width = change.shape
+def _by_steepness(decoded: Luma, bounds: Bounds) -> NDArray[np.float32]:
+    """The bound of each block: between the two by the steepest step from a pixel to its neighbour."""
+    steps = np.zeros_like(decoded)
+    steps[:, 1:] = _differences(decoded[:, 1:], decoded[:, :-1])
+    np.maximum(steps[1:], _differences(decoded[1:], decoded[:-1]), out=steps[1:])
+    low, high = (edge * (1 << (bounds.bit_depth - 8)) for edge in STEEP)
+    steep = np.clip((_in_blocks(steps).astype(np.float32) - low) / (high - low), 0, 1)
+    found: NDArray[np.float32] = bounds.usual * np.float32(bounds.steep / bounds.usual) ** steep
+    return found
+
+
+def _differences(one: Luma, other: Luma) -> Luma:
+    """Of each pixel, without a sign."""
+    change = np.maximum(one, other)
+    change -= np.minimum(one, other)
+    return change
+
+
+def _in_blocks(plane: Luma) -> Luma:
+    """The largest code of each block, `[H / BLOCK, W / BLOCK]`, those at the far borders being what is left."""
+    height, width = plane.shape
     whole = height // BLOCK * BLOCK
     # Five times as fast as `reduceat`, which along a row has no equal.
-    rows = change[:whole].reshape(-1, BLOCK, width).max(axis=1)
+    rows = plane[:whole].reshape(-1, BLOCK, width).max(axis=1)
     if whole < height:
-        rows = np.concatenate([rows, change[whole:].max(axis=0, keepdims=True)])
+        rows = np.concatenate([rows, plane[whole:].max(axis=0, keepdims=True)])
     found: Luma = np.maximum.reduceat(rows, np.arange(0, width, BLOCK), axis=1)
     return found
 

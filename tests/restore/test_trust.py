@@ -9,13 +9,34 @@ from av.video.frame import VideoFrame
 from PIL import Image, ImageDraw, ImageFont
 
 import carfix
-from carfix.restore.trust import BLOCK, STEPS, bound_of, in_codes, trusted
+from carfix.restore.trust import BLOCK, STEEP, STEPS, Bounds, bounds_of, trusted
 
 
 def test_the_bound_is_a_step_of_the_quantizer() -> None:
-    assert bound_of(4) == pytest.approx(STEPS)
-    assert bound_of(34) == pytest.approx(32 * STEPS)
-    assert in_codes(2.5, 10) == 10.0 and in_codes(None, 8) is None
+    assert bounds_of(4).usual == pytest.approx(STEPS)
+    assert bounds_of(34) == Bounds(32 * STEPS, 32 * STEPS)
+    assert Bounds(2.5, 2.0).at(10) == Bounds(10.0, 8.0, 10)
+
+
+def test_where_a_picture_looks_coarser_than_told_what_is_told_counts_at_steep_edges() -> None:
+    assert bounds_of(34, 16) == Bounds(32 * STEPS, 4 * STEPS)
+    assert bounds_of(34, 40) == bounds_of(34), "a stream that tells more is no reason to trust more"
+
+
+@pytest.mark.parametrize("bit_depth", [8, 10])
+def test_corrections_at_edges_that_no_coarse_picture_has_are_bounded_more_narrowly(bit_depth: int) -> None:
+    """Text was written into the right half after the picture had been compressed."""
+    scale = 1 << (bit_depth - 8)
+    decoded = np.full((64, 160), 90 * scale, np.uint8 if bit_depth == 8 else np.uint16)
+    decoded[:, 120:140:4] += int(STEEP[1]) * scale
+    restored = decoded + decoded.dtype.type(12 * scale)
+    bounds = bounds_of(34, 16).at(bit_depth)
+    shown = trusted(decoded, restored, bounds)
+    assert np.array_equal(shown[:, :80], restored[:, :80])
+    assert np.array_equal(shown[:, 120:136], decoded[:, 120:136])
+    soft = np.where(decoded > 90 * scale, decoded - int(STEEP[1] - STEEP[0] + 1) * scale, decoded)
+    soft = soft.astype(decoded.dtype)
+    assert np.array_equal(trusted(soft, soft + decoded.dtype.type(12 * scale), bounds), soft + 12 * scale)
 
 
 @pytest.mark.parametrize("shape", [(64, 80), (61, 83), (8, 8), (5, 3), (1, 1)])
@@ -23,7 +44,7 @@ def test_small_corrections_are_taken_as_they_are(shape: tuple[int, int]) -> None
     rng = np.random.default_rng(0)
     decoded = rng.integers(20, 230, shape).astype(np.uint8)
     restored = (decoded + rng.integers(-6, 7, shape)).astype(np.uint8)
-    assert trusted(decoded, restored, 6.0) is restored
+    assert trusted(decoded, restored, Bounds(6.0, 6.0)) is restored
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
@@ -32,7 +53,7 @@ def test_a_large_correction_is_taken_back_with_what_surrounds_it(dtype: type) ->
     restored = decoded + dtype(3)
     restored[60, 70] = 200
     before = restored.copy()
-    shown = trusted(decoded, restored, 10.0)
+    shown = trusted(decoded, restored, Bounds(10.0, 10.0))
     assert np.array_equal(restored, before) and shown.dtype == dtype
     block = (
         slice(60 // BLOCK * BLOCK, (60 // BLOCK + 1) * BLOCK),
@@ -47,7 +68,7 @@ def test_a_large_correction_is_taken_back_with_what_surrounds_it(dtype: type) ->
 
 def test_nothing_runs_over_at_the_ends_of_the_range() -> None:
     decoded = np.array([[0, 255] * 16] * 16, np.uint8)
-    assert np.array_equal(trusted(decoded, 255 - decoded, 4.0), decoded)
+    assert np.array_equal(trusted(decoded, 255 - decoded, Bounds(4.0, 4.0)), decoded)
 
 
 def test_a_clock_in_the_picture_stays_legible(tmp_path: Path) -> None:
