@@ -1,6 +1,6 @@
 """Trains the network that sees how coarsely a picture was quantized: carfix/restore/look.safetensors.
 
-    python bench/fit_look.py samples-*.npz [--held val.npz] [--steps 8000] [--output carfix/restore/look.safetensors]
+    python bench/fit_look.py samples-*.npz [--held val.npz] [--steps 10000] [--output carfix/restore/look.safetensors]
 
 Samples are made by `bench/look_samples.py`. What counts is the gain in PSNR of the fast networks with the shares that
 their curves give at the estimated level; the level itself, where it is known, leads there. Ten minutes on two cores.
@@ -32,8 +32,13 @@ BATCH, CROPS, RATE = 32, (128, 192), 3e-3
 UNTOLD = 0.25
 #: Weight of the error in level, in dB a quantizer, first and last; errors beyond count linearly.
 GUIDED, FREE, BEYOND = 0.2, 0.01, 4.0
-#: Gains of a smaller frame's part are as noisy as those of a larger one.
 THREADS = 2
+#: What the file says of itself.
+ORIGIN = {
+    "licence": "Apache-2.0",
+    "training_data": "training clips and photographs as in the cards of the weights (weights/*.md), and drawings; "
+    "bench/look_samples.py",
+}
 
 
 class Net(nn.Module):
@@ -182,7 +187,7 @@ def main() -> None:
     )
     parser.add_argument("samples", type=Path, nargs="+")
     parser.add_argument("--held", type=Path, help="samples to report on that nothing is fitted to")
-    parser.add_argument("--steps", type=int, default=8000)
+    parser.add_argument("--steps", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=Path("carfix/restore") / look.FILE_NAME)
     options = parser.parse_args()
@@ -211,7 +216,7 @@ def main() -> None:
         if (step + 1) % 500 == 0:
             print(f"{step + 1}: {gains.mean():+.3f} dB, off by {off:.2f}", flush=True)
     net.eval()
-    save_file(net.tensors(), options.output, {"licence": "MIT", "steps": str(options.steps)})
+    save_file(net.tensors(), options.output, {**ORIGIN, "steps": str(options.steps)})
     for name, some in (
         ("fitted", samples),
         *([("held out", loaded([options.held]))] if options.held else []),

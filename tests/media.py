@@ -16,6 +16,8 @@ from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from carfix.video.luma import luma_format, read_luma, write_luma
+
 WIDTH, HEIGHT = 64, 48
 RATE = Fraction(25)
 FRAMES = 12
@@ -56,6 +58,16 @@ def picture(index: int, width: int = WIDTH, height: int = HEIGHT, pix_fmt: str =
         noise = rng.integers(-4, 5, ramp.shape)
         codes = (np.clip(ramp % 180 + 30 + noise, 16, 235)).astype(np.int64) << (bits - 8)
         rows[:, : plane.width] = codes + (rng.integers(0, 1 << (bits - 8), ramp.shape) if bits > 8 else 0)
+    return frame
+
+
+def moving_square(number: int) -> VideoFrame:
+    """A still picture, over which a square has moved so far."""
+    frame = picture(0)
+    format = luma_format(frame.format.name)
+    luma = read_luma(frame, format)
+    luma[40:56, 8 + 4 * number : 24 + 4 * number] = 230
+    write_luma(frame, luma, format)
     return frame
 
 

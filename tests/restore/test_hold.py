@@ -3,13 +3,11 @@ from pathlib import Path
 import media
 import numpy as np
 import pytest
-from av.video.frame import VideoFrame
 from networks import save_awake
 
 from carfix.restore.hold import REACH, Hold, Moves, near
 from carfix.restore.job import restore_video
 from carfix.video.encoder import EncoderSettings
-from carfix.video.luma import luma_format, read_luma, write_luma
 
 
 def frames(*changes: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
@@ -62,17 +60,9 @@ def test_nothing_is_held_across_a_reset_or_a_change_of_size() -> None:
 def test_a_restored_video_does_not_shimmer_where_nothing_moves(interlaced: bool, tmp_path: Path) -> None:
     """A square moves over a still picture; around it, a network's output would change with it."""
 
-    def picture(number: int) -> VideoFrame:
-        frame = media.picture(0)
-        format = luma_format(frame.format.name)
-        luma = read_luma(frame, format)
-        luma[40:56, 8 + 4 * number : 24 + 4 * number] = 230
-        write_luma(frame, luma, format)
-        return frame
-
     lossless = {"qp": "0", "preset": "ultrafast", "x264-params": "tff=1" if interlaced else "bframes=0"}
     source = media.write_clip(
-        tmp_path / "in.mkv", frames=8, pictures=picture, interlaced=interlaced, options=lossless
+        tmp_path / "in.mkv", frames=8, pictures=media.moving_square, interlaced=interlaced, options=lossless
     )
     output = tmp_path / "out.mkv"
     weights = save_awake(tmp_path / "awake.safetensors")

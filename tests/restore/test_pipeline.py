@@ -9,7 +9,6 @@ import media
 import numpy as np
 import pytest
 from av.codec.codec import codecs_available
-from av.video.frame import VideoFrame
 from engines import Adding, Failing, Late, Overlapped
 
 from carfix.errors import CarfixError
@@ -20,7 +19,6 @@ from carfix.restore.engine.overlap import Pending
 from carfix.restore.pipeline import Pipeline
 from carfix.restore.strength import Curve, Strength
 from carfix.video.encoder import EncoderSettings, resolve_encoding
-from carfix.video.luma import luma_format, read_luma, write_luma
 from carfix.video.quantizer import h264_quantizer
 from carfix.video.scheduling import kept_scheduling
 from carfix.video.segments import Segment, plan_segments
@@ -328,17 +326,9 @@ def test_what_is_not_wanted_of_an_engine_is_never_shown(
 ) -> None:
     """A square moves over a still picture; with a curve, corrections are looked at around what moves, too."""
 
-    def picture(number: int) -> VideoFrame:
-        frame = media.picture(0)
-        format = luma_format(frame.format.name)
-        luma = read_luma(frame, format)
-        luma[40:56, 8 + 4 * number : 24 + 4 * number] = 230
-        write_luma(frame, luma, format)
-        return frame
-
     options = {"qp": "0", "preset": "ultrafast", "x264-params": "tff=1" if interlaced else "bframes=0"}
     clip = media.write_clip(
-        tmp_path / "in.mkv", frames=12, pictures=picture, interlaced=interlaced, options=options
+        tmp_path / "in.mkv", frames=12, pictures=media.moving_square, interlaced=interlaced, options=options
     )
     engine = Parts(3)
     runs = [Run(clip, used, tmp_path / used.description, strength=strength) for used in (Adding(3), engine)]
