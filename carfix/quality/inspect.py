@@ -184,7 +184,8 @@ def _looked_at(
     for frame in frames:
         found.append(told_quantizer(frame))
         told = follows(frame)
-        looks = look(*luma_of(frame), told)
+        luma, bit_depth = luma_of(frame)
+        looks = look(luma[::2] if frame.interlaced_frame else luma, bit_depth, told)
     return found, (told, seen(told, looks))
 
 

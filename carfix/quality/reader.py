@@ -19,6 +19,7 @@ from carfix.restore.engine import Planes
 from carfix.restore.engine import Wanted as Moving
 from carfix.restore.trust import Bounds
 from carfix.video.choice import find_video
+from carfix.video.concealment import conceal
 from carfix.video.convert import FULL_RANGE, SCALER_THREADS
 from carfix.video.demux import decoded
 from carfix.video.faults import MEDIA_ERRORS, reason
@@ -116,6 +117,7 @@ def decode(
                 return
             # With threads within a frame, PyAV's default, as a restore decodes: with frames decoded ahead, an error
             # takes finished neighbours along, at the end of a file without a word.
+            conceal(stream.codec_context)
             note = export_quantizers(stream.codec_context) if quantizers else lambda packet: None
             for frame in decoded_around(container, stream, note, damage):
                 empty = False

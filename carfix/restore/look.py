@@ -107,7 +107,7 @@ class Look:
         number = self._frames
         self._frames += 1
         if min(luma.shape) < SIDE:
-            return None
+            return self._value
         if number < FIRST_FRAMES or number % EVERY == 0:
             count = PARTS if number else FIRST_PARTS
             found = installed()(self._chosen(luma, count, bit_depth), told)
@@ -150,7 +150,8 @@ def installed() -> Estimator:
 
 def identity() -> str:
     """Changes whenever estimates may change."""
-    return f"{hashlib.sha256(_installed_bytes()).hexdigest()[:16]} on {SIDE} {FIRST_PARTS} {PARTS} {EVERY} {MEMORY}"
+    numbers = SIDE, FIRST_PARTS, PARTS, FIRST_FRAMES, EVERY, MEMORY
+    return f"{hashlib.sha256(_installed_bytes()).hexdigest()[:16]} {numbers}"
 
 
 @functools.cache

@@ -13,6 +13,7 @@ from av.video.frame import VideoFrame
 
 from carfix.errors import CarfixError
 from carfix.video.choice import find_video
+from carfix.video.concealment import conceal
 from carfix.video.demux import demux
 from carfix.video.faults import MEDIA_ERRORS
 from carfix.video.quantizer import export_quantizers
@@ -48,6 +49,7 @@ class PipeReader:
 
     def _decode(self) -> Iterator[VideoFrame]:
         context = self.video.codec_context
+        conceal(context)
         note = export_quantizers(context)
         with contextlib.suppress(*MEDIA_ERRORS):  # a pipe that breaks off ends there
             for packet in self._packets:

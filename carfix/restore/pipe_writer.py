@@ -129,6 +129,8 @@ class PipeWriter:
             copy = add_copy(self._container, stream)
             self._copies[stream.index] = copy, Ascending(stream, copy)
             self.copied = (*self.copied, stream.index)
+        elif is_cover(stream):
+            say(cover_left_out(stream, format))
         elif not has_form(stream):
             say(formless_left_out(stream))
         elif stream.type == "data":

@@ -79,9 +79,10 @@ class Strength:
         """Changes whenever frames' shares may change."""
         if self.fixed is not None or self.curve is None:
             return f"{1.0 if self.fixed is None else self.fixed:g}"
-        curve, scales = f"{self.curve.quantizers} {self.curve.strengths}", scales_identity()
+        curve = f"by mean quantizer {self.curve.quantizers} {self.curve.strengths}"
         looks = f"looks {look.identity()}, {DOUBTED:g} doubted"
-        return f"by mean quantizer {curve}, {KEPT:g} kept, {scales}, {looks}, {STEPS:g} steps trusted, {STEEP} steep"
+        trust = f"{STEPS:g} steps trusted, of {UNKNOWN:g} unknown, {STEEP} steep"
+        return f"{curve}, {KEPT:g} kept, {scales_identity()}, {looks}, {trust}"
 
 
 class Level:

@@ -12,6 +12,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from carfix.errors import CarfixError
+from carfix.video.concealment import conceal
 from carfix.video.demux import demux
 from carfix.video.faults import MEDIA_ERRORS
 from carfix.video.hwaccel import planar
@@ -54,8 +55,8 @@ def decode_frames(
         if (frame.width, frame.height, frame.format.name) != (info.width, info.height, info.pix_fmt):
             raise CarfixError(
                 f"{info.path}: the video changes from {info.width}x{info.height} {info.pix_fmt} to "
-                f"{frame.width}x{frame.height} {frame.format.name} at {float(pts * info.time_base):.3f} s; "
-                "cut it there and restore the parts (-ss, -to)"
+                f"{frame.width}x{frame.height} {frame.format.name} at {float(pts * info.time_base - info.start):.3f} s "
+                "from the beginning; cut it there (ffmpeg -c copy, with -ss and -to) and restore the parts"
             )
         frame.pts = pts
         frame.dts = None
@@ -145,9 +146,10 @@ def _frames(
     damage: Damage,
     clock: _Clock,
 ) -> Iterator[VideoFrame]:
-    # PyAV's default, threads within a frame, stays: with frames decoded ahead, an error in one of them would
-    # take its finished neighbours along, and what is concealed would depend on who came first.
+    # PyAV's default, threads within a frame, stays where it conceals errors: with frames decoded ahead, an error in
+    # one of them would take its finished neighbours along, and what is concealed would depend on who came first.
     context = stream.codec_context
+    conceal(context)
     note = export_quantizers(context)
     for index, packet in enumerate(packets, first):
         if index >= len(timeline.pts):

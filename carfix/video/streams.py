@@ -110,6 +110,8 @@ def plan_copy(
             failure = try_copy(stream, head, format, movflags)
             if failure is None:
                 copied.append(stream.index)
+            elif is_cover(stream):
+                warnings.append(cover_left_out(stream, format))
             elif not has_form(stream):
                 warnings.append(formless_left_out(stream))
             elif stream.type in ("data", "unknown"):

@@ -1,5 +1,6 @@
 """What x264 and x265 take and would only complain of on stderr, cut down without a word, or leave out."""
 
+import contextlib
 import re
 from collections.abc import Mapping
 
@@ -10,7 +11,7 @@ PRESETS = (
     *("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow"),
     "placebo",
 )
-TUNES = ("film", "animation", "grain", "stillimage", "psnr", "ssim", "fastdecode", "zerolatency")
+TUNES = ("film", "animation", "grain", "stillimage", "psnr", "ssim", "fastdecode", "zerolatency", "touhou")
 PROFILES = ("baseline", "main", "high", "high10", "high422", "high444")
 #: Of both; what is above they cut down to it. FFmpeg knows the other encoders' own limits.
 HIGHEST_CRF = 51
@@ -32,8 +33,12 @@ def check_x264(codec: str, options: Mapping[str, str], crf: float | None) -> Non
     for option, names in _NAMES[codec].items():
         value = options.get(option, "")
         for word in _TUNES_APART.split(value) if option == "tune" else [value]:
-            if word and word not in names:
+            numbered = option == "preset" and word.isdigit() and int(word) < len(names)
+            if word and word.lower() not in names and not numbered:
                 raise UsageError(f"{codec} has no {option} {word!r}, but {', '.join(names)}")
+    if crf is None:
+        with contextlib.suppress(KeyError, ValueError):  # what is no number the encoder refuses
+            crf = float(options["crf"])
     if crf is not None and crf > HIGHEST_CRF:
         raise UsageError(f"{codec} takes -crf up to {HIGHEST_CRF}, not {crf:g}")
     if options.get("crf") is not None and "b" in options:
