@@ -9,15 +9,13 @@ corrections; printed are dB over the decoded frames, means over the clips, and t
 
 import argparse
 import itertools
-import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
 
-import imageio_ffmpeg
 import numpy as np
-from numpy.typing import NDArray
+from through_ffmpeg import QUIET, Frames, encode, scaled
 
 from carfix.net.catalog import load_model
 from carfix.quality.methods import Restored
@@ -33,7 +31,6 @@ AGAIN, CRFS = ("crf29-1000k", "crf35-1000k", "crf41-1000k"), (17, 23)
 NARROW = 384
 LIVE = ("-deadline", "realtime", "-cpu-used", "6")
 
-Frames = NDArray[np.uint8]  # [N, H, W]
 #: A name, the compressed file and the frames that it was made of.
 Case = tuple[str, Path, Frames]
 
@@ -83,29 +80,13 @@ class Cases:
             yield f"VP9 CRF {crf}", made, pristine
 
     def _encoded(self, frames: Frames, codec: str, *options: object, suffix: str = "mkv") -> Path:
-        count, height, width = frames.shape
-        chroma = np.full((count, height * width // 2), 128, np.uint8)
         path = self._folder / f"{len(list(self._folder.iterdir()))}.{suffix}"
-        taken = ["-f", "rawvideo", "-pix_fmt", "yuv420p", "-s", f"{width}x{height}", "-r", "25", "-i", "-"]
-        data = np.concatenate([frames.reshape(count, -1), chroma], axis=1).tobytes()
-        _ffmpeg([*taken, "-c:v", codec, *map(str, options), str(path)], data)
+        encode(frames, path, ["-c:v", codec, *map(str, options)])
         return path
 
     def _scaled(self, frames: Frames) -> Frames:
         height, width = frames.shape[1:]
-        size = NARROW, round(NARROW * height / width / 2) * 2
-        taken = ["-f", "rawvideo", "-pix_fmt", "gray", "-s", f"{width}x{height}", "-i", "-"]
-        scaler = f"scale={size[0]}:{size[1]}:flags=bicubic"
-        made = _ffmpeg([*taken, "-vf", scaler, "-pix_fmt", "gray", "-f", "rawvideo", "-"], frames.tobytes())
-        return np.frombuffer(made, np.uint8).reshape(-1, size[1], size[0])
-
-
-QUIET = ("-x265-params", "log-level=error")
-
-
-def _ffmpeg(arguments: list[str], data: bytes) -> bytes:
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-v", "error", *arguments]
-    return subprocess.run(command, input=data, capture_output=True, check=True).stdout
+        return scaled(frames, NARROW, round(NARROW * height / width / 2) * 2)
 
 
 def psnr(shown: Frames, pristine: Frames) -> float:
@@ -114,9 +95,11 @@ def psnr(shown: Frames, pristine: Frames) -> float:
     return min(100.0, 10 * np.log10(255**2 / max(error, 1e-9)))
 
 
-def blindly() -> "Callable[..., None]":
+class Blind:
     """In place of `Look`: pictures are not looked at."""
-    return lambda *_: None
+
+    def __call__(self, *_: object) -> None:
+        """No estimate."""
 
 
 def main() -> None:
@@ -130,7 +113,7 @@ def main() -> None:
     options = parser.parse_args()
     found: dict[tuple[str, str], list[list[float]]] = {}
     ways: list[tuple[str, float | None, object]] = [
-        ("told", None, blindly),
+        ("told", None, Blind),
         ("auto", None, strength.Look),
         ("all", 1.0, strength.Look),
     ]

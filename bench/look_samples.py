@@ -17,10 +17,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import imageio_ffmpeg
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+from through_ffmpeg import QUIET, Frames, encode, scaled
 
 from carfix.net.catalog import load_model
 from carfix.quality.reader import read_frames
@@ -39,8 +38,6 @@ PHOTOGRAPHS, DRAWINGS = 170, 40
 SIDE = 256
 #: What becomes of the size between two encoders, of a quarter of the videos.
 FACTORS = (0.5, 0.6, 0.667, 0.75, 0.8, 0.9, 1.125, 1.25, 1.333, 1.5, 2.0)
-
-Frames = NDArray[np.uint8]  # [N, H, W]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,21 +69,21 @@ class Maker:
         draw = self.random
         first = self._first()
         shown, told, levels = pristine, [None] * len(pristine), None
-        scaled = first is not None and draw.random() < 0.25
+        is_scaled = first is not None and draw.random() < 0.25
         if first is not None:
             shown, told = self._through(pristine, first)
             levels = told
-        if scaled:
+        if is_scaled:
             factor = draw.choice(FACTORS)
-            size = [int(side * factor) // 2 * 2 for side in pristine.shape[:0:-1]]
-            if min(size) < SIDE // 2:
+            width, height = (int(side * factor) // 2 * 2 for side in pristine.shape[:0:-1])
+            if min(width, height) < SIDE // 2:
                 return
-            shown, pristine = (self._scaled(frames, size) for frames in (shown, pristine))
+            shown, pristine = (scaled(frames, width, height) for frames in (shown, pristine))
             levels = None
         second = self._second()
         if second is not None:
             shown, told = self._through(shown, second)
-        elif scaled or draw.random() < 0.4:  # as it comes out of a pipe
+        elif is_scaled or draw.random() < 0.4:  # as it comes out of a pipe
             told = [None] * len(shown)
         if len(shown) != len(pristine):
             return
@@ -97,7 +94,7 @@ class Maker:
                 continue
             # The coarser of two encoders at one size is the level that is to be seen.
             known = [value for value in (levels and levels[number], told[number]) if value is not None]
-            unscaled = not scaled and (first is None or levels is not None)
+            unscaled = not is_scaled and (first is None or levels is not None)
             yield self._sample(
                 shown[part], pristine[part], told[number], max(known) if known and unscaled else None
             )
@@ -135,7 +132,7 @@ class Maker:
         if chance < 0.72:
             return How(_options("libsvtav1", crf=draw.randint(20, 60), preset=11), "mkv")
         if chance < 0.80:
-            return How((*_options("libx265", crf=draw.randint(18, 44), preset="fast"), *_QUIET), "mp4")
+            return How((*_options("libx265", crf=draw.randint(18, 44), preset="fast"), *QUIET), "mp4")
         if chance < 0.88:
             return How(_options("mpeg4", q=draw.randint(2, 26), g=draw.choice([12, 100])), "avi")
         if chance < 0.94:
@@ -152,30 +149,18 @@ class Maker:
                 _options("libx264", crf=draw.randint(8, 26), preset=preset, g=draw.choice([25, 250])), "mp4"
             )
         if chance < 0.95:
-            return How((*_options("libx265", crf=draw.randint(12, 26), preset="veryfast"), *_QUIET), "mp4")
+            return How((*_options("libx265", crf=draw.randint(12, 26), preset="veryfast"), *QUIET), "mp4")
         return How(_options("mjpeg", q=draw.randint(1, 4)), "avi")
 
     def _through(self, frames: Frames, how: How) -> tuple[Frames, list[float | None]]:
         """Frames encoded and decoded, and the level that a restore would read off each."""
-        count, height, width = frames.shape
-        layout = "yuvj420p" if "mjpeg" in how.options else "yuv420p"
-        chroma = np.full((count, height * width // 2), 128, np.uint8)
         path = self.folder / f"encoded.{how.suffix}"
-        taken = ["-f", "rawvideo", "-pix_fmt", layout, "-s", f"{width}x{height}", "-r", "25", "-i", "-"]
-        data = np.concatenate([frames.reshape(count, -1), chroma], axis=1).tobytes()
-        _ffmpeg([*taken, *how.options, str(path)], data)
+        encode(frames, path, how.options, "yuvj420p" if "mjpeg" in how.options else "yuv420p")
         level, shown, levels = Level(), [], []
         for frame in read_frames(path, quantizers=True):
             shown.append(frame.luma.astype(np.uint8))
             levels.append(None if frame.picture is None else level(frame.picture))
         return np.stack(shown), levels
-
-    def _scaled(self, frames: Frames, size: list[int]) -> Frames:
-        height, width = frames.shape[1:]
-        taken = ["-f", "rawvideo", "-pix_fmt", "gray", "-s", f"{width}x{height}", "-i", "-"]
-        scaler = f"scale={size[0]}:{size[1]}:flags=bicubic"
-        made = _ffmpeg([*taken, "-vf", scaler, "-pix_fmt", "gray", "-f", "rawvideo", "-"], frames.tobytes())
-        return np.frombuffer(made, np.uint8).reshape(-1, size[1], size[0])
 
     def _with_text(self, frames: Frames) -> Frames:
         """As a recorder writes its clock."""
@@ -223,18 +208,10 @@ class Maker:
         return np.asarray(image)[None]
 
 
-_QUIET = ("-x265-params", "log-level=error")
-
-
 def _options(codec: str, **values: object) -> tuple[str, ...]:
     names = {"q": "-q:v"}
     pairs = [(names.get(name, f"-{name}"), str(value)) for name, value in values.items()]
     return ("-c:v", codec, *(text for pair in pairs for text in pair))
-
-
-def _ffmpeg(arguments: list[str], data: bytes) -> bytes:
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-v", "error", *arguments]
-    return subprocess.run(command, input=data, capture_output=True, check=True).stdout
 
 
 def photograph(path: Path, factor: float) -> Frames:

@@ -19,8 +19,7 @@ from carfix.quality.damage import Damage, decoded_around
 from carfix.quality.gain import GainFit
 from carfix.quality.methods import Restored
 from carfix.quality.reader import luma_of
-from carfix.restore.look import Look
-from carfix.restore.strength import DOUBTED, Level, seen
+from carfix.restore.strength import DOUBTED, Levels
 from carfix.video.choice import find_video
 from carfix.video.faults import MEDIA_ERRORS, reason
 from carfix.video.quantizer import Scale, Told, export_quantizers, told_quantizer
@@ -178,15 +177,13 @@ def _looked_at(
     frames: Iterator[VideoFrame],
 ) -> tuple[list[Told | None], tuple[float | None, float | None]]:
     """What each frame of one place tells; the level told at the last of them, and the one that it is restored by."""
-    follows, look = Level(), Look()
+    levels = Levels()
     found: list[Told | None] = []
-    told = looks = None
+    both: tuple[float | None, float | None] = None, None
     for frame in frames:
         found.append(told_quantizer(frame))
-        told = follows(frame)
-        luma, bit_depth = luma_of(frame)
-        looks = look(luma[::2] if frame.interlaced_frame else luma, bit_depth, told)
-    return found, (told, seen(told, looks))
+        both = levels(frame, *luma_of(frame))
+    return found, both
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

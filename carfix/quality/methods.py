@@ -25,7 +25,7 @@ from carfix.restore.engine.overlap import in_order
 from carfix.restore.fields import begin_pictures
 from carfix.restore.hold import Hold, Moves
 from carfix.restore.strength import as_strengths, strength_of
-from carfix.restore.trust import trusted
+from carfix.restore.trust import Trust
 
 
 class Method(Protocol):
@@ -117,16 +117,15 @@ class Restored:
 
     def frames(self, path: Path, wanted: Wanted = None, damage: Damage | None = None) -> Iterator[LumaFrame]:
         """See `Method`; only the wanted frames are restored. Neighbours hold what stands still, as in a restore."""
-        corrected, hold = Hold(), Hold()
+        trust, hold = Trust(), Hold()
         decoded = read_frames(path, quantizers=self._strength.curve is not None, damage=damage)
         frames = _moving(select(self._told(decoded), wanted))
         engine = self._opened()
         batches = in_alike_batches(frames, engine.batch, _alike)
         for batch, restored in in_order(engine, (_begun(engine, batch) for batch in batches)):
             for frame, luma in zip(batch, restored, strict=True):
-                if frame.bounds is not None:
-                    bounds = frame.bounds.at(frame.bit_depth)
-                    luma = trusted(frame.luma, corrected(frame.moving, luma), bounds)
+                bounds = frame.bounds and frame.bounds.at(frame.bit_depth)
+                luma = trust(frame.moving, frame.luma, luma, bounds)
                 yield dataclasses.replace(frame, luma=hold(frame.moving, luma))
 
     def _told(self, frames: Iterator[LumaFrame]) -> Iterator[LumaFrame]:

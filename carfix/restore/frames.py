@@ -15,7 +15,7 @@ from carfix.restore.engine.overlap import in_order
 from carfix.restore.fields import begin_pictures, prepare_pictures
 from carfix.restore.hold import Hold, Moves
 from carfix.restore.strength import Strength, as_strengths
-from carfix.restore.trust import Bounds, trusted
+from carfix.restore.trust import Bounds, Trust
 from carfix.video.convert import convert
 from carfix.video.luma import Luma, LumaFormat, luma_format, read_luma
 from carfix.video.segments import Segment
@@ -46,7 +46,7 @@ class FramePipeline:
         self._strength = strength
         self.luma: LumaFormat = luma_format(pix_fmt)
         self._engine = engine
-        self._corrected = Hold()
+        self._trust = Trust()
         self._pix_fmt = pix_fmt
         self._range = colour_range
         capacity = _BATCHES_WAITING * max(engine.batch, 2)
@@ -152,10 +152,7 @@ class FramePipeline:
                 for item, luma in zip(alike, result(), strict=True):
                     item.luma = luma
             for item in fresh:
-                if item.bounds is not None:
-                    # Corrections are looked at with what surrounds them, where nothing moves, too.
-                    corrected = self._corrected(item.moving, item.luma)
-                    item.luma = trusted(item.decoded, corrected, item.bounds)
+                item.luma = self._trust(item.moving, item.decoded, item.luma, item.bounds)
             for item, original in repeats:
                 item.luma = original.luma
             self.repeated += len(repeats)

@@ -103,7 +103,7 @@ class Look:
         self._value: float | None = None
 
     def __call__(self, luma: Luma, bit_depth: int, told: float | None) -> float | None:
-        """The estimate with the next frame, `[H, W]`; None where frames are too small to be looked at."""
+        """The estimate with the next frame, `[H, W]`; None as long as frames were too small to be looked at."""
         number = self._frames
         self._frames += 1
         if min(luma.shape) < SIDE:

@@ -20,7 +20,7 @@ from carfix.restore.report import Progress
 from carfix.video.address import address
 from carfix.video.choice import choice_note
 from carfix.video.copying import Ascending
-from carfix.video.covers import WITHOUT_COVERS, attach, is_attached, is_cover
+from carfix.video.covers import attach, is_attached, is_cover
 from carfix.video.encoder import Encoding, configure
 from carfix.video.faults import MEDIA_ERRORS, reason
 from carfix.video.luma import write_luma
@@ -113,9 +113,6 @@ class PipeWriter:
     def _add_copy(self, stream: Stream, format: str, say: Callable[[str], None]) -> None:
         if format in BARE:
             say(left_out(stream, format))
-            return
-        if is_cover(stream) and format in WITHOUT_COVERS:
-            say(cover_left_out(stream, format))
             return
         if is_attached(stream, format):
             # FFmpeg's readers give pictures before everything else: it is there.

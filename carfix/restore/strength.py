@@ -114,6 +114,19 @@ def seen(told: float | None, looks: float | None) -> float | None:
     return told + coarser * min(max(coarser / DOUBTED - 1, 0.0), 1.0)
 
 
+class Levels:
+    """What a video's stream tells of its level and what its pictures look like, frame after frame."""
+
+    def __init__(self) -> None:
+        self._level, self._look = Level(), Look()
+
+    def __call__(self, frame: "VideoFrame", luma: Luma, bit_depth: int) -> tuple[float | None, float | None]:
+        """The level told up to the next frame, whose codes `[H, W]` are `luma`, and the one to go by: see `seen`."""
+        told = self._level(frame)
+        picture = luma[::2] if frame.interlaced_frame else luma
+        return told, seen(told, self._look(picture, bit_depth, told))
+
+
 class Shares:
     """What share of the correction each frame of a video, or of a segment of it, takes."""
 
@@ -123,7 +136,7 @@ class Shares:
         #: 8-bit codes up to which the last frame's corrections are trusted; None: all are.
         self.bounds: Bounds | None = None
         self._strength = strength
-        self._level, self._look = Level(), Look()
+        self._levels = Levels()
 
     def __call__(self, frame: "VideoFrame", luma: Luma, bit_depth: int) -> float:
         """The share for the next frame as it was decoded, and its codes `[H, W]`."""
@@ -131,10 +144,8 @@ class Shares:
             return self._strength.fixed
         if self._strength.curve is None:
             return 1.0
-        told = self.told = self._level(frame)
-        picture = luma[::2] if frame.interlaced_frame else luma
-        level = seen(told, self._look(picture, bit_depth, told))
-        self.bounds = bounds_of(UNKNOWN if level is None else level, told)
+        self.told, level = self._levels(frame, luma, bit_depth)
+        self.bounds = bounds_of(UNKNOWN if level is None else level, self.told)
         return 1.0 if level is None else self._strength.curve.at(level)
 
 

@@ -11,6 +11,8 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
+from carfix.restore.engine import Wanted
+from carfix.restore.hold import Hold
 from carfix.video.luma import Luma
 
 #: Corrections of more steps of the quantizer than this are less trusted, of twice as many not at all.
@@ -53,6 +55,20 @@ def bounds_of(level: float, told: float | None = None) -> Bounds:
 def _step(quantizer: float) -> float:
     """ITU-T H.264: steps double every 6."""
     return float(STEPS * 2 ** ((quantizer - _STEP_OF_ONE) / _DOUBLES))
+
+
+class Trust:
+    """`trusted`, frame after frame of one video: corrections are looked at with what surrounds them, also where nothing
+    moves and an engine has computed nothing."""
+
+    def __init__(self) -> None:
+        self._corrected = Hold()
+
+    def __call__(self, moving: Wanted | None, decoded: Luma, restored: Luma, bounds: Bounds | None) -> Luma:
+        """The next frame, restored where it moves by `Moves`; as it is without `bounds`."""
+        if bounds is None:
+            return restored
+        return trusted(decoded, self._corrected(moving, restored), bounds)
 
 
 def trusted(decoded: Luma, restored: Luma, bounds: Bounds) -> Luma:

@@ -99,9 +99,6 @@ def plan_copy(
                     warnings.append(formless_left_out(stream))
                 continue
             head = heads.get(stream.index)
-            if is_cover(stream) and format in WITHOUT_COVERS:
-                warnings.append(cover_left_out(stream, format))
-                continue
             if is_attached(stream, format):
                 if head is not None:
                     covers[stream.index] = bytes(head)
@@ -228,6 +225,8 @@ def try_copy(
         refusal = flash_refusal(stream.codec_context)
         if refusal:
             return refusal
+    if format in WITHOUT_COVERS and is_cover(stream):
+        return "it would be lost, or data without a name"  # the muxer takes it
     if format in PROGRAM_STREAMS and stream.type == "subtitle" and _codec_of(stream) != "dvd_subtitle":
         return "it would pass for DVD's pictures"  # the muxer takes any
     options = muxer_options(format, {}, movflags)

@@ -1,10 +1,8 @@
 """Only what moves is computed: tiles that wanted pixels need, and the pixels that come of them."""
 
-import dataclasses
-
 import numpy as np
 import pytest
-from backends import CAR_CNN, picture
+from backends import CAR_CNN, needs_integers, picture
 from networks import awake_model
 
 from carfix.net.config import Config, FastConfig
@@ -13,17 +11,13 @@ from carfix.restore.fields import begin_pictures
 
 pytest.importorskip("llvmlite", reason="llvmlite has no wheels for this machine")
 
-from carfix.restore.engine.llvm.linking import host_features
 from carfix.restore.engine.winograd.demand import TILE, demand, needed_tiles
-from carfix.restore.engine.winograd.net import WinogradNet, Workspace, multiplies_integers
+from carfix.restore.engine.winograd.net import WinogradNet, Workspace
 from carfix.restore.engine.winograd_engine import IntegerEngine, WinogradEngine
 
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 FAST = FastConfig(scale=2, features=16, blocks=3)
-needs_integers = pytest.mark.skipif(
-    not multiplies_integers(host_features()), reason="needs a CPU that multiplies 16-bit integers in vectors"
-)
 
 
 def some(height: int, width: int) -> np.ndarray:
@@ -80,10 +74,11 @@ def test_a_table_says_what_the_masks_do() -> None:
 
 
 @pytest.mark.parametrize("config", [CAR_CNN, FAST, FastConfig(scale=4, features=24, blocks=2)], ids=str)
-@pytest.mark.parametrize("integers", [False, pytest.param(True, marks=needs_integers)])
+@pytest.mark.parametrize("integers", [False, True])
 def test_wanted_pixels_are_those_of_the_whole_window(config: Config, integers: bool) -> None:
     """In fp32 but for rounding; and the same whatever the memory held before."""
-    config = dataclasses.replace(config, blocks=config.blocks)
+    if integers:
+        needs_integers()
     net = WinogradNet(awake_model(config), integers=integers)
     height, width = 60 * config.scale, 73 * config.scale
     before, codes = (plane.astype(np.uint16) // 4 + 96 * 256 for plane in picture(height, width, 16, count=2))
@@ -103,12 +98,14 @@ def test_wanted_pixels_are_those_of_the_whole_window(config: Config, integers: b
     assert not np.array_equal(parts, expected), "nothing was left out"
 
 
-@pytest.mark.parametrize("engine_type", [WinogradEngine, pytest.param(IntegerEngine, marks=needs_integers)])
+@pytest.mark.parametrize("engine_type", [WinogradEngine, IntegerEngine])
 @pytest.mark.parametrize("tile", [None, 64])
 @pytest.mark.parametrize("interlaced", [False, True])
 def test_an_engine_computes_parts_in_windows_and_fields(
     engine_type: type[WinogradEngine], tile: int | None, interlaced: bool
 ) -> None:
+    if engine_type is IntegerEngine:
+        needs_integers()
     engine = engine_type(awake_model(FAST), tile=tile, threads=2)
     assert isinstance(engine, Selective)
     planes = (picture(83, 121, count=3) // 2 + 60).astype(np.uint8)  # no whole cells
