@@ -154,6 +154,7 @@ def train(
     from carfix.net.catalog import resolve
     from carfix.net.config import CarCnnConfig, Config, FastConfig
     from carfix.training.settings import TrainSettings, auto_precision, pick_device
+    from carfix.training.processes import rank_and_world
     from carfix.training.train import train as run_training
 
     config: Config
@@ -204,6 +205,8 @@ def train(
             progress=stage("steps"),
             loading=stage("encodings loaded"),
         )
+    if rank_and_world()[0] != 0:
+        return  # the first of several processes validates, and tells
     which = "best" if term is None else "last"
     best = "no validation yet" if result.best is None else f"{which} validation gain {result.best:+.4f}"
     state = "finished" if result.finished else "stopped"

@@ -3,7 +3,6 @@
 import copy
 import dataclasses
 import json
-import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,7 +22,14 @@ from carfix.training.leaks import by_clip, find_leaks
 from carfix.training.log import Log
 from carfix.training.patches import FramePairs, PatchSampler, load_pairs, to_unit
 from carfix.training.places import make_folder
-from carfix.training.processes import any_process, join_processes, place_of_process
+from carfix.training.processes import (
+    any_process,
+    average_gradients,
+    join_processes,
+    place_of_process,
+    rank_and_world,
+    share_weights,
+)
 from carfix.training.settings import TrainSettings, check, check_run, learning_rate
 from carfix.training.state import Progress, load_state, save_state
 from carfix.training.teacher import Teacher
@@ -93,7 +99,7 @@ def train(
     check(settings)
     check_run(name, minutes)
     started = time.monotonic()
-    rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    rank, world = rank_and_world()
     place = place_of_process(device)
     join_processes(place, world)
     torch.manual_seed(settings.seed)
@@ -142,7 +148,7 @@ def train(
     )
     stepper: nn.Module = net
     if world > 1:
-        stepper = nn.parallel.DistributedDataParallel(net)
+        share_weights(net)
     if compile_net:
         stepper = torch.compile(stepper)  # type: ignore[assignment]
     log = Log(run, state.step, tensorboard=tensorboard) if rank == 0 else None
@@ -165,6 +171,8 @@ def train(
             loss = loss + term(restored, y)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        if world > 1:
+            average_gradients(net)
         if settings.clip:
             nn.utils.clip_grad_norm_(net.parameters(), settings.clip)
         optimizer.step()

@@ -337,6 +337,7 @@ def test_two_processes_train_one_network(dataset: Path, tmp_path: Path) -> None:
         command, capture_output=True, text=True, timeout=180, env={**os.environ, "OMP_NUM_THREADS": "1"}
     )
     assert done.returncode == 0, done.stderr[:8000]
+    assert done.stderr.count("finished at step 6 of 6") == 1
     assert load_checkpoint(tmp_path / "probe.safetensors").description.steps == 6
 
 
