@@ -1,9 +1,9 @@
 """One training in several processes, as torchrun starts them: a device each, and steps that they take together."""
 
+import importlib
 import os
 
 import torch
-from torch import nn
 
 from carfix.training.settings import pick_device
 
@@ -26,29 +26,16 @@ def join_processes(place: torch.device, world: int) -> None:
     if world > 1:
         if place.type == "cuda":
             torch.cuda.set_device(place)
+        # Imported later (Adam does), it takes the group of that moment for a default and never lets go of it. The
+        # group's threads then outlive Python, and one that still holds a tensor ends the process with SIGABRT.
+        importlib.import_module("torch.distributed.nn.functional")
         torch.distributed.init_process_group("nccl" if place.type == "cuda" else "gloo")
 
 
-def share_weights(net: nn.Module) -> None:
-    """Give every process the weights of the first."""
-    for parameter in net.parameters():
-        torch.distributed.broadcast(parameter.data, 0)
-
-
-def average_gradients(net: nn.Module) -> None:
-    """Replace the gradients of `net` by their mean over the processes, in one exchange.
-
-    (Not DistributedDataParallel: it hides the exchange behind the backward pass, which for a million weights saves
-    nothing, and never lets go of the process group. Its threads then outlive the interpreter, and one that still
-    holds a tensor of Python's ends the process with SIGABRT when all work is done.)
-    """
-    gradients = [parameter.grad for parameter in net.parameters() if parameter.grad is not None]
-    mean = torch.cat([gradient.flatten() for gradient in gradients])
-    torch.distributed.all_reduce(mean)
-    mean /= torch.distributed.get_world_size()
-    parts = torch.split(mean, [gradient.numel() for gradient in gradients])
-    for gradient, part in zip(gradients, parts, strict=True):
-        gradient.copy_(part.view_as(gradient))
+def leave_processes(world: int) -> None:
+    """Leave the group: when nothing refers to it any more (a network wrapped for it does), its threads end."""
+    if world > 1:
+        torch.distributed.destroy_process_group()
 
 
 def any_process(late: bool, place: torch.device) -> bool:

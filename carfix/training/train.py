@@ -24,11 +24,10 @@ from carfix.training.patches import FramePairs, PatchSampler, load_pairs, to_uni
 from carfix.training.places import make_folder
 from carfix.training.processes import (
     any_process,
-    average_gradients,
     join_processes,
+    leave_processes,
     place_of_process,
     rank_and_world,
-    share_weights,
 )
 from carfix.training.settings import TrainSettings, check, check_run, learning_rate
 from carfix.training.state import Progress, load_state, save_state
@@ -148,7 +147,7 @@ def train(
     )
     stepper: nn.Module = net
     if world > 1:
-        share_weights(net)
+        stepper = nn.parallel.DistributedDataParallel(net)
     if compile_net:
         stepper = torch.compile(stepper)  # type: ignore[assignment]
     log = Log(run, state.step, tensorboard=tensorboard) if rank == 0 else None
@@ -171,8 +170,6 @@ def train(
             loss = loss + term(restored, y)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        if world > 1:
-            average_gradients(net)
         if settings.clip:
             nn.utils.clip_grad_norm_(net.parameters(), settings.clip)
         optimizer.step()
@@ -203,8 +200,8 @@ def train(
             progress(state.step, settings.steps, text)
         if late:
             break
-    if world > 1:
-        torch.distributed.destroy_process_group()
+    del stepper
+    leave_processes(world)
     return TrainResult(
         step=state.step, finished=state.step >= settings.steps, best=state.best, weights=weights
     )

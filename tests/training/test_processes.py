@@ -1,44 +1,43 @@
-"""What processes of one training exchange, between real processes."""
+"""Processes of one training, as torchrun starts them."""
 
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from carfix.training.processes import rank_and_world
+
 TOGETHER = """
-import os, sys
+import os
 import torch
 from torch import nn
-from carfix.training.processes import average_gradients, join_processes, share_weights
+from carfix.training.processes import any_process, join_processes, leave_processes
 
-THREADS = "/proc/self/task"  # where Linux lists them
-before = len(os.listdir(THREADS)) if os.path.isdir(THREADS) else 0
+def threads():
+    return sorted(open(f"/proc/self/task/{task}/comm").read() for task in os.listdir("/proc/self/task"))
+
+before = threads()
 rank = int(os.environ["RANK"])
 join_processes(torch.device("cpu"), 2)
-torch.manual_seed(rank)
-net = nn.Conv2d(2, 3, 3).to(memory_format=torch.channels_last)
-share_weights(net)
-torch.manual_seed(0)
-assert torch.equal(net.weight, nn.Conv2d(2, 3, 3).weight), "not the weights of the first process"
-
-batches = [torch.full((1, 2, 5, 5), float(value)) for value in (1, 5)]
-def gradients(x):
-    net.zero_grad()
-    net(x).square().sum().backward()
-    return [parameter.grad.clone() for parameter in net.parameters()]
-
-mean = [(a + b) / 2 for a, b in zip(gradients(batches[0]), gradients(batches[1]))]
-gradients(batches[rank])
-average_gradients(net)
-for parameter, expected in zip(net.parameters(), mean):
-    torch.testing.assert_close(parameter.grad, expected)
-torch.distributed.destroy_process_group()
-after = len(os.listdir(THREADS)) if os.path.isdir(THREADS) else 0
-assert after <= before, f"{after} threads, {before} before: one that outlives Python can abort the process"
+net = nn.Conv2d(1, 1, 3)
+optimizer = torch.optim.Adam(net.parameters())
+stepper = nn.parallel.DistributedDataParallel(net)
+stepper(torch.ones(1, 1, 5, 5)).sum().backward()
+optimizer.step()
+assert any_process(rank == 1, torch.device("cpu"))
+assert not any_process(False, torch.device("cpu"))
+assert threads() != before
+del stepper
+leave_processes(2)
+assert threads() == before, f"{threads()}, but {before} before"
 """
 
 
-def test_gradients_are_averaged_and_nothing_is_left_running(tmp_path: Path) -> None:
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are counted where Linux lists them")
+def test_nothing_of_the_group_is_left_running(tmp_path: Path) -> None:
+    """A thread of it that lets go of a tensor after Python's end would abort the process."""
     script = tmp_path / "together.py"
     script.write_text(TOGETHER)
     done = subprocess.run(
@@ -46,3 +45,12 @@ def test_gradients_are_averaged_and_nothing_is_left_running(tmp_path: Path) -> N
         capture_output=True, text=True, timeout=180, env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[:8000]
+
+
+def test_a_process_alone_is_the_first_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RANK", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    assert rank_and_world() == (0, 1)
+    monkeypatch.setenv("RANK", "3")
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    assert rank_and_world() == (3, 4)
