@@ -5,6 +5,7 @@
 `carfix train --teacher` runs the teacher on every patch, which takes a large one many times as long as the student's
 own step. Here it restores each frame once, in 16-bit codes, with the quickest engine of this machine, and patches of
 the result are drawn as those of the pristine frames are. Its share of the target falls from --share to half of that.
+Frames with text (bench/text_pairs.py), of which the teacher knows nothing, have their pristine frames for a target.
 """
 
 import argparse
@@ -66,21 +67,35 @@ def teach(pairs: list[FramePairs], teacher: str, clips: int, stills: int) -> lis
     return taught
 
 
+class Group:
+    """Frames of which a share of all patches is drawn, each frame as often as any other."""
+
+    def __init__(self, taught: list[Taught], share: float) -> None:
+        self.share = share
+        self._taught, self._ends = taught, np.cumsum([len(each.decoded) for each in taught])
+
+    def frame(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Decoded, pristine and as the teacher has it, `[H, W]`."""
+        frame = int(rng.integers(self._ends[-1]))
+        index = int(np.searchsorted(self._ends, frame, side="right"))
+        one = self._taught[index]
+        frame -= int(self._ends[index]) - len(one.decoded)
+        return one.decoded[frame], one.pristine[frame], one.restored[frame]
+
+
 def draw(
-    taught: list[Taught], ends: np.ndarray, rng: np.random.Generator, batch: int, size: int, grid: int
+    groups: list[Group], rng: np.random.Generator, batch: int, size: int, grid: int
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Aligned patches, mirrored by chance, in [-1, 1]."""
     parts: tuple[list[np.ndarray], ...] = ([], [], [])
     for _ in range(batch):
-        frame = int(rng.integers(ends[-1]))
-        index = int(np.searchsorted(ends, frame, side="right"))
-        one = taught[index]
-        frame -= int(ends[index]) - len(one.decoded)
-        height, width = one.decoded.shape[1:]
+        chosen = int(rng.choice(len(groups), p=[group.share for group in groups]))
+        frames = groups[chosen].frame(rng)
+        height, width = frames[0].shape
         y, x = (int(rng.integers((side - size) // grid + 1)) * grid for side in (height, width))
         step = -1 if rng.random() < 0.5 else 1
-        for part, frames in zip(parts, (one.decoded, one.pristine, one.restored), strict=True):
-            part.append(frames[frame, y : y + size, x : x + size][:, ::step])
+        for part, plane in zip(parts, frames, strict=True):
+            part.append(plane[y : y + size, x : x + size][:, ::step])
     decoded, pristine, restored = (
         torch.from_numpy(np.stack(part)[:, None].astype(np.float32)) for part in parts
     )
@@ -98,6 +113,8 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=0.9)
     parser.add_argument("--clip-frames", type=int, default=3, help="of each encoding of a clip")
     parser.add_argument("--still-frames", type=int, default=1, help="of each encoding of a photograph")
+    parser.add_argument("--text", type=Path, help="frames with text, written by bench/text_pairs.py")
+    parser.add_argument("--text-share", type=float, default=0.2, help="of the patches")
     parser.add_argument("--minutes", type=float, default=25.0, help="of each training")
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--batch", type=int, default=32)
@@ -106,20 +123,26 @@ def main() -> None:
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
     pairs, held_out = (load_pairs(options.dataset, split, frames=24) for split in ("train", "val"))
-    taught = teach(pairs, options.teacher, options.clip_frames, options.still_frames)
+    taught = [teach(pairs, options.teacher, options.clip_frames, options.still_frames)]
+    shares = [1.0]
+    if options.text is not None:
+        texts = np.load(options.text)
+        pristine = texts["pristine"]
+        taught.append([Taught(texts["decoded"], pristine, pristine.astype(np.uint16) * (TOP // 255))])
+        shares = [1.0 - options.text_share, options.text_share]
+    groups = [Group(frames, share) for frames, share in zip(taught, shares, strict=True)]
     for student in options.students:
-        train(load_checkpoint(student), options.output / student.name, taught, held_out, options)
+        train(load_checkpoint(student), options.output / student.name, groups, held_out, options)
 
 
 def train(
     student: Model,
     output: Path,
-    taught: list[Taught],
+    groups: list[Group],
     held_out: list[FramePairs],
     options: argparse.Namespace,
 ) -> None:
-    """One student from `taught`; the best average of its weights, by the held-out pairs, goes to `output`."""
-    ends = np.cumsum([len(each.decoded) for each in taught])
+    """One student from `groups`; the best average of its weights, by the held-out pairs, goes to `output`."""
     net = build(student.config)
     net.load_state_dict(student.net.state_dict())
     net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -140,7 +163,7 @@ def train(
         rate = options.lr * min(1.0, (step + 1) / 100) * (FINAL_LR_SHARE + (1 - FINAL_LR_SHARE) * cosine)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        x, pristine, restored = draw(taught, ends, rng, options.batch, options.patch, student.config.scale)
+        x, pristine, restored = draw(groups, rng, options.batch, options.patch, student.config.scale)
         target = torch.lerp(pristine, restored, options.share * (1 - done / 2))
         with torch.autocast("cpu", autocast, enabled=autocast is not None):
             y = net(x.contiguous(memory_format=torch.channels_last))

@@ -13,9 +13,9 @@ from scratch
 
 `carfix train data --loss psnr --steps 100000 --minutes 9` - the full one, nine minutes at a time
 
-`carfix train data --loss both --init weights/car-cnn-mse.safetensors --lr 1e-4` - fine-tune
+`carfix train data --loss both --init car-cnn-mse --lr 1e-4` - fine-tune
 
-`carfix train data --arch fast --scale 2 --features 32 --blocks 6 --init weights/fast.safetensors --loss psnr
+`carfix train data --arch fast --scale 2 --features 32 --blocks 6 --init fast --loss psnr
 --detector yolox.onnx --patch 192 --batch 6 --lr 4e-4 --steps 2000` - for your own detector
 
 `torchrun --nproc-per-node 4 -m carfix train data` - on four GPUs
@@ -81,9 +81,9 @@ def train(
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the weights.", rich_help_panel=RUNNING)] = None,
     init: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            help="Weights to start from; they may have fewer blocks (each is then repeated).",
+            help="Weights to start from (a name or a path); they may have fewer blocks (each is then repeated).",
             rich_help_panel=RUNNING,
         ),
     ] = None,
@@ -192,7 +192,7 @@ def train(
             name=name,
             settings=settings,
             device=device,
-            init=init,
+            init=resolve(init) if init is not None else None,
             teacher=resolve(teacher) if teacher is not None else None,
             teacher_share=teacher_share,
             minutes=minutes,

@@ -25,6 +25,7 @@ from carfix.restore.state import State, open_state, sync_folder
 from carfix.restore.strength import strength_of
 from carfix.restore.trim import Trim
 from carfix.video.choice import check_stream
+from carfix.video.decode import info_from
 from carfix.video.encoder import EncoderSettings, Encoding, check_settings, resolve_encoding, settings_for
 from carfix.video.faults import reason
 from carfix.video.hwaccel import NONE, check_hwaccel
@@ -276,11 +277,12 @@ class Job:
             video_tags={"encoder": f"carfix {__version__} {encoding.codec}"},
         )
         timeline = scan(info)
-        if timeline.user_data != info.user_data:
-            info = dataclasses.replace(info, user_data=timeline.user_data)
-            encoding = resolve_encoding(info, settings_for(self.encoder, format))
+        window = self.trim.window(info)
+        times = window.cut(timeline.presentation)
+        seen = dataclasses.replace(info_from(info, timeline, window.start), user_data=timeline.user_data)
+        if seen != info:
+            info, encoding = seen, resolve_encoding(seen, settings_for(self.encoder, format))
             plan = dataclasses.replace(plan, info=info)
-        times = self.trim.window(info).cut(timeline.presentation)
         plan = dataclasses.replace(plan, first=(int(times[0]) - plan.shift_ticks) * info.time_base)
         with tempfile.TemporaryDirectory(prefix="carfix-") as folder:
             target = Path(folder, f"output{self.output.suffix}")

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from carfix.cpu import multiplies_bf16
 from carfix.errors import CarfixError, MissingPartError, UsageError
 from carfix.net.config import Config, config_from_dict
 from carfix.net.losses import LOSSES
@@ -54,11 +55,11 @@ def learning_rate(settings: TrainSettings, step: int) -> float:
 
 
 def auto_precision(device: torch.device) -> str:
-    """`bf16` where it is quicker and safe: CUDA with bf16, CPUs with AMX; else `fp32`."""
+    """`bf16` where it is quicker and safe: CUDA with bf16, CPUs that multiply it; else `fp32`."""
     if device.type == "cuda" and torch.cuda.is_bf16_supported():
         return "bf16"
-    # Without AMX, bf16 on a CPU was measured 150 times slower than fp32.
-    if device.type == "cpu" and torch.cpu._is_amx_tile_supported():
+    # On a CPU that has to emulate it, bf16 was measured 150 times slower than fp32.
+    if device.type == "cpu" and multiplies_bf16():
         return "bf16"
     return "fp32"
 

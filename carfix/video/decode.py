@@ -55,14 +55,36 @@ def decode_frames(
         if (frame.width, frame.height, frame.format.name) != (info.width, info.height, info.pix_fmt):
             raise CarfixError(
                 f"{info.path}: the video changes from {info.width}x{info.height} {info.pix_fmt} to "
-                f"{frame.width}x{frame.height} {frame.format.name} at {float(pts * info.time_base - info.start):.3f} s "
-                "from the beginning; cut it there (ffmpeg -c copy, with -ss and -to) and restore the parts"
+                f"{frame.width}x{frame.height} {frame.format.name} at {_seconds(pts, info):.3f} s from the beginning; "
+                f"restore what is before it (-to {_seconds(pts, info):.3f}) and what follows "
+                f"(-ss {_seconds(pts, info):.3f}) into two files"
             )
         frame.pts = pts
         frame.dts = None
         frame.time_base = info.time_base
         damage.frames += frame.is_corrupt
         yield frame
+
+
+def info_from(info: SourceInfo, timeline: Timeline, start: int | None) -> SourceInfo:
+    """`info`, with size and pixel format as they are where `start` ticks are shown: recorders change them on the way.
+
+    Unchanged where no frame could be decoded, and where a device decodes, whose frames have other formats.
+    """
+    if start is None or info.hwaccel is not None:
+        return info
+    clock = _Clock(timeline, Damage())
+    for pts, frame in _in_order(_decoded(info, timeline, Damage(), start, clock), clock):
+        if pts >= start:
+            return dataclasses.replace(
+                info, width=frame.width, height=frame.height, pix_fmt=frame.format.name
+            )
+    return info
+
+
+def _seconds(pts: int, info: SourceInfo) -> float:
+    """From the input's beginning, as -ss counts."""
+    return float(pts * info.time_base - info.start)
 
 
 class _Clock:

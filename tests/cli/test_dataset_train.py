@@ -73,6 +73,9 @@ def test_from_clips_to_weights_to_a_restored_video(tmp_path: Path) -> None:
         (["train", "nowhere", "--arch", "vgg"], 2, "vgg"),
         (["train", "nowhere", "--loss", "l1"], 2, "l1"),
         (["train", "nowhere", "--init", "missing.safetensors"], 1, "missing.safetensors"),
+        (["train", "nowhere", "--init", "missing"], 1, "installed are"),
+        # A name is found, as its other architecture shows.
+        (["train", "nowhere", "--init", "fast"], 2, "another architecture"),
     ],
 )
 def test_errors_are_one_line_with_the_right_code(

@@ -107,6 +107,31 @@ def test_a_part_of_the_input(clip: Path, tmp_path: Path) -> None:
     assert times and times[0] < 0.03 and times[-1] < 0.4
 
 
+def test_both_parts_of_a_video_that_changes_its_size(tmp_path: Path) -> None:
+    """A recorder that is set to another size in the middle: one file, told where to cut, restored as two."""
+    source = tmp_path / "in.ts"
+    for number, size in enumerate((64, 96)):
+        part = media.write_clip(
+            tmp_path / f"{number}.ts",
+            width=size,
+            times=[90000 * number + 3600 * n for n in range(12)],
+            time_base=media.Fraction(1, 90000),
+            muxer={"mpegts_copyts": "1"},
+        )
+        with source.open("ab") as file:
+            file.write(part.read_bytes())
+    with pytest.raises(CarfixError, match=r"\(-ss 0\.920\) into two files"):
+        restore(source, tmp_path / "whole.mkv", encoder=LOSSLESS)
+    shown = media.planes(source)
+    parts = (({"end": 0.92}, shown[:12], 64), ({"start": 0.92}, shown[12:], 96))
+    for bounds, wanted, width in parts:
+        output = tmp_path / f"{width}.mkv"
+        assert restore(source, output, encoder=LOSSLESS, **bounds).frames == len(wanted)
+        restored = media.planes(output)
+        assert [plane.shape[1] for plane in restored] == [width] * len(wanted)
+        assert all(np.array_equal(a, b) for a, b in zip(restored, wanted, strict=True))
+
+
 def test_a_range_without_frames(clip: Path, tmp_path: Path) -> None:
     with pytest.raises(CarfixError, match="no frame of the video lies in the wanted range"):
         restore(clip, tmp_path / "out.mp4", start=50.0)

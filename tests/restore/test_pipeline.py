@@ -261,9 +261,7 @@ def test_a_change_of_size_is_an_error_with_its_place(tmp_path: Path) -> None:
     ]
     source = tmp_path / "in.ts"
     source.write_bytes(b"".join(part.read_bytes() for part in parts))
-    with pytest.raises(
-        CarfixError, match=r"changes from 64x48 .* to 96x48 .* at 0\.920 s from the beginning"
-    ):
+    with pytest.raises(CarfixError, match=r"changes from 64x48 .* to 96x48 .* at 0\.920 s .*-to 0\.920"):
         Run(source, Adding(), tmp_path / "state").run()
     assert not threads()
 
