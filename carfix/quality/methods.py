@@ -125,7 +125,7 @@ class Restored:
         for batch, restored in in_order(engine, (_begun(engine, batch) for batch in batches)):
             for frame, luma in zip(batch, restored, strict=True):
                 bounds = frame.bounds and frame.bounds.at(frame.bit_depth)
-                luma = trust(frame.moving, frame.luma, luma, bounds)
+                luma = trust(frame.moving, frame.luma, luma, bounds, interlaced=_interlaced(frame))
                 yield dataclasses.replace(frame, luma=hold(frame.moving, luma))
 
     def _told(self, frames: Iterator[LumaFrame]) -> Iterator[LumaFrame]:

@@ -152,7 +152,9 @@ class FramePipeline:
                 for item, luma in zip(alike, result(), strict=True):
                     item.luma = luma
             for item in fresh:
-                item.luma = self._trust(item.moving, item.decoded, item.luma, item.bounds)
+                item.luma = self._trust(
+                    item.moving, item.decoded, item.luma, item.bounds, interlaced=item.interlaced
+                )
             for item, original in repeats:
                 item.luma = original.luma
             self.repeated += len(repeats)

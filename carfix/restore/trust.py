@@ -64,11 +64,28 @@ class Trust:
     def __init__(self) -> None:
         self._corrected = Hold()
 
-    def __call__(self, moving: Wanted | None, decoded: Luma, restored: Luma, bounds: Bounds | None) -> Luma:
-        """The next frame, restored where it moves by `Moves`; as it is without `bounds`."""
+    def __call__(
+        self,
+        moving: Wanted | None,
+        decoded: Luma,
+        restored: Luma,
+        bounds: Bounds | None,
+        *,
+        interlaced: bool = False,
+    ) -> Luma:
+        """The next frame, restored where it moves by `Moves`; as it is without `bounds`.
+
+        Of `interlaced` frames the fields are looked at: what moves has edges as steep as text where they are woven.
+        """
         if bounds is None:
             return restored
-        return trusted(decoded, self._corrected(moving, restored), bounds)
+        corrected = self._corrected(moving, restored)
+        if not interlaced or len(decoded) < 2:
+            return trusted(decoded, corrected, bounds)
+        woven: Luma = np.empty_like(corrected)
+        for parity in (0, 1):
+            woven[parity::2] = trusted(decoded[parity::2], corrected[parity::2], bounds)
+        return woven
 
 
 def trusted(decoded: Luma, restored: Luma, bounds: Bounds) -> Luma:
