@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import math
-import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,12 +15,13 @@ import numpy as np
 from carfix import __version__
 from carfix.errors import CarfixError, UsageError
 from carfix.restore.engine import Engine
-from carfix.restore.findings import is_damaged, refused_findings, tally_findings, timeline_findings
+from carfix.restore.findings import is_damaged, tally_findings, timeline_findings
+from carfix.restore.landing import land
 from carfix.restore.models import EngineChoice
 from carfix.restore.pipeline import Pipeline, Tally
-from carfix.restore.place import check_place, check_room, copy_times, make_folder, same_file
+from carfix.restore.place import check_place, check_room, make_folder, same_file
 from carfix.restore.report import Counter, Progress, Report, Warnings
-from carfix.restore.state import State, open_state, sync_folder
+from carfix.restore.state import State, open_state
 from carfix.restore.strength import strength_of
 from carfix.restore.trim import Trim
 from carfix.video.choice import check_stream
@@ -29,16 +29,14 @@ from carfix.video.decode import info_from
 from carfix.video.encoder import EncoderSettings, Encoding, check_settings, resolve_encoding, settings_for
 from carfix.video.faults import reason
 from carfix.video.hwaccel import NONE, check_hwaccel
-from carfix.video.mux import write_output
 from carfix.video.muxer import check_movflags, output_format
 from carfix.video.output import OutputPlan
 from carfix.video.rehearsal import rehearse_output
 from carfix.video.segments import DEFAULT_SEGMENT_SECONDS, Segment, plan_segments
-from carfix.video.sink import JoinedSegments, SegmentFile
+from carfix.video.sink import JoinedSegments
 from carfix.video.source import SourceInfo, decoded_by, probe
 from carfix.video.streams import COPY, check_audio_codec, plan_copy
 from carfix.video.timeline import Timeline, scan
-from carfix.video.verify import verify_output
 
 #: Called often, from any of the job's threads.
 ProgressCallback = Callable[[Progress], None]
@@ -217,7 +215,15 @@ class Job:
                 raise CarfixError(f"{self.source}: not a single frame of its video could be decoded")
             frames = sum(file.frames for file in files)
             warnings.add(*tally_findings(tally, expected=sum(s.frames for s in segments), frames=frames))
-            lines, refused = self._write(plan, timeline, state, files, counter)
+            lines, refused = land(
+                plan,
+                JoinedSegments(state.folder, files, info.time_base, timeline.last_duration),
+                state,
+                self.output,
+                overwrite=self.overwrite,
+                times_of=self.source if self.keep_times else None,
+                joined=counter.joined,
+            )
             warnings.add(*lines)
         changed = _size_and_time(self.source) != before
         if changed:
@@ -347,39 +353,6 @@ class Job:
                 pipeline.run(neighbours)
                 total.add(pipeline.tally)
             return total, engine.description
-
-    def _write(
-        self,
-        plan: OutputPlan,
-        timeline: Timeline,
-        state: State,
-        files: Sequence[SegmentFile],
-        counter: "Counter",
-    ) -> tuple[list[str], int]:
-        """Join, verify, rename. Returns warnings, and how many packets of other streams were refused."""
-        warnings: list[str] = []
-        joined = JoinedSegments(state.folder, files, plan.info.time_base, timeline.last_duration)
-        temporary = state.folder / f"output{self.output.suffix}"
-        muxed = write_output(temporary, plan, joined, state.folder / files[0].name, counter.joined)
-        times = joined.times() - plan.shift_ticks
-        late = verify_output(temporary, muxed, times, plan.info.time_base)
-        warnings += refused_findings(muxed.refused)
-        if late:
-            warnings.append(f"{plan.format} has no times below 0: everything is {float(late):.3f} s later")
-        if self.output.exists() and not self.overwrite:
-            state.discard()
-            raise CarfixError(f"{self.output} was created meanwhile; -y overwrites it")
-        try:
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
-            if self.keep_times and (lost := copy_times(self.source, temporary)):
-                warnings.append(lost)
-            temporary.replace(self.output)
-        except OSError as error:
-            raise CarfixError(f"cannot write {self.output}: {reason(error)}") from error
-        sync_folder(self.output.parent)
-        state.discard()
-        return warnings, muxed.refused
 
 
 def _size_and_time(path: Path) -> tuple[int, int] | None:

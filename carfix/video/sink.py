@@ -183,6 +183,11 @@ class JoinedSegments:
         self._last_duration = last_duration
         self._delay = max((segment.reorder for segment in segments), default=0)
 
+    @property
+    def template(self) -> Path:
+        """The first segment's file, whose codec parameters are those of all."""
+        return self._folder / self._segments[0].name
+
     def times(self) -> NDArray[np.int64]:
         """Presentation times of all frames, ascending, in ticks of the input's time base."""
         return np.array(

@@ -1,0 +1,54 @@
+"""The end of a job: its segments become one file, which is verified and only then gets its name."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from carfix.errors import CarfixError
+from carfix.restore.findings import refused_findings
+from carfix.restore.place import copy_times
+from carfix.restore.state import State, sync_folder
+from carfix.video.faults import reason
+from carfix.video.mux import write_output
+from carfix.video.output import OutputPlan
+from carfix.video.sink import JoinedSegments
+from carfix.video.verify import verify_output
+
+
+def land(
+    plan: OutputPlan,
+    segments: JoinedSegments,
+    state: State,
+    output: Path,
+    *,
+    overwrite: bool,
+    times_of: Path | None,
+    joined: Callable[[int], None],
+) -> tuple[list[str], int]:
+    """Write `output` by `plan` in the state's folder, verify it, rename it, and throw the state away.
+
+    `times_of` is a file whose times of access and modification it gets; `joined` hears how many frames are in. Returns
+    warnings, and how many packets of other streams were refused. Raises `CarfixError`; then nothing is under its name.
+    """
+    warnings: list[str] = []
+    temporary = state.folder / f"output{output.suffix}"
+    muxed = write_output(temporary, plan, segments, segments.template, joined)
+    times = segments.times() - plan.shift_ticks
+    late = verify_output(temporary, muxed, times, plan.info.time_base)
+    warnings += refused_findings(muxed.refused)
+    if late:
+        warnings.append(f"{plan.format} has no times below 0: everything is {float(late):.3f} s later")
+    if output.exists() and not overwrite:
+        state.discard()
+        raise CarfixError(f"{output} was created meanwhile; -y overwrites it")
+    try:
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        if times_of is not None and (lost := copy_times(times_of, temporary)):
+            warnings.append(lost)
+        temporary.replace(output)
+    except OSError as error:
+        raise CarfixError(f"cannot write {output}: {reason(error)}") from error
+    sync_folder(output.parent)
+    state.discard()
+    return warnings, muxed.refused
