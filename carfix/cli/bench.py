@@ -32,7 +32,10 @@ def register(app: typer.Typer) -> None:
 
 def bench(
     clip: Annotated[
-        Path | None, typer.Argument(help="Video to measure on; default: a clip is made up.", metavar="[CLIP]")
+        Path | None,
+        typer.Argument(
+            help="Video to measure on; default: a clip is made up.", metavar="[CLIP]", readable=False
+        ),
     ] = None,
     model: Annotated[
         list[str] | None,

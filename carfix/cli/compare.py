@@ -5,6 +5,9 @@ from typing import Annotated
 
 import typer
 
+#: What is measured unasked.
+METRIC = "psnr,ssim"
+
 EXAMPLES = """
 **Examples**
 
@@ -27,11 +30,14 @@ def register(app: typer.Typer) -> None:
 
 def compare(
     files: Annotated[
-        list[Path], typer.Argument(help="The pristine video, then those to measure.", metavar="REF CAND...")
+        list[Path],
+        typer.Argument(
+            help="The pristine video, then those to measure.", metavar="REF CAND...", readable=False
+        ),
     ],
     metric: Annotated[
         str, typer.Option("--metric", help="Any of psnr, ssim, vmaf, separated by commas.")
-    ] = "psnr,ssim",
+    ] = METRIC,
     spp: Annotated[bool, typer.Option("--spp", help="Add each candidate behind FFmpeg's spp.")] = False,
     spp_qp: Annotated[
         int | None,
@@ -60,6 +66,15 @@ def compare(
     scale: Annotated[
         bool, typer.Option("--scale", help="Scale candidates of another size to the reference's.")
     ] = False,
+    stream: Annotated[
+        str | None,
+        typer.Option(
+            "--stream",
+            metavar="N|v:N",
+            help="Which of several videos is measured, in every file: its number there, or v:N among the videos. "
+            "Of a file with a single video it is that one.",
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda[:N], mps or vulkan.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")] = "auto",
     strength: Annotated[
@@ -76,7 +91,8 @@ def compare(
         ),
     ] = False,
     html: Annotated[
-        Path | None, typer.Option("--html", help="Write a page with curves and pictures to this file.")
+        Path | None,
+        typer.Option("--html", help="Write a page with curves and pictures to this file.", readable=False),
     ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show tracebacks.")] = False,
 ) -> None:
@@ -93,7 +109,7 @@ def compare(
     from carfix.errors import UsageError
     from carfix.quality import compare_tables
     from carfix.quality.compare import compare_videos
-    from carfix.quality.methods import Filtered, Method, open_restored
+    from carfix.quality.methods import Filtered, Method, open_several
     from carfix.quality.metrics import metrics_device
     from carfix.quality.report.page import write_report
     from carfix.quality.report.place import check_page
@@ -101,6 +117,7 @@ def compare(
     from carfix.quality.spp import FilterName, PostFilter
     from carfix.restore.engine import check_device
     from carfix.restore.strength import parse_strength
+    from carfix.video.choice import check_stream
 
     if json_ and csv:
         raise UsageError("--json and --csv both write to stdout: take one of them")
@@ -111,19 +128,35 @@ def compare(
     if no_reference:
         if csv or (html is not None and len(files) > 1) or len(model or ()) > 1:
             raise UsageError("--no-reference takes no --csv, one network, and with --html one file")
-        _assess(files, (model or ["auto"])[0], device, precision, share, skip, frames, html, json_)
+        ignored = {
+            "--metric": metric != METRIC,
+            "--spp": spp,
+            "--spp-qp": spp_qp is not None,
+            "--spp-quality": spp_quality is not None,
+            "--spp-best": spp_best,
+            "--fspp": fspp,
+            "--uspp": uspp,
+            "--shortest": shortest,
+            "--align-start": align_start,
+            "--scale": scale,
+        }
+        if given := [option for option, is_given in ignored.items() if is_given]:
+            raise UsageError(f"--no-reference compares with nothing: leave {', '.join(given)} out")
+        network = (model or ["auto"])[0]
+        _assess(files, network, device, precision, share, skip, frames, stream, html, json_)
         return
     if len(files) < 2:
         raise UsageError("compare needs a reference and a candidate: carfix compare REF CAND...")
     metrics = parse_metrics(metric)
+    check_stream(stream)
+    if spp_quality is not None and not (spp or spp_best or fspp or uspp or spp_qp is not None):
+        raise UsageError("--spp-quality is for a filter: add --spp, --spp-best, --fspp or --uspp")
     asked: list[tuple[FilterName, bool]] = [("fspp", fspp), ("uspp", uspp)]
     asked.insert(0, ("spp", spp or (spp_qp is not None and not (fspp or uspp))))
     methods: list[Method] = [
         Filtered(PostFilter(name, quality=spp_quality, quantizer=spp_qp)) for name, wanted in asked if wanted
     ]
-    methods += [
-        open_restored(name, device=device, precision=precision, strength=share) for name in model or ()
-    ]
+    methods += open_several(model or (), device=device, precision=precision, strength=share)
     with counted(stderr) as stage:
         comparison = compare_videos(
             reference=files[0],
@@ -136,6 +169,7 @@ def compare(
             shortest=shortest,
             align_start=align_start,
             scale=scale,
+            stream=stream,
             device=metrics_device(device),
             progress=stage("frames"),
         )
@@ -160,6 +194,7 @@ def _assess(
     share: float | None,
     skip: int,
     frames: int | None,
+    stream: str | None,
     html: Path | None,
     json_: bool,
 ) -> None:
@@ -178,12 +213,18 @@ def _assess(
     )
     from carfix.quality.reader import wanted_range
     from carfix.quality.report.noreference import write_noreference_report
+    from carfix.video.choice import check_stream
 
+    check_stream(stream)
     restored = open_restored(model, device=device, precision=precision, strength=share)
     with counted(stderr) as stage, released(restored):
         found = [
             assess_video(
-                path, restored, wanted=wanted_range(skip, frames), progress=stage(f"samples of {path.name}")
+                path,
+                restored,
+                wanted=wanted_range(skip, frames),
+                stream=stream,
+                progress=stage(f"samples of {path.name}"),
             )
             for path in files
         ]

@@ -29,7 +29,10 @@ def register(app: typer.Typer) -> None:
 
 def dataset(
     paths: Annotated[
-        list[Path], typer.Argument(metavar="SRC... OUT", help=f"{SOURCES_HELP} Last, the dataset's folder.")
+        list[Path],
+        typer.Argument(
+            metavar="SRC... OUT", readable=False, help=f"{SOURCES_HELP} Last, the dataset's folder."
+        ),
     ],
     size: Annotated[
         str | None, typer.Option(help="Scale the pristine clips before encoding: WxH, one side may be -2.")

@@ -22,19 +22,23 @@ def register(app: typer.Typer) -> None:
 
 
 def detect(
-    clip: Annotated[Path, typer.Argument(help="Video to look at.", metavar="CLIP")],
+    clip: Annotated[Path, typer.Argument(help="Video to look at.", metavar="CLIP", readable=False)],
     output: Annotated[
         Path | None,
         typer.Argument(
             help="Video to write: decoded left, restored right, without sound.",
             metavar="[OUT]",
             show_default=False,
+            readable=False,
         ),
     ] = None,
     detector: Annotated[
         Path,
         typer.Option(
-            "--detector", help="YOLO detector: an ONNX file of YOLOX or YOLOv8/11.", show_default=False
+            "--detector",
+            help="YOLO detector: an ONNX file of YOLOX or YOLOv8/11.",
+            show_default=False,
+            readable=False,
         ),
     ] = ...,  # type: ignore[assignment]  # required
     model: Annotated[str, typer.Option("--model", "-m", help="Network by name or path.")] = "auto",
@@ -42,10 +46,21 @@ def detect(
     reference: Annotated[
         Path | None,
         typer.Option(
-            "--reference", help="The pristine video: measure the agreement with its findings (mAP)."
+            "--reference",
+            help="The pristine video: measure the agreement with its findings (mAP).",
+            readable=False,
         ),
     ] = None,
     frames: Annotated[int | None, typer.Option(min=1, help="Look at the first frames alone.")] = None,
+    stream: Annotated[
+        str | None,
+        typer.Option(
+            "--stream",
+            metavar="N|v:N",
+            help="Which of several videos is looked at: its number in the file, or v:N among the videos. "
+            "Of a reference with a single video it is that one.",
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda[:N], mps or vulkan.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")] = "auto",
     strength: Annotated[
@@ -73,7 +88,9 @@ def detect(
     from carfix.quality.methods import open_restored
     from carfix.restore.engine import check_device
     from carfix.restore.strength import parse_strength
+    from carfix.video.choice import check_stream
 
+    check_stream(stream)
     check_device(device, precision)
     yolo = Detector(detector, device=device)
     restored = open_restored(model, device=device, precision=precision, strength=parse_strength(strength))
@@ -86,6 +103,7 @@ def detect(
             reference=reference,
             score=score,
             frames=frames,
+            stream=stream,
             overwrite=overwrite,
             progress=stage("frames"),
         )

@@ -24,7 +24,7 @@ def register(app: typer.Typer) -> None:
 
 
 def evaluate(
-    dataset: Annotated[Path, typer.Argument(help="Folder that `carfix dataset` made.")],
+    dataset: Annotated[Path, typer.Argument(help="Folder that `carfix dataset` made.", readable=False)],
     model: Annotated[
         list[str] | None,
         typer.Option(
@@ -52,6 +52,7 @@ def evaluate(
         typer.Option(
             "--detector",
             help="YOLO detector (ONNX): also measure how far its findings agree with those on the pristine frames.",
+            readable=False,
         ),
     ] = None,
     frames: Annotated[
@@ -86,7 +87,7 @@ def evaluate(
     from carfix.quality import tables
     from carfix.quality.detection.detector import Detector
     from carfix.quality.evaluate import evaluate_dataset
-    from carfix.quality.methods import open_restored
+    from carfix.quality.methods import open_several
     from carfix.quality.metrics import metrics_device
     from carfix.quality.spp import PostFilter
     from carfix.restore.engine import check_device
@@ -99,7 +100,7 @@ def evaluate(
     names = list(installed()) if model is None else [name for name in model if name != "none"]
     share = parse_strength(strength)
     check_device(device, precision)
-    models = [open_restored(name, device=device, precision=precision, strength=share) for name in names]
+    models = open_several(names, device=device, precision=precision, strength=share)
     yolo = Detector(detector, device=device) if detector else None
     post_filter = PostFilter("spp", quality=spp_quality)
     with counted(stderr) as stage:

@@ -14,6 +14,10 @@ EXAMPLES = """
 """
 
 
+#: What stands for stdout elsewhere.
+PIPE = Path("-")
+
+
 def register(app: typer.Typer) -> None:
     """Add the command to `app`."""
     app.command("export", epilog=EXAMPLES)(export)
@@ -23,7 +27,7 @@ def export(
     name: Annotated[
         str, typer.Argument(help="Name of installed weights (see carfix models), or a file.", metavar="NAME")
     ],
-    output: Annotated[Path, typer.Argument(help="File to write.", metavar="OUT.onnx")],
+    output: Annotated[str, typer.Argument(help="File to write.", metavar="OUT.onnx")],
     overwrite: Annotated[
         bool, typer.Option("-y/-n", "--overwrite/--no-overwrite", help="Replace an output that exists.")
     ] = False,
@@ -36,15 +40,22 @@ def export(
     the command prints. Name, SHA-256, licence and the overlap that tiles need stand in the file's metadata.
     """
     from carfix.cli.app import stderr
+    from carfix.cli.values import output_path_of
+    from carfix.errors import UsageError
     from carfix.net.catalog import load_model
     from carfix.net.config import margin
     from carfix.net.export import export_onnx
+    from carfix.restore.place import check_place
 
+    path = output_path_of(output)
+    if path == PIPE:
+        raise UsageError("export writes a file, not to stdout: name it, as in fast.onnx")
+    check_place(path, overwrite=overwrite, parents=False)
     model = load_model(name)
-    export_onnx(model=model, output=output, overwrite=overwrite)
+    export_onnx(model=model, output=path, overwrite=overwrite)
     config = model.config
     stderr.print(
-        f"{output}: {model.description.name}, luma in [0, 1], height and width multiples of {config.scale}, "
+        f"{path}: {model.description.name}, luma in [0, 1], height and width multiples of {config.scale}, "
         f"tiles overlap by {margin(config)} pixels a side",
         markup=False,
         soft_wrap=True,

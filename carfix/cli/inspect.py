@@ -23,8 +23,17 @@ def register(app: typer.Typer) -> None:
 
 
 def inspect(
-    files: Annotated[list[Path], typer.Argument(help="Video files.", metavar="FILE...")],
+    # Whether a file can be read is found one by one: the others are looked at nevertheless.
+    files: Annotated[list[Path], typer.Argument(help="Video files.", metavar="FILE...", readable=False)],
     model: Annotated[str, typer.Option("--model", "-m", help="Network to predict for.")] = "auto",
+    stream: Annotated[
+        str | None,
+        typer.Option(
+            "--stream",
+            metavar="N|v:N",
+            help="Which of several videos is looked at: its number in the file, or v:N among the videos.",
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda[:N], mps or vulkan.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")] = "auto",
     json_: Annotated[bool, typer.Option("--json", help="Write JSON to stdout.")] = False,
@@ -47,7 +56,9 @@ def inspect(
     from carfix.quality.inspect import Inspection, inspect_file, measure_speed
     from carfix.quality.methods import open_restored, released
     from carfix.quality.names import literal
+    from carfix.video.choice import check_stream
 
+    check_stream(stream)
     restored = open_restored(model, device=device, precision=precision)
     description = restored.model.description
     fit = installed_fit(description.name, description.sha256)
@@ -58,7 +69,7 @@ def inspect(
         progress = stage("files")
         for number, path in enumerate(files, 1):
             try:
-                found.append(inspect_file(path, fit=fit, seconds_per_pixel=speed))
+                found.append(inspect_file(path, stream=stream, fit=fit, seconds_per_pixel=speed))
             except CarfixError as error:
                 report_error(error, verbose=verbose)
             progress(number, len(files), path.name)
@@ -86,8 +97,12 @@ def inspect(
                 gain,
                 "-" if each.seconds is None else str(timedelta(seconds=round(each.seconds))),
             )
-        if found:
-            table_console().print(table)
+        if not found:
+            raise typer.Exit(EXIT_FAILED)
+        table_console().print(table)
+        for each in found:
+            if note := each.chosen.note():
+                stderr.print(note, markup=False, soft_wrap=True)
         note = "" if fit else f"; no prediction of the gain was fitted for these weights of {restored.name}"
         if any(each.encoded_again for each in found):
             stderr.print(

@@ -29,7 +29,9 @@ def register(app: typer.Typer) -> None:
 
 
 def train(
-    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Folder that `carfix dataset` built.")],
+    dataset: Annotated[
+        Path, typer.Argument(metavar="DATASET", readable=False, help="Folder that `carfix dataset` built.")
+    ],
     arch: Annotated[str, typer.Option(help="car-cnn or fast.", rich_help_panel=NETWORK)] = "car-cnn",
     scale: Annotated[
         int, typer.Option(min=1, help="fast: side of a cell in pixels.", rich_help_panel=NETWORK)

@@ -174,7 +174,9 @@ def _opened(path: Path) -> Iterator[Any]:
         with safe_open(path, framework="np") as file:
             yield file
     except FileNotFoundError:
-        raise CheckpointError(f"no such weights file: {path}") from None
+        # Also of one that may not be read.
+        why = "may not be read" if path.exists() else "is not there"
+        raise CheckpointError(f"the weights file {path} {why}") from None
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
             f"{path} is not a readable weights file ({_brief(error)}); fetch it again"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from carfix.errors import CarfixError
 from carfix.quality.reader import LumaFrame
 
-#: Frames belong together if their times differ by less than this share of the distance to the next frame:
+#: Frames belong together if their times differ by less than this share of the distance to the next frame of either:
 #: containers round times (Matroska to 1 ms, at 120 fps an eighth of a frame).
 TOLERANCE = 0.45
 
@@ -45,7 +45,7 @@ def aligned(
             raise CarfixError(f"{name} has no frames to compare")
     by_time = ours.time is not None and theirs.time is not None
     offset = ours.seconds - theirs.seconds if align_start else 0.0
-    if by_time and not shortest and abs(ours.seconds - theirs.seconds - offset) >= ours.tolerance:
+    if by_time and not shortest and abs(ours.seconds - theirs.seconds - offset) >= _tolerance(ours, theirs):
         cure = "--align-start takes their first frames as simultaneous, --shortest compares the time that both cover"
         raise CarfixError(
             f"{names[0]} starts at {ours.seconds:.3f} s and {names[1]} at {theirs.seconds:.3f} s; "
@@ -53,7 +53,7 @@ def aligned(
         )
     while not (ours.ended or theirs.ended):
         lag = theirs.seconds + offset - ours.seconds if by_time else 0.0
-        if abs(lag) < ours.tolerance:
+        if abs(lag) < _tolerance(ours, theirs):
             yield ours.take(), theirs.take()
             continue
         # The later frame may still find its counterpart; the earlier one has none.
@@ -77,6 +77,14 @@ def aligned(
     unmatched.candidate += rest[1]
 
 
+def _tolerance(*clocks: "_Clock") -> float:
+    """Seconds; at least the millisecond that Matroska rounds to.
+
+    The nearer neighbours count: of four times as many frames, the one before the right one would be taken else.
+    """
+    return max(TOLERANCE * min((clock.interval for clock in clocks if clock.interval), default=0.0), 1e-3)
+
+
 class _Clock:
     """The current frame of a video, its time, and how far other times may be from it."""
 
@@ -84,7 +92,7 @@ class _Clock:
         self._frames = frames
         self._frame = next(frames, None)
         self._next = next(frames, None)
-        self._interval = self._distance()
+        self.interval = self._distance()  # seconds to the next frame; 0 if that is not known
         self.count = int(not self.ended)  # frames up to the current one
 
     @property
@@ -100,18 +108,13 @@ class _Clock:
         """The time, 0 where there is none."""
         return self.time or 0.0
 
-    @property
-    def tolerance(self) -> float:
-        """Seconds; at least the millisecond that Matroska rounds to."""
-        return max(TOLERANCE * self._interval, 1e-3)
-
     def take(self) -> LumaFrame:
         """The current frame; the next one becomes current."""
         assert self._frame is not None
         taken, self._frame = self._frame, self._next
         self._next = next(self._frames, None) if self._next is not None else None
         self.count += not self.ended
-        self._interval = self._distance() or self._interval  # the last frame keeps the one before
+        self.interval = self._distance() or self.interval  # the last frame keeps the one before
         return taken
 
     def drain(self) -> int:

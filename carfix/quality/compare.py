@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+from carfix.quality.chosen import Chosen, choose_alike
 from carfix.quality.comparison_run import ComparisonRun, Progress
 from carfix.quality.damage import Damage
 from carfix.quality.methods import Decoded, Filtered, Method, released
@@ -24,6 +25,7 @@ def compare_videos(
     shortest: bool = False,
     align_start: bool = False,
     scale: bool = False,
+    stream: str | None = None,
     device: str = "cpu",
     progress: Progress = lambda done, total, detail: None,
 ) -> Comparison:
@@ -32,12 +34,16 @@ def compare_videos(
     `spp_best` adds the filter with the constant quantizer of the highest mean PSNR. The first `skip` frames of
     every file are left out and `frames` compared at most. Frames pair up by presentation time (see `aligned`
     for `shortest` and `align_start`); `scale` brings candidates to the reference's size (bicubic), which is else an
-    error. PSNR and SSIM are computed on `device`. `progress` is told the frames done, the frames in all (a
-    guess at first) and the candidate. Damaged packets are passed over and counted. Raises `CarfixError` for files
-    that cannot be read or compared, and `MissingPartError` if an ffmpeg with the filter or with libvmaf is missing.
+    error. `stream` chooses among several videos, see `choose_alike`. PSNR and SSIM are computed on `device`.
+    `progress` is told the frames done, the frames in all (a guess at first) and the candidate. Damaged packets are
+    passed over and counted. Raises `CarfixError` for files that cannot be read or compared, and `MissingPartError` if
+    an ffmpeg with the filter or with libvmaf is missing.
     """
+    paths = list(dict.fromkeys(Path(candidate) for candidate in candidates))
+    chosen = choose_alike(list(dict.fromkeys((Path(reference), *paths))), stream)
     run = ComparisonRun(
         reference=Path(reference),
+        chosen=chosen[Path(reference)],
         wanted=wanted_range(skip, frames),
         vmaf=vmaf,
         shortest=shortest,
@@ -46,26 +52,27 @@ def compare_videos(
         device=device,
         progress=progress,
     )
-    paths = list(dict.fromkeys(Path(candidate) for candidate in candidates))
     every = (Decoded(quantizers=True), *methods)
     for path in paths:
         # A file that is missing or broken is told at once, not after an hour with the others.
-        next(read_frames(path, damage=Damage()), None)
+        next(read_frames(path, stream=chosen[path].stream, damage=Damage()), None)
     run.expect(len(paths) * len(every))
     results: dict[Path, list[Result]] = {path: [] for path in paths}
     # Method by method, so that no two networks hold memory at once.
     for method in every:
         with released(method):
             for path in paths:
-                results[path].append(run.compare(Candidate(path, method, _name(path, method, paths))))
+                name = _name(path, method, paths)
+                results[path].append(run.compare(Candidate(path, method, name, chosen[path])))
     if spp_best:
         for path in paths:
-            results[path].append(_best(run, path, spp_best, _name(path, Decoded(), paths)))
+            results[path].append(_best(run, chosen[path], spp_best, _name(path, Decoded(), paths)))
     ordered = [_with_decoder_facts(result, results[path][0]) for path in paths for result in results[path]]
     first = ordered[0]
     return Comparison(
         reference=Reference(
             path=Path(reference),
+            chosen=run.chosen,
             frames=len(first.quality),
             width=first.width,
             height=first.height,
@@ -95,17 +102,18 @@ def _name(path: Path, method: Method, paths: Sequence[Path]) -> str:
     return name if isinstance(method, Decoded) else f"{name} + {method.name}"
 
 
-def _best(run: ComparisonRun, path: Path, spp: PostFilter, name: str) -> Result:
+def _best(run: ComparisonRun, chosen: Chosen, spp: PostFilter, name: str) -> Result:
     """The result of the constant quantizer with the highest mean PSNR."""
     trials: dict[int, Result] = {}
     scores: dict[int, float] = {}
     while (quantizer := climb(scores, FIRST_QUANTIZER)) is not None:
         method = Filtered(dataclasses.replace(spp, quantizer=quantizer))
         run.expect(1)
-        trials[quantizer] = run.compare(Candidate(path, method, f"{name} + {method.name}"), vmaf=False)
+        candidate = Candidate(chosen.path, method, f"{name} + {method.name}", chosen)
+        trials[quantizer] = run.compare(candidate, vmaf=False)
         scores[quantizer] = float(trials[quantizer].quality.psnr.mean())
     best = max(scores, key=lambda quantizer: scores[quantizer])
-    candidate = Candidate(path, trials[best].candidate.method, f"{name} + spp-best (qp {best})")
+    candidate = dataclasses.replace(trials[best].candidate, name=f"{name} + spp-best (qp {best})")
     if run.vmaf:
         run.expect(1)
         return run.compare(candidate)

@@ -88,7 +88,7 @@ def notes(comparison: Comparison) -> list[str]:
 
 
 def file_notes(comparison: Comparison) -> list[str]:
-    """What a reader must know of the files, each told once: damage, and codes of another meaning."""
+    """What a reader must know of the files, each told once: damage, and codes of another meaning, several videos."""
     reference = comparison.reference
     name = reference.path.name
     decoded: dict[Path, Result] = {}  # the first of each file
@@ -104,7 +104,8 @@ def file_notes(comparison: Comparison) -> list[str]:
         for result in decoded.values()
         if result.mixed_ranges
     ]
-    return [*damaged.values(), *ranges]
+    choices = dict.fromkeys([reference.chosen, *(result.candidate.chosen for result in decoded.values())])
+    return [*filter(None, (chosen.note() for chosen in choices)), *damaged.values(), *ranges]
 
 
 def comparison_csv(comparison: Comparison) -> str:
@@ -136,6 +137,7 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
     return {
         "reference": {
             "path": str(reference.path),
+            "stream": reference.chosen.stream,
             "frames": reference.frames,
             "width": reference.width,
             "height": reference.height,
@@ -149,6 +151,7 @@ def _result_json(result: Result) -> dict[str, Any]:
     return {
         "name": result.name,
         "path": str(result.candidate.path),
+        "stream": result.candidate.chosen.stream,
         "method": result.candidate.method.name,
         "psnr_y": summary(result.quality.psnr),
         "ssim_y": summary(result.quality.ssim),

@@ -11,6 +11,7 @@ from av.video.frame import VideoFrame
 
 from carfix.errors import CarfixError
 from carfix.quality.alignment import Unmatched, aligned
+from carfix.quality.chosen import Chosen
 from carfix.quality.damage import Damage
 from carfix.quality.metrics import FrameQuality, measure
 from carfix.quality.reader import (
@@ -42,6 +43,7 @@ class ComparisonRun:
     """What all candidates of a comparison share."""
 
     reference: Path
+    chosen: Chosen  # the video of the reference
     wanted: Wanted
     vmaf: bool
     shortest: bool
@@ -55,7 +57,7 @@ class ComparisonRun:
 
     def expect(self, candidates: int) -> None:
         """Count the frames of further candidates into the total."""
-        self.total += candidates * _expected_frames(self.reference, self.wanted)
+        self.total += candidates * _expected_frames(self.chosen, self.wanted)
 
     def compare(self, candidate: Candidate, vmaf: bool | None = None) -> Result:
         """Measure one candidate."""
@@ -67,8 +69,10 @@ class ComparisonRun:
         mixed = False
         with contextlib.ExitStack() as stack:
             found = aligned(
-                select(read_frames(self.reference, damage=self.damage), self.wanted),
-                candidate.method.frames(candidate.path, self.wanted, damage),
+                select(
+                    read_frames(self.reference, stream=self.chosen.stream, damage=self.damage), self.wanted
+                ),
+                candidate.method.frames(candidate.path, self.wanted, damage, stream=candidate.chosen.stream),
                 names=(str(self.reference), candidate.name),
                 shortest=self.shortest,
                 align_start=self.align_start,
@@ -167,10 +171,10 @@ def bit_rate(path: Path) -> float | None:
     return 8 * path.stat().st_size / duration if duration > 0 else None
 
 
-def _expected_frames(path: Path, wanted: Wanted) -> int:
+def _expected_frames(chosen: Chosen, wanted: Wanted) -> int:
     """How many frames will be compared, as far as the container knows; 0 where it does not."""
-    with open_input(path) as container:
-        stream = find_video(container, path)
+    with open_input(chosen.path) as container:
+        stream = find_video(container, chosen.path, str(chosen.stream))
         count = stream.frames
         if not count and container.duration and stream.average_rate:
             count = int(container.duration / av.time_base * stream.average_rate)

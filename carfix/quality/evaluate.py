@@ -11,7 +11,7 @@ from carfix.quality.cache import FILE_NAME, Cache, file_identity, key
 from carfix.quality.detection.agreement import Agreement
 from carfix.quality.detection.dataset import AgreementMeter, Truth, detector_json
 from carfix.quality.detection.detector import Detector
-from carfix.quality.evaluation import SPP, SPP_BEST, Evaluation, Measurement
+from carfix.quality.evaluation import RIVALS, SPP, SPP_BEST, Evaluation, Measurement
 from carfix.quality.meters import Meter, Pair, QualityMeter
 from carfix.quality.methods import Decoded, Filtered, Method, released
 from carfix.quality.reader import in_batches, read_frames, select, wanted_range
@@ -67,6 +67,10 @@ def evaluate_dataset(
     units = [_unit(dataset, clip, variant, frames) for clip in clips for variant in clip.variants.values()]
     if len({method.name for method in models}) < len(models):
         raise UsageError("two of the networks have the same name; evaluate them one at a time")
+    if taken := [method.name for method in models if method.name in RIVALS]:
+        raise CarfixError(
+            f"a network is called {taken[0]!r}, as a row of the tables is; give its path by another name"
+        )
     names = list(dict.fromkeys(unit.variant.name for unit in units))
     if unknown := set(variants) - set(names):
         raise CarfixError(f"{dataset} has no variant {sorted(unknown)[0]!r}; it has {', '.join(names)}")

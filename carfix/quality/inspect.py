@@ -1,5 +1,6 @@
 """Which files of an archive are worth restoring: what they are, what a network would gain, how long it takes."""
 
+import contextlib
 import dataclasses
 import itertools
 import math
@@ -15,6 +16,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from carfix.errors import CarfixError
+from carfix.quality.chosen import Chosen, choose
 from carfix.quality.damage import Damage, decoded_around
 from carfix.quality.gain import GainFit
 from carfix.quality.methods import Restored
@@ -41,6 +43,9 @@ SHORTEST = 0.5
 #: More frames than this share of duration times rate are no frames.
 MOST_FRAMES = 1.5
 
+#: Packets that tell which part of a file of several videos is which: some seconds of two cameras and their sound.
+PACKETS = 500
+
 #: Side of the picture that the speed is measured on: several windows, so that their overlap counts.
 SPEED_SIDE = 512
 #: A measurement that is shorter is repeated.
@@ -52,6 +57,7 @@ class Inspection:
     """One file; None is what its container or decoder does not tell."""
 
     path: Path
+    chosen: Chosen  # the video of the file
     codec: str
     width: int
     height: int
@@ -68,27 +74,39 @@ class Inspection:
 
     def to_json(self) -> dict[str, Any]:
         """As `carfix inspect --json` prints it."""
-        return {**dataclasses.asdict(self), "path": str(self.path)}
+        fields = dataclasses.asdict(self)
+        del fields["chosen"]
+        return {**fields, "path": str(self.path), "stream": self.chosen.stream}
 
 
 def inspect_file(
-    path: Path, *, fit: GainFit | None = None, seconds_per_pixel: float | None = None
+    path: Path,
+    *,
+    stream: str | None = None,
+    fit: GainFit | None = None,
+    seconds_per_pixel: float | None = None,
 ) -> Inspection:
-    """Look at the container and at a sample of the frames of `path`. Raises `CarfixError` if it cannot be read."""
+    """Look at the container and at a sample of the frames of `path`; `stream` chooses among several videos.
+
+    Raises `CarfixError` if it cannot be read or has no such video, `UsageError` for what specifies none.
+    """
     try:
         with open_input(path) as container:
-            stream = find_video(container, path)
-            context = stream.codec_context
-            fps = _rate(stream)
+            video = find_video(container, path, stream)
+            context = video.codec_context
+            fps = _rate(video)
             size = path.stat().st_size
-            duration = _duration(container, stream, fps, size)
-            frames = _frames(stream, duration, fps, size)
-            rate = _bit_rate(stream, duration or (frames / fps if frames and fps else None), size)
-            codec, width, height = context.codec.canonical_name, stream.width, stream.height
+            duration = _duration(container, video, fps, size)
+            frames = _frames(video, duration, fps, size)
+            rate = _bit_rate(video, duration or (frames / fps if frames and fps else None), size)
+            codec, width, height = context.codec.canonical_name, video.width, video.height
+            chosen = choose(path, stream)
+            if chosen.videos > 1 and rate and not video.bit_rate:
+                rate *= _share(chosen)
             damage = Damage()
             found: list[Told | None] = []
             levels: list[tuple[float | None, float | None]] = []
-            for some in _sampled(container, stream, duration, damage):
+            for some in _sampled(container, video, duration, damage):
                 told, both = _looked_at(some)
                 found += told
                 levels.append(both)
@@ -105,9 +123,12 @@ def inspect_file(
     again = told_level is not None and level is not None and level - told_level > DOUBTED
     pixels = width * height
     bits = rate / (fps * pixels) if rate and fps else None
-    predictable = fit is not None and is_h264 and bits is not None and bits > 0
+    gain = None
+    if fit is not None and is_h264 and quantizer and bits and bits > 0:
+        gain = _predicted(fit, quantizer, bits, level if again else None)
     return Inspection(
         path=path,
+        chosen=chosen,
         codec=codec,
         width=width,
         height=height,
@@ -118,12 +139,8 @@ def inspect_file(
         mean_quantizer=quantizer,
         level=level,
         encoded_again=again,
-        predicted_gain=(
-            _predicted(fit, quantizer, bits, level if again else None)
-            if predictable and fit and quantizer and bits
-            else None
-        ),
-        gain_error=fit.error if predictable and fit else None,
+        predicted_gain=gain,
+        gain_error=None if fit is None or gain is None else fit.error,
         seconds=seconds_per_pixel * pixels * frames if seconds_per_pixel and frames else None,
     )
 
@@ -164,6 +181,15 @@ def _bit_rate(stream: VideoStream, seconds: float | None, size: int) -> float | 
         return None if stream.bit_rate == MPEG1_VARIABLE else stream.bit_rate
     whole = 8 * size / seconds
     return min(stream.bit_rate or whole, whole)
+
+
+def _share(chosen: Chosen) -> float:
+    """Which part of a file of several videos one of them is, by the file's first packets."""
+    sizes: dict[int, int] = {}
+    with open_input(chosen.path) as container, contextlib.suppress(*MEDIA_ERRORS):
+        for packet in itertools.islice(container.demux(), PACKETS):
+            sizes[packet.stream_index] = sizes.get(packet.stream_index, 0) + packet.size
+    return sizes.get(chosen.stream, 0) / sum(sizes.values()) if any(sizes.values()) else 1.0
 
 
 def _predicted(fit: GainFit, quantizer: float, bits: float, level: float | None) -> float:

@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -41,10 +41,18 @@ class Method(Protocol):
         """Changes whenever the method's pictures may change."""
         ...
 
-    def frames(self, path: Path, wanted: Wanted = None, damage: Damage | None = None) -> Iterator[LumaFrame]:
+    def frames(
+        self,
+        path: Path,
+        wanted: Wanted = None,
+        damage: Damage | None = None,
+        *,
+        stream: int | None = None,
+    ) -> Iterator[LumaFrame]:
         """The frames of `path` whose numbers are in `wanted`, in presentation order.
 
-        With `damage`, which counts it, damaged packets are passed over; without it they are an error.
+        Of several videos they are of the one of the number `stream`. With `damage`, which counts it, damaged packets
+        are passed over; without it they are an error.
         """
         ...
 
@@ -58,9 +66,16 @@ class Decoded:
 
     quantizers: bool = False  # whether the frames carry the decoder's quantizers
 
-    def frames(self, path: Path, wanted: Wanted = None, damage: Damage | None = None) -> Iterator[LumaFrame]:
+    def frames(
+        self,
+        path: Path,
+        wanted: Wanted = None,
+        damage: Damage | None = None,
+        *,
+        stream: int | None = None,
+    ) -> Iterator[LumaFrame]:
         """See `Method`."""
-        return select(read_frames(path, quantizers=self.quantizers, damage=damage), wanted)
+        return select(read_frames(path, stream=stream, quantizers=self.quantizers, damage=damage), wanted)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,10 +94,17 @@ class Filtered:
         """The filter's settings and the version of the ffmpeg that has it."""
         return f"{self.post_filter.graph} behind one decoding thread of {self.post_filter.find().version}"
 
-    def frames(self, path: Path, wanted: Wanted = None, damage: Damage | None = None) -> Iterator[LumaFrame]:
+    def frames(
+        self,
+        path: Path,
+        wanted: Wanted = None,
+        damage: Damage | None = None,
+        *,
+        stream: int | None = None,
+    ) -> Iterator[LumaFrame]:
         """See `Method` and `filtered_frames`."""
         limit = wanted[-1] + 1 if wanted and wanted[-1] < END else None
-        shown = filtered_frames(path, self.post_filter, limit=limit, damage=damage)
+        shown = filtered_frames(path, self.post_filter, limit=limit, damage=damage, stream=stream)
         yield from select(shown, wanted)
         for _ in shown:  # whether the filter did anything is said behind the last frame
             pass
@@ -115,10 +137,17 @@ class Restored:
         """The network."""
         return self._model
 
-    def frames(self, path: Path, wanted: Wanted = None, damage: Damage | None = None) -> Iterator[LumaFrame]:
+    def frames(
+        self,
+        path: Path,
+        wanted: Wanted = None,
+        damage: Damage | None = None,
+        *,
+        stream: int | None = None,
+    ) -> Iterator[LumaFrame]:
         """See `Method`; only the wanted frames are restored. Neighbours hold what stands still, as in a restore."""
         trust, hold = Trust(), Hold()
-        decoded = read_frames(path, quantizers=self._strength.curve is not None, damage=damage)
+        decoded = read_frames(path, stream=stream, quantizers=self._strength.curve is not None, damage=damage)
         frames = _moving(select(self._told(decoded), wanted))
         engine = self._opened()
         batches = in_alike_batches(frames, engine.batch, _alike)
@@ -193,6 +222,26 @@ def open_restored(
     """The network called `name`; `auto` is the best one for `device`. Raises `CheckpointError`."""
     model = load_model(name, accelerator=uses_accelerator(device))
     return Restored(model, device=device, precision=precision, strength=strength)
+
+
+def open_several(
+    names: Sequence[str], *, device: str = "auto", precision: str = "auto", strength: float | None = None
+) -> list[Restored]:
+    """The networks of these names, each once. Those that call themselves alike are called as they were asked for.
+
+    Raises `CheckpointError`.
+    """
+    found: dict[str, Restored] = {}
+    asked: dict[str, str] = {}
+    for name in names:
+        restored = open_restored(name, device=device, precision=precision, strength=strength)
+        found.setdefault(restored.identity, restored)
+        asked.setdefault(restored.identity, name)
+    own = [restored.name for restored in found.values()]
+    for identity, restored in found.items():
+        if own.count(restored.name) > 1:
+            restored.name = asked[identity]
+    return list(found.values())
 
 
 @contextlib.contextmanager

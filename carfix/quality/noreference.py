@@ -10,6 +10,7 @@ from rich.table import Table
 
 from carfix.errors import CarfixError
 from carfix.quality.blockiness import blockiness
+from carfix.quality.chosen import Chosen, choose
 from carfix.quality.damage import Damage
 from carfix.quality.methods import Restored
 from carfix.quality.metrics import Numbers
@@ -27,6 +28,7 @@ class Assessment:
     """One file; arrays of one entry a frame, or one a restored sample."""
 
     path: Path
+    chosen: Chosen  # the video of the file
     width: int
     height: int
     indices: list[int]  # numbers of the frames in the file
@@ -52,17 +54,20 @@ def assess_video(
     *,
     wanted: Wanted = None,
     samples: int = SAMPLES,
+    stream: str | None = None,
     progress: Progress = lambda done, total, detail: None,
 ) -> Assessment:
-    """Decode the `wanted` frames of `path` and restore `samples` of them.
+    """Decode the `wanted` frames of `path` and restore `samples` of them; `stream` chooses among several videos.
 
     `progress` is told the samples done. Damaged packets are passed over and counted. Raises `CarfixError` for a file
-    that cannot be read or has no such frames.
+    that cannot be read or has no such video or frames.
     """
     damage = Damage()
+    chosen = choose(path, stream)
     indices, times, kinds, quantizers, grid = [], [], [], [], []
     width = height = 0
-    for frame in select(read_frames(path, quantizers=True, damage=damage), wanted):
+    decoded = read_frames(path, stream=chosen.stream, quantizers=True, damage=damage)
+    for frame in select(decoded, wanted):
         indices.append(frame.index)
         times.append(float(frame.index) if frame.time is None else frame.time)
         kinds.append(frame.kind)
@@ -74,11 +79,13 @@ def assess_video(
     count = min(samples, len(indices))
     places = sorted({int(place) for place in np.linspace(0, len(indices) - 1, count)})
     after = []
-    for frame in restored.frames(path, [indices[place] for place in places], Damage()):
+    numbers = [indices[place] for place in places]
+    for frame in restored.frames(path, numbers, Damage(), stream=chosen.stream):
         after.append(blockiness(frame.luma))
         progress(len(after), len(places), f"{restored.name}, {path.name}")
     return Assessment(
         path=path,
+        chosen=chosen,
         width=width,
         height=height,
         indices=indices,
@@ -123,7 +130,8 @@ def assessments_table(assessments: Sequence[Assessment]) -> Table:
 
 def assessment_notes(assessment: Assessment) -> list[str]:
     """What a reader must know beside the numbers."""
-    return [f"{assessment.path.name}: {assessment.damage}"] if str(assessment.damage) else []
+    damage = f"{assessment.path.name}: {assessment.damage}" if str(assessment.damage) else ""
+    return [*filter(None, (assessment.chosen.note(), damage))]
 
 
 def assessments_json(assessments: Sequence[Assessment]) -> dict[str, Any]:
@@ -133,6 +141,7 @@ def assessments_json(assessments: Sequence[Assessment]) -> dict[str, Any]:
             {
                 "name": assessment.path.name,
                 "path": str(assessment.path),
+                "stream": assessment.chosen.stream,
                 "width": assessment.width,
                 "height": assessment.height,
                 "frames": len(assessment.indices),

@@ -49,7 +49,7 @@ class LumaFrame:
 
     luma: Planes
     bit_depth: int
-    time: float | None
+    time: float | None  # of one that states none, the end of the frame before it
     index: int = 0  # its number in the file, in presentation order
     kind: str = ""  # I, P or B, where the decoder says it
     quantizer: float | None = None  # mean over the frame, where the decoder exports it and it was asked for
@@ -74,20 +74,27 @@ def read_frames(
     source: Path | IO[bytes],
     *,
     name: str | None = None,
+    stream: int | None = None,
     quantizers: bool = False,
     damage: Damage | None = None,
 ) -> Generator[LumaFrame]:
-    """Every frame of the video stream in presentation order; `name` stands for a pipe in messages.
+    """Every frame of a video in presentation order; `name` stands for a pipe in messages.
 
-    With `damage`, which counts it, a file's damaged packets are passed over. Raises `CarfixError` for a file that is
+    Of several videos it is the one of the number `stream` in the file, or the one that a restore takes unasked. With
+    `damage`, which counts it, a file's damaged packets are passed over. Raises `CarfixError` for a file that is
     missing, has no video or is broken: with `damage` only if not a frame of it can be decoded.
     """
-    for index, frame in enumerate(decode(source, name=name, quantizers=quantizers, damage=damage)):
+    frames = decode(source, name=name, stream=stream, quantizers=quantizers, damage=damage)
+    due: float | None = None  # when the next frame is shown, by the one before it
+    for index, frame in enumerate(frames):
         luma, bit_depth = luma_of(frame)
+        # Program streams (DVDs, recorders) state no time for frames that begin in the packet of another.
+        time = due if frame.time is None else frame.time
+        due = time + _seconds(frame) if time is not None and _seconds(frame) else None
         yield LumaFrame(
             luma=luma,
             bit_depth=bit_depth,
-            time=frame.time,
+            time=time,
             index=index,
             kind=_KINDS.get(frame.pict_type, ""),
             quantizer=mean_quantizer(frame) if quantizers else None,
@@ -95,10 +102,16 @@ def read_frames(
         )
 
 
+def _seconds(frame: VideoFrame) -> float:
+    """How long the frame is shown; 0 where nothing says it."""
+    return float((frame.duration or 0) * (frame.time_base or 0))
+
+
 def decode(
     source: Path | IO[bytes],
     *,
     name: str | None = None,
+    stream: int | None = None,
     quantizers: bool = False,
     damage: Damage | None = None,
 ) -> Iterator[VideoFrame]:
@@ -107,19 +120,19 @@ def decode(
     empty = True
     try:
         with _opened(source) as container:
-            stream = find_video(container, Path(name))
+            video = find_video(container, Path(name), None if stream is None else str(stream))
             if damage is None:
-                stream.thread_type = "AUTO"
+                video.thread_type = "AUTO"
                 if quantizers:
-                    yield from decoded(container, stream, export_quantizers(stream.codec_context))
+                    yield from decoded(container, video, export_quantizers(video.codec_context))
                 else:
-                    yield from decoded(container, stream)
+                    yield from decoded(container, video)
                 return
             # With threads within a frame, PyAV's default, as a restore decodes: with frames decoded ahead, an error
             # takes finished neighbours along, at the end of a file without a word.
-            conceal(stream.codec_context)
-            note = export_quantizers(stream.codec_context) if quantizers else lambda packet: None
-            for frame in decoded_around(container, stream, note, damage):
+            conceal(video.codec_context)
+            note = export_quantizers(video.codec_context) if quantizers else lambda packet: None
+            for frame in decoded_around(container, video, note, damage):
                 empty = False
                 yield frame
     except MEDIA_ERRORS as error:

@@ -6,6 +6,7 @@ from typing import Literal
 
 from carfix.errors import UsageError
 from carfix.quality.alignment import Unmatched
+from carfix.quality.chosen import Chosen
 from carfix.quality.damage import Damage
 from carfix.quality.methods import Method
 from carfix.quality.metrics import FrameQuality, Numbers
@@ -29,6 +30,7 @@ class Candidate:
     path: Path
     method: Method
     name: str
+    chosen: Chosen  # the video of the file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Reference:
     """What the candidates were compared with; frames are those that have a counterpart in the first one."""
 
     path: Path
+    chosen: Chosen  # the video of the file
     frames: int
     width: int
     height: int

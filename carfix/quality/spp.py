@@ -11,7 +11,7 @@ import os
 import re
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -140,9 +140,14 @@ def _write_trial_clip(path: Path) -> None:
 
 
 def filtered_frames(
-    path: Path, post_filter: PostFilter, *, limit: int | None = None, damage: Damage | None = None
+    path: Path,
+    post_filter: PostFilter,
+    *,
+    limit: int | None = None,
+    damage: Damage | None = None,
+    stream: int | None = None,
 ) -> Iterator[LumaFrame]:
-    """Each frame of `path` behind `post_filter`; the first `limit` frames if given.
+    """Each frame of `path`, of its video of the number `stream`, behind `post_filter`; the first `limit` if given.
 
     ffmpeg passes over damaged packets; `damage` is for the decoded frames that its own are held against.
 
@@ -151,16 +156,17 @@ def filtered_frames(
     """
     ffmpeg = post_filter.find()
     with open_input(path) as container:
-        stream = find_video(container, path).index  # the one that everything else is measured on
+        # The one that everything else is measured on.
+        video = find_video(container, path, None if stream is None else str(stream)).index
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
-            command(ffmpeg, path, post_filter, limit, stream), stdout=subprocess.PIPE, stderr=log
+            command(ffmpeg, path, post_filter, limit, video), stdout=subprocess.PIPE, stderr=log
         )
         assert process.stdout is not None
         try:
             try:
                 shown = read_frames(process.stdout, name=f"{post_filter.filter} of {path}")
-                yield from _checked(shown, path, post_filter, damage)
+                yield from _checked(shown, read_frames(path, stream=video, damage=damage), path, post_filter)
             except CarfixError:
                 process.stdout.close()  # an ffmpeg that still writes must not wait for a reader
                 if process.wait() == 0:
@@ -175,13 +181,12 @@ def filtered_frames(
 
 
 def _checked(
-    frames: Iterator[LumaFrame], path: Path, post_filter: PostFilter, damage: Damage | None
+    frames: Iterator[LumaFrame], decoded: Generator[LumaFrame], path: Path, post_filter: PostFilter
 ) -> Iterator[LumaFrame]:
-    """`frames`, with an error behind the last one if none differs from the decoded frame.
+    """`frames`, with an error behind the last one if none differs from the `decoded` frame.
 
     They have times only if the file states times.
     """
-    decoded = read_frames(path, damage=damage)
     changed = False
     timeless = False
     for frame in frames:

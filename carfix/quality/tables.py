@@ -129,7 +129,7 @@ def notes(evaluation: Evaluation) -> list[str]:
     """What a reader must know beside the numbers."""
     dataset = evaluation.dataset
     limit = dataset["frames_limit"]
-    length = "all frames" if limit is None else f"{limit} frames each"
+    length = "all frames" if limit is None else f"at most {limit} frames each"
     lines = [f"{dataset['path']}: {len(dataset['clips'])} clips of the split {dataset['split']}, {length}"]
     if evaluation.best_quantizers:
         best = ", ".join(f"{name} {quantizer}" for name, quantizer in evaluation.best_quantizers.items())

@@ -210,12 +210,12 @@ def why_unfinished(task: Task, options: Mapping[str, Any]) -> str | None:
     if wanted.ordinal or got.ordinal or wanted.jumps or output.format in WITHOUT_TIMES:
         return None  # counted, but with no times to compare
     tick = max(source.time_base, output.time_base, Fraction(1, 1000))
-    late = lateness(
-        output.format,
+    first, begins = (
         int(got.presentation[0]) * output.time_base,
         int(wanted.presentation[0]) * source.time_base,
-        tick,
     )
+    # What begins below 0 is moved by as much as its container needs.
+    late = first - begins if begins < 0 else lateness(output.format, first, begins, tick)
     differences = np.abs(
         got.presentation * float(output.time_base)
         - wanted.presentation * float(source.time_base)

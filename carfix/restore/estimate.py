@@ -69,5 +69,5 @@ def estimate_video(task: Task, **options: Any) -> Estimate:  # noqa: ANN401 - th
         seconds=elapsed / written * len(times),
         size=max(0, others) + round(size / written * len(times)),
         engine=name,
-        warnings=(*encoding.warnings, *plan.streams.warnings, *timeline_findings(timeline)),
+        warnings=(*encoding.warnings, *plan.warnings, *timeline_findings(timeline)),
     )

@@ -193,7 +193,7 @@ class Job:
         info, encoding, plan, timeline = self.examine(format)
         segments = self.cut(info, timeline)
         warnings = Warnings(self.say)
-        warnings.add(*encoding.warnings, *plan.streams.warnings, *timeline_findings(timeline))
+        warnings.add(*encoding.warnings, *plan.warnings, *timeline_findings(timeline))
         tight = check_room(info, timeline, self.output)
         if tight:
             warnings.add(tight)
@@ -289,13 +289,13 @@ class Job:
         if seen != info:
             info, encoding = seen, resolve_encoding(seen, settings_for(self.encoder, format))
             plan = dataclasses.replace(plan, info=info)
-        plan = dataclasses.replace(plan, first=(int(times[0]) - plan.shift_ticks) * info.time_base)
+        plan = plan.beginning_with((int(times[0]) - plan.shift_ticks) * info.time_base)
         with tempfile.TemporaryDirectory(prefix="carfix-") as folder:
             target = Path(folder, f"output{self.output.suffix}")
-            rehearse_output(plan, encoding, times, timeline.last_duration, target)
+            rehearsed = rehearse_output(plan, encoding, times, timeline.last_duration, target)
         for note in plan.streams.notes:
             self.say(note)
-        return info, encoding, dataclasses.replace(plan, jumps=timeline.jumps), timeline
+        return info, encoding, dataclasses.replace(plan, jumps=timeline.jumps, rehearsed=rehearsed), timeline
 
     def cut(self, info: SourceInfo, timeline: Timeline) -> list[Segment]:
         """The plan of the wanted part of the input."""

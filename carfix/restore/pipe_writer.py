@@ -33,6 +33,7 @@ from carfix.video.muxer import (
     muxer_options,
     video_clock,
 )
+from carfix.video.pyav import KEEP_ODD_TAGS
 from carfix.video.scheduling import kept_scheduling
 from carfix.video.source import SourceInfo
 from carfix.video.streams import add_copy, cover_left_out, formless_left_out, has_form, left_out, try_copy
@@ -67,6 +68,7 @@ class PipeWriter:
             "w",
             format=format,
             container_options=muxer_options(format, reader.container.metadata),
+            **KEEP_ODD_TAGS,
         )
         info = reader.info
         video = self._add_video(encoding, info)

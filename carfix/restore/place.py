@@ -49,6 +49,11 @@ def check_place(output: Path, *, overwrite: bool, parents: bool) -> None:
     try:
         if output.is_dir():
             raise CarfixError(f"the output {output} is a folder; name a file in it")
+        if output.exists() and not output.is_file():
+            # What is written under another name and renamed would take its place: of /dev/null, say.
+            raise CarfixError(
+                f"{output} is a device or a pipe, which a file would take the place of; name a file"
+            )
         if output.exists() and not overwrite:
             raise CarfixError(f"{output} exists already; -y overwrites it")
     except OSError as error:  # in a folder that may not be searched

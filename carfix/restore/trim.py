@@ -8,6 +8,9 @@ from carfix.errors import UsageError
 from carfix.video.segments import Window
 from carfix.video.source import SourceInfo
 
+#: A file's beginning is known in whole microseconds, so a frame may lie up to half of one before where it is said to.
+_ROUNDING = Fraction(1, 2_000_000)
+
 
 @dataclasses.dataclass(frozen=True)
 class Trim:
@@ -33,7 +36,8 @@ class Trim:
 
     def on_clock_of(self, info: SourceInfo) -> tuple[Fraction | None, Fraction | None]:
         """Start and end in seconds on the input's own clock, which need not begin at 0."""
-        return tuple(None if bound is None else bound + info.start for bound in (self.start, self.end))  # type: ignore[return-value]
+        begin = info.start - _ROUNDING
+        return tuple(None if bound is None else bound + begin for bound in (self.start, self.end))  # type: ignore[return-value]
 
     def window(self, info: SourceInfo) -> Window:
         """The wanted part in ticks of the input's clock."""

@@ -23,6 +23,9 @@ UNKNOWN = 34.0
 #: 8-bit codes between neighbours below which a picture that looks coarse may be so, and from which it is not: what was
 #: quantized coarsely has no such edges left, what was written into it afterwards has.
 STEEP = (80.0, 130.0)
+#: Where a picture looks coarser than it is told, its steep edges are trusted less by as many levels, by these at most:
+#: half a step. What was written between two encodings has errors of no more than that.
+CRISP = 6.0
 #: Side of the blocks that corrections are looked at in.
 BLOCK = 8
 #: H.264's quantizer whose step is a code of 8 bits, and by how much it grows until the step is twice as large.
@@ -49,7 +52,8 @@ def bounds_of(level: float, told: float | None = None) -> Bounds:
     What looks coarser than it is told was encoded twice. Text that was written into it between the two is crisp, and
     its errors are those of the finer encoder.
     """
-    return Bounds(_step(level), _step(level if told is None else min(told, level)))
+    finer = level if told is None else min(told, level)
+    return Bounds(_step(level), _step(finer - min(level - finer, CRISP)))
 
 
 def _step(quantizer: float) -> float:

@@ -6,6 +6,7 @@ from fractions import Fraction
 from typing import Any
 
 from av.container import InputContainer
+from av.format import Flags
 from av.packet import Packet
 from av.stream import Stream
 from av.video.codeccontext import VideoCodecContext
@@ -18,6 +19,8 @@ from carfix.video.timeline import LARGEST_GAP, ClockRepair
 
 #: Containers that count so coarsely take equal times.
 _MILLISECOND = Fraction(1, 1000)
+#: Containers whose packets say when they are decoded and when they are shown, so that damage may change either alone.
+_TELL_BOTH_TIMES = ("mpegts", "mpeg")
 
 
 def other_packets(
@@ -88,6 +91,8 @@ class _Clock:
         self._shift = round(plan.shift / stream.time_base)
         self._ascending = Ascending(stream, copy)
         self._video = stream.type == "video" and not is_attached_picture(stream)
+        # Elsewhere one is made of the other, and in a time lapse they are far apart.
+        self._tells_both = plan.info.format in _TELL_BOTH_TIMES
         # What a video shows before its first keyframe cannot be decoded once what comes before is cut away.
         self._waits = self._video and plan.start is not None
 
@@ -96,7 +101,7 @@ class _Clock:
         after = None if following is None else self._stamp(following)
         offset, dts = self._repair.repair(self._stamp(packet), packet.duration, after)
         pts = None if packet.pts is None else packet.pts + offset
-        if pts is not None and dts is not None and abs(pts - dts) * self._time_base > LARGEST_GAP:
+        if self._tells_both and pts is not None and dts is not None and self._far(pts, dts):
             pts = dts
         if self._outside(pts, dts) or (self._waits and not packet.is_keyframe):
             return False
@@ -105,6 +110,9 @@ class _Clock:
         packet.pts = None if pts is None else pts - self._shift
         self._ascending.set_times(packet)
         return True
+
+    def _far(self, pts: int, dts: int) -> bool:
+        return abs(pts - dts) * self._time_base > LARGEST_GAP
 
     def _stamp(self, packet: "Packet[Any]") -> int | None:
         # Matroska tells no decoding times, and a video's presentation times go back and forth.
@@ -118,6 +126,11 @@ class _Clock:
         if shown is not None and start is not None and shown * self._time_base < start:
             return True
         return last is not None and end is not None and last * self._time_base >= end
+
+
+def _takes_equal_times(copy: Stream) -> bool:
+    flags: Any = copy.container.format.flags  # a number, whatever PyAV's stubs say
+    return copy.type in ("subtitle", "data") or bool(flags & Flags.ts_nonstrict.value)
 
 
 class Ascending:
@@ -136,7 +149,7 @@ class Ascending:
         pts, dts = packet.pts, packet.dts
         step = self._step()
         if dts is None:
-            dts = (pts or 0) - self._lead if self._last is None else self._last + step
+            dts = (pts or 0) - self._lead if self._last is None else self._last + max(1, step)
         if self._last is not None and dts < self._last + step:
             dts = self._last + step
             pts = None if pts is None else max(pts, dts)
@@ -145,7 +158,12 @@ class Ascending:
         packet.pts = dts if pts is None else pts
 
     def _step(self) -> int:
-        """Ticks that make one of the output's clock, which it has from its header on."""
+        """Ticks that make one of the output's clock, which it has from its header on; 0 where times may be equal.
+
+        So those of subtitles often are, and of sound whose packets are shorter than a millisecond (TrueHD).
+        """
+        if self._copy is not None and _takes_equal_times(self._copy):
+            return 0
         clock = None if self._copy is None else self._copy.time_base
         if clock is None or self._time_base is None or clock >= _MILLISECOND:
             return 1

@@ -3,11 +3,13 @@
 import dataclasses
 import heapq
 import itertools
+import math
 from collections.abc import Iterator
 
 import numpy as np
 from av.container import InputContainer
 from av.packet import Packet
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -17,7 +19,7 @@ from carfix.video.demux import demux
 from carfix.video.faults import MEDIA_ERRORS
 from carfix.video.hwaccel import planar
 from carfix.video.quantizer import export_quantizers
-from carfix.video.source import SourceInfo, open_input, video_of
+from carfix.video.source import PROGRESSIVE, SourceInfo, open_input, video_of
 from carfix.video.timeline import NO_TIME, Timeline
 
 #: How many frames wait so that they can be put in order: more than a damaged header moves a frame in practice.
@@ -53,11 +55,11 @@ def decode_frames(
         if info.hwaccel is not None:
             frame = planar(frame, info.pix_fmt, info.colour.range)
         if (frame.width, frame.height, frame.format.name) != (info.width, info.height, info.pix_fmt):
+            at = f"{_milliseconds(pts, info) / 1000:.3f}"
             raise CarfixError(
                 f"{info.path}: the video changes from {info.width}x{info.height} {info.pix_fmt} to "
-                f"{frame.width}x{frame.height} {frame.format.name} at {_seconds(pts, info):.3f} s from the beginning; "
-                f"restore what is before it (-to {_seconds(pts, info):.3f}) and what follows "
-                f"(-ss {_seconds(pts, info):.3f}) into two files"
+                f"{frame.width}x{frame.height} {frame.format.name} at {at} s from the beginning; "
+                f"restore what is before it (-to {at}) and what follows (-ss {at}) into two files"
             )
         frame.pts = pts
         frame.dts = None
@@ -67,24 +69,43 @@ def decode_frames(
 
 
 def info_from(info: SourceInfo, timeline: Timeline, start: int | None) -> SourceInfo:
-    """`info`, with size and pixel format as they are where `start` ticks are shown: recorders change them on the way.
+    """`info`, with the look of the video as it is where `start` ticks are shown: recorders change it on the way.
 
-    Unchanged where no frame could be decoded, and where a device decodes, whose frames have other formats.
+    Unchanged where size and pixel format are, where no frame could be decoded, and where a device decodes, whose frames
+    have other formats.
     """
     if start is None or info.hwaccel is not None:
         return info
     clock = _Clock(timeline, Damage())
     for pts, frame in _in_order(_decoded(info, timeline, Damage(), start, clock), clock):
-        if pts >= start:
-            return dataclasses.replace(
-                info, width=frame.width, height=frame.height, pix_fmt=frame.format.name
-            )
+        if pts < start:
+            continue
+        if (frame.width, frame.height, frame.format.name) == (info.width, info.height, info.pix_fmt):
+            return info
+        assert clock.decoder is not None
+        return dataclasses.replace(
+            info,
+            width=frame.width,
+            height=frame.height,
+            pix_fmt=frame.format.name,
+            # What was in standard definition had other colours, anamorphic pixels and two fields.
+            sample_aspect_ratio=clock.decoder.sample_aspect_ratio or None,
+            colour=dataclasses.replace(
+                info.colour,
+                range=frame.color_range,
+                primaries=frame.color_primaries,
+                transfer=frame.color_trc,
+                matrix=frame.colorspace,
+            ),
+            field_order=info.field_order if frame.interlaced_frame else PROGRESSIVE,
+            interlaced=frame.interlaced_frame,
+        )
     return info
 
 
-def _seconds(pts: int, info: SourceInfo) -> float:
-    """From the input's beginning, as -ss counts."""
-    return float(pts * info.time_base - info.start)
+def _milliseconds(pts: int, info: SourceInfo) -> int:
+    """From the input's beginning, as -ss counts, and not after `pts`: a range that begins or ends there is exact."""
+    return math.floor((pts * info.time_base - info.start) * 1000)
 
 
 class _Clock:
@@ -95,6 +116,7 @@ class _Clock:
         self._damage = damage
         self._latest: int | None = None  # time of the frame that the decoder gave last
         self._last: int | None = None  # time of the frame that was shown last
+        self.decoder: VideoCodecContext | None = None
         self._slots: list[int] = []  # of packets in the decoder, for files without presentation times
 
     def sent(self, index: int) -> None:
@@ -170,7 +192,7 @@ def _frames(
 ) -> Iterator[VideoFrame]:
     # PyAV's default, threads within a frame, stays where it conceals errors: with frames decoded ahead, an error in
     # one of them would take its finished neighbours along, and what is concealed would depend on who came first.
-    context = stream.codec_context
+    context = clock.decoder = stream.codec_context
     conceal(context)
     note = export_quantizers(context)
     for index, packet in enumerate(packets, first):

@@ -69,11 +69,13 @@ def read_manifest(folder: Path) -> Manifest:
     path = folder / FILE_NAME
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise CarfixError(
             f"{folder} is not a dataset: it has no {FILE_NAME}; build one with `carfix dataset`"
         ) from None
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise CarfixError(f"cannot read {path}: {error.strerror or error}") from error
+    except ValueError as error:
         raise CarfixError(f"{path} cannot be read ({error}); build the dataset again") from error
     try:
         if fields["format"] != FORMAT:

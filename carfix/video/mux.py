@@ -33,7 +33,9 @@ def write_output(
             output = OutputFile(target, plan, source, segment.streams.video[0])
             with output.container:
                 output.container.start_encoding()
-                return _interleave(output, source, with_headers(joined, segment, plan.format), progress)
+                muxed = _interleave(output, source, with_headers(joined, segment, plan.format), progress)
+            output.complete(target)
+            return muxed
     except MEDIA_ERRORS as error:
         raise CarfixError(f"cannot write {target}: {reason(error)}") from error
 

@@ -17,7 +17,9 @@ from carfix.video.address import address
 from carfix.video.audio import AudioEncoder
 from carfix.video.covers import attach, is_cover
 from carfix.video.encoder import RAW
+from carfix.video.matroska import MATROSKA, ROOM, Shape, write_shapes
 from carfix.video.muxer import (
+    BARE,
     codec_tag,
     kept_tags,
     movie_timescale,
@@ -37,6 +39,12 @@ else:
     Chapter = dict  # PyAV names the type for type checkers only
 
 
+#: What a start may lie before the tick that it stands for, in seconds.
+_NEARLY = Fraction(1, 1_000_000)
+#: Transport streams alone have a clock that runs over, so that it does not matter where it begins.
+_BEGIN_ANYWHERE = ("mpegts", *BARE)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OutputPlan:
     """What goes into the final file besides the restored video."""
@@ -48,29 +56,55 @@ class OutputPlan:
     first: Fraction = Fraction(0)  # presentation time of the first frame, in seconds on the output's clock
     start: Fraction | None = None  # seconds on the input's clock: what lies before is cut and becomes time 0
     end: Fraction | None = None
+    later: Fraction = Fraction(0)  # seconds by which everything is moved, so that the video begins at 0
     movflags: str | None = None  # FFmpeg's, for MP4 and MOV
     interlaced: bool = False  # the encoder codes two fields a frame
     video_tags: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    rehearsed: tuple[str, ...] = ()  # what the container was seen to lose of the video
 
     @property
     def early(self) -> bool:
         """Whether times may lie below 0: encoders of sound begin with their delay, ahead of the first sample."""
-        return bool(self.streams.encoded) or min(self.streams.starts, default=0) < 0
+        return bool(self.streams.encoded) or min(self.streams.starts, default=0) + self.later < 0
 
     @property
     def timescale(self) -> int:
         """For MP4 and MOV."""
-        return movie_timescale(self.first, self.streams.starts if self.start is None else ())
+        starts = [start + self.later for start in self.streams.starts] if self.start is None else []
+        return movie_timescale(self.first, starts)
 
     @property
     def shift(self) -> Fraction:
-        """Seconds to subtract from every time."""
-        return self.start or Fraction(0)
+        """Seconds to subtract from every time.
+
+        Whole ticks of the video's clock, which in AVI and MXF has one a frame: sound has to be moved by as much.
+        """
+        tick = self.info.time_base
+        start = Fraction(0) if self.start is None else self.start + min(_NEARLY, tick / 2)
+        return start // tick * tick - self.later
 
     @property
     def shift_ticks(self) -> int:
         """The same on the video's clock."""
         return round(self.shift / self.info.time_base)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What cannot be kept of the input."""
+        lost = (*self.streams.warnings, *self.rehearsed)
+        if not self.later:
+            return lost
+        begins = f"the video begins {float(self.later):.3f} s below 0, where {self.format} has no times"
+        return (*lost, f"{begins}: everything is so much later")
+
+    def beginning_with(self, first: Fraction) -> "OutputPlan":
+        """The plan for a video that begins at `first`, in seconds on the output's clock, and not below 0.
+
+        There it begins where a transport stream's clock of 33 bits ran over on the way: FFmpeg counts what is before
+        that, up to 26 hours, below 0.
+        """
+        later = Fraction(0) if self.format in _BEGIN_ANYWHERE else max(Fraction(0), -first)
+        return dataclasses.replace(self, first=first + later, later=later)
 
 
 class OutputFile:
@@ -91,6 +125,7 @@ class OutputFile:
         )
         self.copies: dict[int, Stream] = {}
         self.encoders: dict[int, AudioEncoder] = {}
+        self._shapes: list[Shape] = []
         try:
             for stream in source.streams:
                 self._add(stream, template)
@@ -103,14 +138,27 @@ class OutputFile:
     def _add(self, stream: Stream, template: VideoStream) -> None:
         if stream.index == self.plan.info.stream:
             self.video = self._add_video(stream, template)
+            self._make_room(self.video, self.plan.info.sample_aspect_ratio)
         elif stream.index in self.plan.streams.covers:
             attach(self.container, stream, self.plan.streams.covers[stream.index])
         elif stream.index in self.plan.streams.copied:
-            self.copies[stream.index] = add_copy(self.container, stream)
+            copy = self.copies[stream.index] = add_copy(self.container, stream)
+            if isinstance(stream, VideoStream) and isinstance(copy, VideoStream):
+                self._make_room(copy, stream.sample_aspect_ratio)
         elif stream.index in self.plan.streams.encoded:
             assert isinstance(stream, AudioStream)
             target = add_encoded_audio(self.container, stream, self.plan.streams.audio_codec)
             self.encoders[stream.index] = AudioEncoder(stream, target)
+
+    def _make_room(self, video: VideoStream, pixels: Fraction | None) -> None:
+        if self.container.format.name in MATROSKA and pixels and pixels != 1:
+            name = video.metadata.get("title", "")
+            self._shapes.append(Shape(pixels=pixels, width=video.width, height=video.height, name=name))
+            video.metadata["title"] = name + ROOM
+
+    def complete(self, target: Path) -> None:
+        """Add to the file `target`, which is closed, what its muxer could not be told."""
+        write_shapes(target, self.plan.format, self._shapes)
 
     def _add_video(self, stream: Stream, template: VideoStream) -> VideoStream:
         info = self.plan.info

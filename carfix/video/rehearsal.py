@@ -1,5 +1,6 @@
 """A rehearsal: what a container cannot hold or give back is found before hours of work, not after."""
 
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,8 +16,9 @@ from carfix.video.encoder import RAW, Encoding
 from carfix.video.faults import MEDIA_ERRORS, reason
 from carfix.video.luma import luma_format, write_luma
 from carfix.video.mux import VideoPackets, with_headers
-from carfix.video.muxer import Y4M
+from carfix.video.muxer import FRAMES, Y4M
 from carfix.video.output import Muxed, OutputFile, OutputPlan
+from carfix.video.pyav import KEEP_ODD_TAGS
 from carfix.video.sink import JoinedSegments, SegmentFile, SegmentWriter
 from carfix.video.source import open_input
 from carfix.video.verify import NotAsWritten, read_back
@@ -27,18 +29,21 @@ COARSEST_CLOCK = Fraction(1, 1000)
 #: for encoders whose frames never are.
 _FRAMES = 6
 _INTRA_FRAMES = 2
+#: Share by which nobody sees two shapes of pixels differ.
+_SHAPES_DIFFER = Fraction(1, 100)
 #: Side in pixels of a noisy corner: FFmpeg recognises neither streams nor containers by a few bytes a frame.
 _NOISE = 64
 
 
 def rehearse_output(
     plan: OutputPlan, encoding: Encoding, times: NDArray[np.int64], last_duration: int, target: Path
-) -> None:
+) -> tuple[str, ...]:
     """Write the first frames of the wanted kind, nearly empty, to `target`, and read them back.
 
     `times` are those of the restored frames, ascending, and `last_duration` that of the last one, in ticks of the
-    input's time base. `target` lies in a folder for scratch and is called as the output will be. Raises
-    `CarfixError` if the container refuses the video, would not give it back, or cannot keep its times apart.
+    input's time base. `target` lies in a folder for scratch and is called as the output will be. Returns warnings of
+    what is lost. Raises `CarfixError` if the container refuses the video, would not give it back, or cannot keep its
+    times apart.
     """
     info = plan.info
     first = times[: _INTRA_FRAMES if Codec(encoding.codec, "w").intra_only else _FRAMES]
@@ -54,12 +59,13 @@ def rehearse_output(
                 muxed = Muxed.of(output)
                 clock = output.video.time_base
                 VideoPackets(output, with_headers(joined, template, plan.format)).write_until(None)
+            output.complete(target)
     except MEDIA_ERRORS as error:
         raise CarfixError(
             f"{info.path}: {plan.format} cannot hold {encoding.codec} video: {reason(error)}; {cure}"
         ) from error
     assert clock is not None
-    _check_clock(plan, clock, times)
+    _check_clock(plan, clock, times - plan.shift_ticks)
     try:
         read_back(target, muxed, first - plan.shift_ticks, info.time_base)
     except NotAsWritten as error:
@@ -68,6 +74,20 @@ def rehearse_output(
             wrong = f"cannot say what pixel format raw {encoding.pix_fmt} is"
             cure = "write .nut instead"
         raise CarfixError(f"{info.path}: {plan.format} {wrong}; {cure}") from None
+    return () if plan.format in FRAMES else tuple(_lost_shape(plan, encoding, target, muxed))
+
+
+def _lost_shape(plan: OutputPlan, encoding: Encoding, target: Path, muxed: Muxed) -> Iterator[str]:
+    """That anamorphic video would be shown too wide or too narrow."""
+    wanted = plan.info.sample_aspect_ratio or Fraction(1)
+    with av.open(address(target), **KEEP_ODD_TAGS) as container:
+        videos = container.streams.video
+        got = videos[muxed.video_place(len(videos)) or 0].sample_aspect_ratio or Fraction(1)
+    if abs(got / wanted - 1) > _SHAPES_DIFFER:
+        yield (
+            f"the pixels are {wanted.numerator}:{wanted.denominator}, and with {encoding.codec} {plan.format} says "
+            f"{got.numerator}:{got.denominator}; .mkv and -c:v libx264 keep their shape"
+        )
 
 
 def _encode(plan: OutputPlan, encoding: Encoding, times: NDArray[np.int64], folder: Path) -> SegmentFile:

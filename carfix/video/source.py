@@ -42,6 +42,8 @@ MAX_RATE = 1000
 #: there are B-frames (AVI, raw H.264). PyAV turns it on; missing times are better seen as missing.
 _GENERATE_PTS = 0x1
 
+#: AVFieldOrder's value of frames that are no two fields.
+PROGRESSIVE = 1
 #: AVFieldOrder values that mean two fields a frame: tt, bb, tb, bt.
 INTERLACED_FIELD_ORDERS = range(2, 6)
 #: Those of them that show the bottom field first: bb, tb.

@@ -14,6 +14,8 @@ from av.codec.codec import UnknownCodecError
 from av.container import InputContainer, OutputContainer
 from av.packet import Packet
 from av.stream import Stream
+from av.video.codeccontext import VideoCodecContext
+from av.video.stream import VideoStream
 
 from carfix.errors import CarfixError, UsageError
 from carfix.video.choice import choice_note
@@ -83,6 +85,8 @@ def plan_copy(
     covers: dict[int, bytes] = {}
     with open_input(info.path) as container:
         streams = [stream for stream in container.streams if stream.index != info.stream]
+        # As they are when the output is written: what a stream's own packets tell is known only behind them.
+        formless = {stream.index for stream in streams if not has_form(stream)}
         heads = _first_packets(container, streams)
         for stream in streams:
             wanted = {"audio": audio_codec != NONE, "subtitle": subtitles}
@@ -104,13 +108,14 @@ def plan_copy(
                     covers[stream.index] = bytes(head)
                     copied.append(stream.index)
                 continue
+            if stream.index in formless:
+                warnings.append(formless_left_out(stream))
+                continue
             failure = try_copy(stream, head, format, movflags)
             if failure is None:
                 copied.append(stream.index)
             elif is_cover(stream):
                 warnings.append(cover_left_out(stream, format))
-            elif not has_form(stream):
-                warnings.append(formless_left_out(stream))
             elif stream.type in ("data", "unknown"):
                 if not _made_by_muxer(container, stream):
                     warnings.append(f"data stream {stream.index} cannot be copied to {format}: {failure}")
@@ -273,6 +278,12 @@ def add_copy(output: OutputContainer, stream: Stream) -> Stream:
     ):
         # Of a number of channels and no layout (Matroska's sound) the muxer ends the whole process.
         copy.codec_context.layout = named_layout(copy.codec_context.layout)
+    if (
+        isinstance(stream, VideoStream)
+        and stream.sample_aspect_ratio
+        and isinstance(copy.codec_context, VideoCodecContext)
+    ):
+        copy.codec_context.sample_aspect_ratio = stream.sample_aspect_ratio  # which MP4 has beside its codecs
     if output.format.name == "mpegts" and stream.id:
         copy.id = stream.id
     return copy

@@ -23,8 +23,10 @@ from carfix.video.userdata import UserData, UserDataSearch
 SMALLEST_JUMP = Fraction(1, 10)  # seconds
 
 #: A single packet that is farther ahead than this, with the next one back in line, has a damaged time; so has
-#: one whose presentation is so far from its decoding.
+#: one whose presentation is so far from the decoding of all that are decoded until it is shown.
 LARGEST_GAP = Fraction(10)  # seconds
+#: How many packets later than a frame's own those are decoded at most (H.264 and HEVC: 16) that are shown before it.
+_REORDERED = 17
 
 #: With more than this part of the presentation times missing, the container keeps none (AVI, raw streams); with
 #: fewer, packets were damaged.
@@ -177,10 +179,10 @@ def scan(info: SourceInfo) -> Timeline:
     ordinal = float((~known_pts & shown).sum()) > MOST_MISSING * float(shown.sum())
     dts = _filled(dts, known_dts, step)
     if ordinal:
-        pts, strays = dts, repair.strays
+        pts, strays = dts + _lead(raw_pts + offsets, dts, known_pts, step), repair.strays
     else:
         pts = np.where(known_pts, raw_pts + offsets, NO_TIME)
-        strays = _mend(pts, dts, known_pts, known_dts, info.time_base)
+        strays = _mend(pts, dts, known_pts, known_dts, info.time_base, step)
     return Timeline(
         pts=pts,
         raw_pts=raw_pts,
@@ -228,18 +230,63 @@ def _filled(times: NDArray[np.int64], known: NDArray[np.bool_], step: int) -> ND
     return filled
 
 
+def _slots(dts: NDArray[np.int64], step: int) -> NDArray[np.int64]:
+    """Decoding times, and `_REORDERED` more behind the end, `step` apart: frames are shown when others are decoded."""
+    return np.concatenate([dts, dts[-1] + step * np.arange(1, _REORDERED + 1)])
+
+
+def _lead(pts: NDArray[np.int64], dts: NDArray[np.int64], known_pts: NDArray[np.bool_], step: int) -> int:
+    """How much later the first frame is shown than decoded; 0 where none of the first frames tells."""
+    head = pts[:_REORDERED][known_pts[:_REORDERED]]
+    lead = int(head.min()) - int(dts[0]) if len(head) else 0
+    return lead if 0 <= lead <= _slots(dts, step)[_REORDERED] - dts[0] else 0
+
+
 def _mend(
     pts: NDArray[np.int64],
     dts: NDArray[np.int64],
     known_pts: NDArray[np.bool_],
     known_dts: NDArray[np.bool_],
     tick: Fraction,
+    step: int,
 ) -> int:
-    """Guess presentation times that are missing or impossibly far from decoding; returns how many."""
+    """Guess presentation times that are missing or impossibly far from decoding; returns how many were damaged.
+
+    Not its own decoding time bounds a frame's, but that of what is decoded until it is shown: in a time lapse of a
+    frame every 30 s that waits for two others, or behind a pause of minutes that a recorder made between two events,
+    it is shown that much later than it is decoded.
+    """
     delay = pts - dts
-    stray = ~known_pts | (known_dts & (np.abs(delay) > int(LARGEST_GAP / tick)))
-    sane = known_dts & ~stray
+    gap = int(LARGEST_GAP / tick)
+    # Behind the end it may go on as slowly as anywhere in the last packets.
+    slowest = int(np.diff(dts[-_REORDERED - 1 :]).max(initial=0))
+    latest = _slots(dts, slowest)[_REORDERED:]
+    stray = ~known_pts | (known_dts & ((delay < -gap) | (pts - latest > gap)))
     if not stray.any():
         return 0
-    pts[stray] = dts[stray] + (int(np.median(delay[sane])) if sane.any() else 0)
-    return int(stray.sum())
+    sane = known_dts & ~stray
+    usual = int(np.median(delay[sane])) if sane.any() else 0
+    slots = _slots(dts, step)
+    damaged = 0
+    for index in np.nonzero(stray)[0].tolist():
+        near = slice(max(0, index - _REORDERED), index + _REORDERED + 1)
+        free = _left(slots[index : index + _REORDERED + 1], pts[near][~stray[near]], step, first=index == 0)
+        pts[index] = dts[index] + usual if free is None else free
+        stray[index] = False
+        # Program streams need not state every time: DVDs leave them out where the neighbours tell.
+        damaged += int(known_pts[index] or not known_dts[index] or free is None)
+    return damaged
+
+
+def _left(slots: NDArray[np.int64], taken: NDArray[np.int64], step: int, *, first: bool) -> int | None:
+    """Of `slots` the one that is left when its neighbours have `taken` theirs; None where it is not told."""
+    if not len(taken):
+        return None
+    free = slots[(np.abs(slots[:, None] - taken) >= max(1, step / 2)).all(axis=1)]
+    for sides in (
+        free[(free > taken.min()) & (free < taken.max())],
+        free[free < taken.min()][-1:] if first else free[free > taken.max()],  # at an end of the stream
+    ):
+        if len(sides):
+            return int(sides[0])
+    return None

@@ -17,6 +17,7 @@ from carfix.video.address import address
 from carfix.video.faults import MEDIA_ERRORS, reason
 from carfix.video.muxer import WITHOUT_NEGATIVE_TIMES, WITHOUT_TIMES
 from carfix.video.output import Copied, Muxed
+from carfix.video.pyav import KEEP_ODD_TAGS
 
 #: Seconds that a muxer may move everything so that no time is below 0: more than sound or decoding ever lead.
 _LATEST = Fraction(1)
@@ -45,7 +46,7 @@ def read_back(path: Path, muxed: Muxed, times: NDArray[np.int64], time_base: Fra
     tail: list[Packet[Any]] = []
     sound: dict[int, Copied] = {}
     try:
-        with av.open(address(path)) as container:
+        with av.open(address(path), **KEEP_ODD_TAGS) as container:
             # By their places among their kind: readers of FLV and MPEG-PS count streams as they come.
             place = muxed.video_place(len(container.streams.video))
             if place is None:

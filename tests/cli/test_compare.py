@@ -56,6 +56,18 @@ def test_each_option_adds_its_candidate(clips: tuple[Path, Path], tmp_path: Path
     assert names(*clips, "--spp-best")[1].startswith("camera.mp4 + spp-best (qp ")
 
 
+def test_each_network_is_measured_once_under_a_name_of_its_own(
+    clips: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """Checkpoints of two trainings may call themselves alike."""
+    first, second = tmp_path / "1.safetensors", tmp_path / "2.safetensors"
+    write_model(first)
+    write_model(second, bias=0.1)
+    rest = ("--device", "cpu", "-m", first)
+    assert names(*clips, *rest, "-m", first) == ["camera.mp4", "camera.mp4 + tiny"]
+    assert names(*clips, *rest, "-m", second)[1:] == [f"camera.mp4 + {path}" for path in (first, second)]
+
+
 def test_csv_has_a_row_a_frame(clips: tuple[Path, Path]) -> None:
     assert len(run(*clips, "--csv", "--frames", 3).splitlines()) == 4
 
@@ -65,6 +77,7 @@ def test_errors_and_their_exit_codes(clips: tuple[Path, Path], tmp_path: Path) -
         (UsageError, 2, "--metric takes", ("--metric", "mos")),
         (UsageError, 2, "take one of them", ("--json", "--csv")),
         (UsageError, 2, "quality of 0 to 6", ("--spp", "--spp-quality", "9")),
+        (UsageError, 2, "is for a filter: add --spp", ("--spp-quality", "3")),
         (CarfixError, 1, "no model called", ("--model", "nosuch")),
         (UsageError, 2, "--device is auto, cpu", ("--device", "foo")),
         (UsageError, 2, "--precision is one of", ("--precision", "foo")),
@@ -90,6 +103,8 @@ def test_without_a_reference_every_file_is_a_candidate(clips: tuple[Path, Path],
     assert "no reference" in page.read_text()
     with pytest.raises(UsageError, match="with --html one file"):
         run(*clips, *rest, "--html", page)
+    with pytest.raises(UsageError, match="leave --metric, --spp, --scale out"):
+        run(*clips, *rest, "--metric", "vmaf", "--spp", "--scale")
     with pytest.raises(UsageError, match="needs a reference and a candidate"):
         run(clips[0])
 

@@ -1,9 +1,11 @@
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
 
 import av
+import media
 import numpy as np
 import pytest
 import typer
@@ -13,6 +15,7 @@ from typer.testing import CliRunner
 
 from carfix.cli import detect
 from carfix.errors import CarfixError, MissingPartError, UsageError
+from carfix.quality.methods import Restored
 from carfix.quality.reader import read_frames
 
 pytest.importorskip("onnx", reason="the extra export is not installed")
@@ -155,8 +158,17 @@ def test_outputs_are_never_replaced_unasked_or_left_half_written(
         run(files, files["clip"], files["clip"], "-y")
     with pytest.raises(CarfixError, match="there is no folder"):
         run(files, files["clip"], tmp_path / "nowhere/out.mp4")
-    with pytest.raises(CarfixError, match="cannot write"):
-        run(files, files["clip"], tmp_path / "out.nonsense")
+    with monkeypatch.context() as patched:
+        patched.setattr(Restored, "frames", lambda *_, **__: pytest.fail("began"))
+        # A playlist would be one of the temporary file, beside it.
+        for name in ("out.nonsense", "out.m3u8", "out.webm", "-"):
+            with pytest.raises(UsageError, match=rf"'{name}' names no container of libx264"):
+                run(files, files["clip"], tmp_path / name)
+        if sys.platform != "win32":
+            os.mkfifo(tmp_path / "pipe.mp4")
+            with pytest.raises(CarfixError, match="is a device or a pipe"):
+                run(files, files["clip"], tmp_path / "pipe.mp4", "-y")
+            (tmp_path / "pipe.mp4").unlink()
 
     def failing(*arguments: object) -> None:
         calls.append(arguments)
@@ -175,6 +187,34 @@ def test_outputs_are_never_replaced_unasked_or_left_half_written(
     monkeypatch.setattr(SideBySide, "write", real)
     run(files, files["clip"], output, "-y")
     assert output.read_bytes()[4:8] == b"ftyp"
+
+
+def test_a_name_as_long_as_names_may_be(files: dict[str, Path], tmp_path: Path) -> None:
+    output = tmp_path / f"{'x' * 251}.mp4"
+    run(files, files["clip"], output, "--frames", 1)
+    assert list(tmp_path.iterdir()) == [output]
+
+
+def test_another_of_several_videos(files: dict[str, Path], tmp_path: Path) -> None:
+    large = write_clip(tmp_path / "large.mp4", np.full((FRAMES, 96, 128), 16, np.uint8), times=(40, 100, 130))
+    both = media.remux(files["clip"], tmp_path / "both.mp4", extra=large)
+    output, reference = tmp_path / "out.mp4", files["pristine"]
+    chosen = ("--stream", "v:0", "--json")
+    document = json.loads(run(files, both, output, *chosen, "--reference", reference))
+    assert document["stream"] == 0 and document["reference"]["truths"] == FRAMES
+    alone = json.loads(run(files, files["clip"], "--reference", reference, "--json"))
+    assert all(document[side] == alone[side] for side in ("before", "after"))
+    with av.open(str(output)) as container:
+        assert container.streams.video[0].width == 2 * 96
+    # Against itself, the same video of both.
+    assert json.loads(run(files, both, *chosen, "--reference", both))["frames"] == FRAMES
+    rest = ("--detector", files["detector"], "-m", files["model"], "--device", "cpu")
+    result = CliRunner().invoke(app, ["detect", *map(str, (both, *rest))])
+    assert "both.mp4: of its 2 videos, stream 1 is looked at; --stream takes another" in result.stderr
+    with pytest.raises(CarfixError, match=r"--stream 2: .* has no such stream"):
+        run(files, both, "--stream", "2")
+    with pytest.raises(UsageError, match="--stream takes"):
+        run(files, both, "--stream", "video")
 
 
 def test_usage_and_missing_parts(

@@ -7,7 +7,7 @@ from quality.clips import write_dataset, write_model
 from typer.testing import CliRunner
 
 from carfix.cli import evaluate
-from carfix.errors import UsageError
+from carfix.errors import CarfixError, UsageError
 
 app = typer.Typer()
 app.callback()(lambda: None)
@@ -36,9 +36,20 @@ def test_json_of_a_network_beside_its_rivals(dataset: Path, tmp_path: Path) -> N
     assert document["methods"]["tiny"]["variants"]["crf35-none"]["frames"] == 3
 
 
+def test_networks_that_call_themselves_alike(dataset: Path, tmp_path: Path) -> None:
+    paths = [write_model(tmp_path / f"{number}.safetensors", bias=number / 10) for number in range(2)]
+    rest = ("--no-spp", "--device", "cpu", "--no-cache", "--json")
+    networks = [argument for path in (*paths, paths[0]) for argument in ("-m", path)]
+    assert list(json.loads(run(dataset, *rest, *networks))["methods"]) == ["decoded", *map(str, paths)]
+    taken = write_model(tmp_path / "x.safetensors", "spp")
+    with pytest.raises(CarfixError, match="called 'spp', as a row of the tables is"):
+        run(dataset, "-m", taken, "--device", "cpu")
+
+
 def test_forms_of_output(dataset: Path) -> None:
     rest = ("-m", "none", "--no-spp")
     assert "decoded" in run(dataset, *rest)
+    assert "at most 100 frames each" in run(dataset, *rest, "--frames", 100, "--markdown")
     assert run(dataset, *rest, "--csv").splitlines()[1].startswith("decoded,crf35-none,clip0,5,")
     assert "| decoded |" in run(dataset, *rest, "--markdown")
 

@@ -1,3 +1,5 @@
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -6,7 +8,7 @@ from quality.clips import write_model
 from typer.testing import CliRunner
 
 from carfix.cli import export
-from carfix.errors import CarfixError
+from carfix.errors import CarfixError, UsageError
 
 app = typer.Typer()
 app.callback()(lambda: None)
@@ -38,3 +40,20 @@ def test_an_unknown_network_is_an_error_that_names_the_known(tmp_path: Path) -> 
     with pytest.raises(CarfixError, match="no model called 'nosuch'; installed are"):
         run("nosuch", tmp_path / "x.onnx")
     assert not list(tmp_path.iterdir())
+
+
+def test_what_is_no_file_is_not_replaced_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`carfix export -y fast /dev/null`, by root, made a file of the device."""
+    weights = write_model(tmp_path / "tiny.safetensors")
+    monkeypatch.chdir(tmp_path)
+    for name, why in (("-", "not to stdout"), ("file:x.onnx", "leave file: out")):
+        with pytest.raises(UsageError, match=why):
+            run("-y", weights, name)
+    if sys.platform != "win32":
+        pipe = tmp_path / "pipe.onnx"
+        os.mkfifo(pipe)
+        with pytest.raises(CarfixError, match="is a device or a pipe"):
+            run("-y", weights, pipe)
+        assert pipe.is_fifo()
+        pipe.unlink()
+    assert list(tmp_path.iterdir()) == [weights]

@@ -40,6 +40,12 @@ def test_json_of_the_files_that_can_be_read_and_exit_1_for_the_others(arguments:
     assert "missing.mp4" in result.stderr
 
 
+def test_nothing_is_said_of_networks_where_nothing_was_found(arguments: list[str]) -> None:
+    result = CliRunner().invoke(app, ["inspect", "missing.mp4", *arguments[1:]], catch_exceptions=False)
+    assert result.exit_code == 1 and "missing.mp4" in result.stderr
+    assert not result.stdout and "gain and time" not in result.stderr
+
+
 def test_a_table_in_a_file_is_not_wrapped(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("COLUMNS", raising=False)
     result = CliRunner().invoke(app, ["inspect", *arguments], catch_exceptions=False)

@@ -79,3 +79,12 @@ def test_an_unaligned_start_is_an_error_with_its_cures() -> None:
 def test_a_video_without_frames_is_named() -> None:
     with pytest.raises(CarfixError, match="cand has no frames"):
         pairs((0, 1), ())
+
+
+def test_of_a_candidate_with_many_more_frames_those_of_the_same_time_are_taken() -> None:
+    """25 against 100 a second: the frame before the right one is nearer than half of the reference's distance."""
+    reference = [i / 25 for i in range(5)]
+    candidate = [i / 100 for i in range(20)]
+    found, unmatched = pairs(reference, candidate, shortest=True)
+    assert found == [(i, 4 * i) for i in range(5)] and unmatched == Unmatched(candidate=15)
+    assert pairs(candidate, reference, shortest=True)[0] == [(4 * i, i) for i in range(5)]

@@ -3,6 +3,7 @@ import json
 import re
 import subprocess
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -352,11 +353,26 @@ def test_candidates_of_one_name_are_told_apart(reference: Path, compressed: Path
     assert [result.name for result in results] == [str(compressed), str(other)]
 
 
+def test_frames_of_a_program_stream_that_state_no_time(tmp_path: Path) -> None:
+    """FFmpeg's muxer, as recorders, states a time for each packet of its own, not for each frame."""
+    rest = {"codec": "mpeg2video", "frames": 15, "rate": Fraction(25), "time_base": Fraction(1, 25)}
+    pristine = write_media(tmp_path / "p.mkv", **rest, options={"bf": "0", "b": "4000000"})  # type: ignore[arg-type]
+    recorded = write_media(tmp_path / "r.mpg", **rest, options={"bf": "2", "b": "400000"})  # type: ignore[arg-type]
+    with av.open(str(recorded)) as container:
+        container.flags &= ~0x1  # FFmpeg's invented times
+        stated = [frame.pts for frame in container.decode(video=0)]
+    assert stated[0] is not None and None in stated
+    (result,) = compare_videos(reference=pristine, candidates=[recorded], align_start=True).results
+    assert result.indices == result.reference_indices == list(range(15))
+    assert result.quality.psnr.min() > 25
+
+
 def test_json_and_csv_hold_every_frame(reference: Path, compressed: Path) -> None:
     comparison = compare_videos(reference=reference, candidates=[reference, compressed], vmaf=True)
     document = json.loads(json.dumps(comparison_json(comparison)))
     assert document["reference"] == {
         "path": str(reference),
+        "stream": 0,
         "frames": 9,
         "width": 96,
         "height": 64,

@@ -100,6 +100,9 @@ def test_what_is_not_known_is_none(tmp_path: Path) -> None:
     found = inspect_file(hevc, fit=fit)
     assert found.mean_quantizer is not None and found.bits_per_pixel is not None
     assert found.predicted_gain is None  # the fit is of H.264
+    whole = write_clip(tmp_path / "w.mp4", moving_picture(3), options={"qp": "0", "threads": "1"})
+    found = inspect_file(whole, fit=fit)
+    assert found.mean_quantizer == 0 and found.predicted_gain is found.gain_error is None
     raw = write_clip(tmp_path / "raw.h264", moving_picture(12), options={"crf": "33", "threads": "1"})
     found = inspect_file(raw, fit=fit)
     assert found.mean_quantizer is not None and found.duration is None and found.bits_per_pixel is None

@@ -70,6 +70,14 @@ def test_existing_output_needs_permission(clip: Path, tmp_path: Path) -> None:
     assert len(media.frame_times(output)) == 30
 
 
+def test_a_pipe_is_not_replaced_by_a_file(clip: Path, tmp_path: Path) -> None:
+    """Nor a device: for the superuser, `-y` and a rename would have done away with /dev/null."""
+    os.mkfifo(tmp_path / "pipe.mp4")
+    with pytest.raises(CarfixError, match="is a device or a pipe"):
+        restore(clip, tmp_path / "pipe.mp4", overwrite=True)
+    assert (tmp_path / "pipe.mp4").is_fifo()
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may write everywhere")
 def test_unwritable_folder(clip: Path, tmp_path: Path) -> None:
     folder = tmp_path / "sealed"

@@ -6,15 +6,21 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from av.format import ContainerFormat
 
 from carfix.video.copying import Ascending
+
+
+def copy_in(format: str, clock: Fraction, kind: str = "audio") -> Any:  # noqa: ANN401 - in place of a stream
+    container = SimpleNamespace(format=ContainerFormat(format, "w"))
+    return SimpleNamespace(time_base=clock, type=kind, container=container)
 
 
 @pytest.mark.parametrize("clock", [Fraction(1, 48_000), Fraction(1, 44_100), Fraction(1, 90_000)])
 def test_repaired_times_ascend_on_the_outputs_clock_too(clock: Fraction) -> None:
     """Of MPEG-TS's ticks two fall into one of MP4's, which counts samples and takes no time twice."""
     stream: Any = SimpleNamespace(time_base=Fraction(1, 90_000), codec_context=None)
-    ascending = Ascending(stream, SimpleNamespace(time_base=clock))  # type: ignore[arg-type]
+    ascending = Ascending(stream, copy_in("mp4", clock))
     packets: list[Any] = [SimpleNamespace(pts=time, dts=time) for time in (0, 2160, 2161, 2160, 2000, 4320)]
     for packet in packets:
         ascending.set_times(packet)
@@ -22,3 +28,19 @@ def test_repaired_times_ascend_on_the_outputs_clock_too(clock: Fraction) -> None
     assert all(a < b for a, b in itertools.pairwise(written))
     assert [packet.pts - packet.dts for packet in packets] == [0] * len(packets)
     assert (packets[1].dts, packets[-1].dts) == (2160, 4320)
+
+
+@pytest.mark.parametrize(
+    ("format", "kind", "kept"),
+    [("matroska", "audio", True), ("mpegts", "audio", False), ("mpegts", "subtitle", True)],
+)
+def test_equal_times_stay_equal_where_they_may(format: str, kind: str, kept: bool) -> None:
+    """Else packets of less than a millisecond, of which TrueHD has 1200 a second, would fall behind the picture."""
+    millisecond = Fraction(1, 1000)
+    stream: Any = SimpleNamespace(time_base=millisecond, codec_context=None)
+    ascending = Ascending(stream, copy_in(format, millisecond, kind))
+    times = [packet * 5 // 6 for packet in range(600)]
+    packets: list[Any] = [SimpleNamespace(pts=time, dts=time) for time in times]
+    for packet in packets:
+        ascending.set_times(packet)
+    assert ([packet.dts for packet in packets] == times) is kept

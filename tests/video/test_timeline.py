@@ -1,15 +1,18 @@
 """Times of a stream: read without decoding, repaired where a clock ran backwards."""
 
+import itertools
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import media
 import numpy as np
 import pytest
 
+import carfix.video.timeline
 from carfix.video.decode import Damage, decode_frames, restart_index
 from carfix.video.source import probe
-from carfix.video.timeline import ClockRepair, scan
+from carfix.video.timeline import NO_TIME, ClockRepair, scan
 
 MS = Fraction(1, 1000)
 
@@ -74,6 +77,61 @@ def test_scan_knows_every_frame_without_decoding(tmp_path: Path) -> None:
     assert [time * info.time_base for time in timeline.presentation.tolist()] == media.frame_times(source)
     assert len(timeline.keyframes) >= 5
     assert timeline.corrupt == 0 and timeline.truncated is None and not timeline.ordinal
+
+
+PAUSE = [*range(12), *range(7500, 7512)]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
+@pytest.mark.parametrize("ticks", [[750 * i for i in range(12)], PAUSE], ids=["lapse", "pause"])
+def test_pauses_are_no_damage(ticks: list[int], suffix: str, tmp_path: Path) -> None:
+    """A frame every 30 s, or minutes between two events: B-frames are shown as much later than they are decoded."""
+    source = media.write_clip(
+        tmp_path / f"in{suffix}", times=[3600 * tick for tick in ticks], time_base=Fraction(1, 90_000)
+    )
+    info = probe(source)
+    timeline = scan(info)
+    times = [int(time) * info.time_base for time in timeline.presentation]
+    assert [time - times[0] for time in times] == [Fraction(tick, 25) for tick in ticks]
+    assert (timeline.strays, timeline.jumps) == (0, ())
+
+
+def test_a_damaged_time_is_guessed_from_its_neighbours(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Also behind a pause: of all frames the one without a time takes the one that is left."""
+    ticks = [3600 * tick for tick in PAUSE]
+    info = probe(media.write_clip(tmp_path / "in.mp4", times=ticks, time_base=Fraction(1, 90_000)))
+    whole = scan(info)
+    rows = carfix.video.timeline._row
+    for number in range(len(PAUSE)):
+        for wrong, strays in ((NO_TIME, 0), (2**32, 1)):
+            seen = itertools.count()
+
+            def row(packet: Any, wrong: int = wrong) -> tuple[int, ...]:  # noqa: ANN401 - PyAV's
+                return (wrong if next(seen) == number else packet.pts, *rows(packet)[1:])  # noqa: B023
+
+            monkeypatch.setattr(carfix.video.timeline, "_row", row)
+            timeline = scan(info)
+            assert np.array_equal(timeline.pts, whole.pts)
+            assert timeline.strays == strays
+
+
+def test_program_streams_that_leave_times_out(tmp_path: Path) -> None:
+    """They state one a pack, and so none of most frames: the first is shown when it says, not when it is decoded."""
+    source = media.write_clip(
+        tmp_path / "in.mpg",
+        codec="mpeg2video",
+        frames=25,
+        time_base=Fraction(1, 25),
+        options={"bf": "2", "g": "12", "b": "60000"},
+        muxer={"packetsize": "65000"},
+    )
+    info = probe(source)
+    timeline = scan(info)
+    assert timeline.ordinal
+    first = min(int(time) for time in timeline.raw_pts if time != NO_TIME)
+    assert timeline.presentation.tolist() == [first + 3600 * i for i in range(25)]
 
 
 @pytest.mark.parametrize("options", [{}, {"x264-params": "open-gop=1"}, {"intra-refresh": "1"}])

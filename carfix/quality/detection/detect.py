@@ -9,6 +9,7 @@ import numpy as np
 
 from carfix.errors import CarfixError, UsageError
 from carfix.quality.alignment import aligned
+from carfix.quality.chosen import Chosen, choose_alike
 from carfix.quality.damage import Damage
 from carfix.quality.detection.agreement import Agreement
 from carfix.quality.detection.average_precision import Precision
@@ -16,10 +17,11 @@ from carfix.quality.detection.boxes import Detections
 from carfix.quality.detection.detector import CANDIDATE_SCORE, Detector
 from carfix.quality.detection.drawing import drawn
 from carfix.quality.detection.frames import as_decoded, colour_picture
-from carfix.quality.detection.side_by_side import SideBySide
+from carfix.quality.detection.side_by_side import CODEC, SideBySide
 from carfix.quality.methods import Restored, released
 from carfix.quality.reader import LumaFrame, read_frames, select, wanted_range
 from carfix.restore.place import check_place, same_file
+from carfix.video.muxer import suffix_holds
 from carfix.video.source import SourceInfo, probe
 
 #: Score from which an object is drawn and counted, where nothing else is said: YOLOX's own demonstration takes it.
@@ -63,6 +65,7 @@ class Detected:
     source: Path
     output: Path | None
     reference: Path | None
+    chosen: Sequence[Chosen]  # the videos of the source and of the reference
     model: str
     detector: Detector
     score: float
@@ -92,19 +95,23 @@ def detect_video(
     reference: Path | None = None,
     score: float = SHOWN_SCORE,
     frames: int | None = None,
+    stream: str | None = None,
     overwrite: bool = False,
     progress: Progress = lambda done, total, detail: None,
 ) -> Detected:
     """Find objects in the frames of `source` as decoded and as `restored`, at most in the first `frames`.
 
     Objects of at least `score` are counted, and drawn side by side into the video `output`. With `reference`, all
-    findings are measured against those on its frames of the same times; see `Agreement`. `progress` is told the frames
-    done, a guess of all, and the file. Damaged packets are passed over and counted. Raises `CarfixError` for files that
-    cannot be read, written or compared, and `UsageError` for a score that cannot be.
+    findings are measured against those on its frames of the same times; see `Agreement`. `stream` chooses among several
+    videos, see `choose_alike`. `progress` is told the frames done, a guess of all, and the file. Damaged packets are
+    passed over and counted. Raises `CarfixError` for files that cannot be read, written or compared, and `UsageError`
+    for a score that cannot be and for a name that says no container.
     """
     if not CANDIDATE_SCORE <= score <= 1:
         raise UsageError(f"--score is {CANDIDATE_SCORE} to 1, not {score}")
-    info = probe(source)
+    files = [source] if reference is None else [source, reference]
+    chosen = choose_alike(list(dict.fromkeys(files)), stream)
+    info = probe(source, str(chosen[source].stream))
     if output is not None:
         _check_output(output, (source, reference), overwrite)
     before, after = Tally(detector.names), Tally(detector.names)
@@ -114,8 +121,11 @@ def detect_video(
         stack.enter_context(released(restored))
         video = stack.enter_context(SideBySide(output, info)) if output is not None else None
         wanted = wanted_range(0, frames)
-        pristines = select(read_frames(reference, damage=reference_damage), wanted) if reference else None
-        every = restored.frames(source, wanted, damage)
+        pristines = None
+        if reference is not None:
+            decoded = read_frames(reference, stream=chosen[reference].stream, damage=reference_damage)
+            pristines = select(decoded, wanted)
+        every = restored.frames(source, wanted, damage, stream=info.stream)
         for pristine, shown in _pairs(pristines, every, (str(reference), str(source))):
             pictures, found = [], []
             # The decoded side first: the picture takes the restored luma when it is shown.
@@ -144,6 +154,7 @@ def detect_video(
         source=source,
         output=output,
         reference=reference,
+        chosen=list(chosen.values()),
         model=restored.name,
         detector=detector,
         score=score,
@@ -160,6 +171,8 @@ def _check_output(output: Path, inputs: Sequence[Path | None], overwrite: bool) 
         if path is not None and same_file(path, output):
             raise CarfixError(f"the output {output} is the input {path}; name another file")
     check_place(output, overwrite=overwrite, parents=False)
+    if not suffix_holds(output.suffix, CODEC):
+        raise UsageError(f"{output.name!r} names no container of {CODEC}: write .mp4, .mkv or .mov")
 
 
 def _pairs(

@@ -15,6 +15,7 @@ from av.video.stream import VideoStream
 
 from carfix.errors import CarfixError
 from carfix.quality.detection.letterbox import Picture
+from carfix.restore.place import fitting
 from carfix.video.address import address
 from carfix.video.encoder import EncoderSettings, settings_for
 from carfix.video.faults import MEDIA_ERRORS, reason
@@ -39,7 +40,7 @@ class SideBySide:
         self._output = output
         self._info = info
         # The suffix stays: it names the container.
-        self._temporary = output.with_name(f".{output.stem}.{os.getpid()}.tmp{output.suffix}")
+        self._temporary = fitting(f".{output.stem}.{os.getpid()}.tmp{output.suffix}", output)
         self._container: OutputContainer | None = None
         self._stream: VideoStream | None = None
         self._first: int | None = None  # tick of the first frame, which becomes 0

@@ -41,7 +41,8 @@ def detected_notes(detected: Detected) -> list[str]:
     files = [(detected.source, detected.damage)]
     if detected.reference is not None:
         files.append((detected.reference, detected.reference_damage))
-    lines = [f"{path.name}: {damage}" for path, damage in files if str(damage)]
+    lines = [note for chosen in detected.chosen if (note := chosen.note())]
+    lines += [f"{path.name}: {damage}" for path, damage in files if str(damage)]
     if detected.reference is None:
         return lines
     truths = detected.before.agreement.truths
@@ -64,6 +65,7 @@ def detected_json(detected: Detected) -> dict[str, Any]:
     document: dict[str, Any] = {
         "carfix": __version__,
         "clip": str(detected.source),
+        "stream": detected.chosen[0].stream,
         "output": None if detected.output is None else str(detected.output),
         "model": detected.model,
         "detector": detector_json(detected.detector),

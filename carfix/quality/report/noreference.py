@@ -23,7 +23,10 @@ def write_noreference_report(path: Path, assessment: Assessment) -> None:
     columns = []
     for method in (Decoded(), assessment.restored):
         with released(method):
-            frames = list(method.frames(assessment.path, sorted(set(numbers)), Damage()))
+            found = method.frames(
+                assessment.path, sorted(set(numbers)), Damage(), stream=assessment.chosen.stream
+            )
+            frames = list(found)
         columns.append({frame.index: rgb(frame, colorspace_of(frame)) for frame in frames})
     images = encoded([[column[number] for column in columns] for number in numbers])
     write_page(path, page_content(assessment, shown, images))

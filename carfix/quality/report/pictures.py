@@ -86,7 +86,8 @@ def _values(result: Result, reference_indices: Sequence[int]) -> Numbers:
 def pictures(comparison: Comparison, shown: Sequence[Moment], budget: int = PICTURE_BUDGET) -> Pictures:
     """Decode, filter or restore the frames of `shown` again and encode them, at most `budget` bytes in all."""
     wanted = sorted(moment.reference_index for moment in shown)
-    decoded = select(read_frames(comparison.reference.path, damage=Damage()), wanted)
+    reference = comparison.reference
+    decoded = select(read_frames(reference.path, stream=reference.chosen.stream, damage=Damage()), wanted)
     references = {frame.index: frame for frame in decoded}
     # The reference's matrix for all: filters lose it, and a picture must not differ by it.
     space = colorspace_of(next(iter(references.values())))
@@ -94,8 +95,11 @@ def pictures(comparison: Comparison, shown: Sequence[Moment], budget: int = PICT
     for result in comparison.results:
         where = positions(result)
         numbers = {result.indices[where[index]]: index for index in wanted}
-        with released(result.candidate.method):
-            frames = result.candidate.method.frames(result.candidate.path, sorted(numbers), Damage())
+        candidate = result.candidate
+        with released(candidate.method):
+            frames = candidate.method.frames(
+                candidate.path, sorted(numbers), Damage(), stream=candidate.chosen.stream
+            )
             columns.append({numbers[frame.index]: rgb(frame, space) for frame in frames})
     return encoded([[column[moment.reference_index] for column in columns] for moment in shown], budget)
 

@@ -1,0 +1,207 @@
+"""Recordings as recorders leave them: tags of another alphabet, clocks that run over, pauses, streams that change."""
+
+import io
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import media
+import pytest
+from av.video.stream import VideoStream
+from engines import Adding
+from jobs import LOSSLESS, restore
+from media import Sound
+
+from carfix.errors import CarfixError
+from carfix.restore.batch import what_is_there
+from carfix.restore.models import EngineChoice
+from carfix.restore.pipe import restore_pipe
+from carfix.restore.tasks import Task
+from carfix.video.encoder import EncoderSettings
+
+TICK = Fraction(1, 90_000)
+
+
+def sound_times(path: Path) -> list[Fraction]:
+    with av.open(str(path)) as container:
+        packets = container.demux(audio=0)
+        return [packet.pts * packet.time_base for packet in packets if packet.size]  # type: ignore[operator]
+
+
+def luma(path: Path) -> list[bytes]:
+    return [plane.tobytes() for plane in media.planes(path)]
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4", ".avi"])
+def test_tags_in_another_encoding_stay_as_they_are(suffix: str, tmp_path: Path) -> None:
+    source = media.write_clip(tmp_path / f"in{suffix}", codec="mpeg4", tags={"title": "Caf?"})
+    source.write_bytes(source.read_bytes().replace(b"Caf?", b"Caf\xe9"))
+    restore(source, tmp_path / f"out{suffix}")
+    assert b"Caf\xe9" in (tmp_path / f"out{suffix}").read_bytes()
+    if suffix == ".mkv":
+        target = io.BytesIO()
+        restore_pipe(
+            source=io.BytesIO(source.read_bytes()),
+            output=target,
+            format="matroska",
+            choice=EngineChoice(model=Adding(0)),
+        )
+        assert b"Caf\xe9" in target.getvalue()
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts", ".nut"])
+def test_a_transport_streams_clock_that_runs_over(suffix: str, tmp_path: Path) -> None:
+    """After 26 hours it begins at 0 again, and FFmpeg counts what is before that below 0."""
+    begin = 2**33 - 20 * 3600
+    source = media.write_clip(
+        tmp_path / "in.ts",
+        frames=30,
+        times=[begin + 3600 * i for i in range(30)],
+        time_base=TICK,
+        sounds=[Sound(codec="mp2", start=float(begin * TICK), seconds=1.2)],
+        muxer={"mpegts_copyts": "1"},
+    )
+    wanted = media.frame_times(source)
+    assert wanted[0] < 0 < wanted[-1]
+    output = tmp_path / f"out{suffix}"
+    report = restore(source, output, encoder=LOSSLESS if suffix == ".mkv" else EncoderSettings())
+    moved = any(f"{float(-wanted[0]):.3f} s below 0" in line for line in report.warnings)
+    assert moved is (suffix != ".ts") and not report.damaged
+    got = media.frame_times(output)
+    late = got[0] - wanted[0]
+    assert got[0] >= 0 or suffix == ".ts"
+    assert [time - late for time in got] == wanted
+    for one, other in zip(sound_times(output), sound_times(source), strict=True):
+        assert abs(one - other - late) <= Fraction(1, 1000)
+    outcome = what_is_there(Task(source, output), {})
+    assert outcome is not None and outcome.status == "skipped"
+
+
+@pytest.mark.parametrize("codec", ["mp2", "ac3"])
+def test_streams_that_take_over_in_the_middle(codec: str, tmp_path: Path) -> None:
+    """Of another recorder, with other numbers: what FFmpeg has not understood at the beginning no container takes."""
+    parts = [
+        media.write_clip(
+            tmp_path / f"part{pid}.ts",
+            times=[90_000 * second + 3600 * i for i in range(50)],
+            time_base=TICK,
+            sounds=[Sound(codec=codec, start=second, seconds=2)],
+            muxer={"mpegts_copyts": "1", "mpegts_start_pid": str(pid), "mpegts_service_id": str(pid)},
+        )
+        for second, pid in ((1, 256), (3, 300))
+    ]
+    source = tmp_path / "in.ts"
+    source.write_bytes(b"".join(part.read_bytes() for part in parts))
+    report = restore(source, tmp_path / "out.mkv")
+    assert media.frame_times(tmp_path / "out.mkv") == media.frame_times(parts[0])
+    assert sum("is left out: it holds nothing that tells its form" in line for line in report.warnings) == 2
+
+
+def test_a_copied_video_keeps_its_pauses(tmp_path: Path) -> None:
+    """A second stream in small, whose B-frames are shown minutes after they are decoded."""
+    ticks = [*range(12), *range(7500, 7512)]
+    times = [512 * tick for tick in ticks]
+    large = media.write_clip(tmp_path / "large.mp4", times=times)
+    small = media.write_clip(tmp_path / "small.mp4", times=times, width=48, height=32)
+    source = media.remux(large, tmp_path / "in.mp4", extra=small)
+    report = restore(source, tmp_path / "out.mp4")
+    assert not report.warnings
+    for place in (0, 1):
+        assert media.frame_times(tmp_path / "out.mp4", place) == [Fraction(tick, 25) for tick in ticks]
+
+
+def test_subtitles_that_begin_together_still_do(tmp_path: Path) -> None:
+    """Lines at the top and the bottom, signs in parts: each was a millisecond later than the one before."""
+    lines = "".join(f"{i + 1}\n00:00:00,100 --> 00:00:00,400\nline {i}\n\n" for i in range(9))
+    (tmp_path / "text.srt").write_text(lines)
+    clip = media.write_clip(tmp_path / "clip.mkv")
+    source = media.remux(clip, tmp_path / "in.mkv", extra=tmp_path / "text.srt")
+    restore(source, tmp_path / "out.mkv")
+    with av.open(str(tmp_path / "out.mkv")) as container:
+        packets = [packet.pts for packet in container.demux(subtitles=0) if packet.size]
+    assert packets == [100] * 9
+
+
+@pytest.mark.parametrize("suffix", [".avi", ".mkv"])
+def test_sound_stays_with_a_picture_whose_clock_is_coarse(suffix: str, tmp_path: Path) -> None:
+    """AVI counts frames. A start within one moves the picture by whole frames, and sound by as much."""
+    source = media.write_clip(
+        tmp_path / f"in{suffix}",
+        codec="mjpeg",
+        pix_fmt="yuvj420p",
+        frames=10,
+        rate=Fraction(5),
+        time_base=Fraction(1, 5),
+        sounds=[Sound(codec="pcm_s16le", rate=8000, seconds=2)],
+    )
+    restore(source, tmp_path / "out.mkv", start=0.55)
+    before, after = media.frame_times(source)[3], media.frame_times(tmp_path / "out.mkv")[0]
+    assert luma(tmp_path / "out.mkv") and before - after in (Fraction(2, 5), Fraction(11, 20))
+    sound = sound_times(tmp_path / "out.mkv")[0] + before - after
+    assert min(abs(sound - time) for time in sound_times(source)) <= Fraction(1, 1000)
+
+
+@pytest.mark.parametrize("begin", range(90_001, 90_009))
+def test_no_frame_is_lost_by_the_rounding_of_the_beginning(begin: int, tmp_path: Path) -> None:
+    """FFmpeg tells it in microseconds, and a transport stream's clock has eleven to a tick and a ninth."""
+    times = [begin + 3600 * i for i in range(12)]
+    muxer = {"mpegts_copyts": "1"}
+    source = media.write_clip(tmp_path / "in.ts", times=times, time_base=TICK, muxer=muxer)
+    for start, left in ((0, 12), (0.2, 7)):
+        output = tmp_path / f"{start}.mov"
+        restore(source, output, start=start)
+        assert media.frame_times(output) == [Fraction(i, 25) for i in range(left)]
+    sound = Sound(codec="mp2", start=float(begin * TICK), seconds=0.48)  # the encoder's delay earlier
+    source = media.write_clip(tmp_path / "sound.ts", times=times, time_base=TICK, sounds=[sound], muxer=muxer)
+    restore(source, tmp_path / "sound.mov", start=0)
+    assert len(sound_times(tmp_path / "sound.mov")) == len(sound_times(source))
+
+
+def test_avi_takes_any_beginning(tmp_path: Path) -> None:
+    """Its clock has steps of 1/600 s, on which the frames of a transport stream lie only when it begins at 0."""
+    times = [90_001 + 3600 * i for i in range(12)]
+    source = media.write_clip(tmp_path / "in.ts", times=times, time_base=TICK, muxer={"mpegts_copyts": "1"})
+    restore(source, tmp_path / "out.avi", start=0)
+    assert len(media.frame_times(tmp_path / "out.avi")) == 12
+
+
+def test_each_part_of_a_recording_that_changes_has_its_own_look(tmp_path: Path) -> None:
+    """From standard to high definition pixels, colours and fields change with the size, between two milliseconds."""
+
+    def standard(video: VideoStream) -> None:
+        video.codec_context.sample_aspect_ratio = Fraction(16, 11)
+        video.codec_context.color_primaries = video.codec_context.colorspace = 5
+
+    def high(video: VideoStream) -> None:
+        video.codec_context.color_primaries = video.codec_context.colorspace = 1
+
+    second = 90_000 + 3600 * 12 - 20  # 22 hundredths of a millisecond earlier than the next whole one
+    muxer = {"mpegts_copyts": "1"}
+    parts = [
+        media.write_clip(
+            tmp_path / "sd.ts",
+            times=[90_000 + 3600 * i for i in range(12)],
+            time_base=TICK,
+            interlaced=True,
+            setup=standard,
+            options={**media.X264, "x264-params": "tff=1"},
+            muxer=muxer,
+        ),
+        media.write_clip(
+            tmp_path / "hd.ts",
+            width=96,
+            height=64,
+            times=[second + 3600 * i for i in range(12)],
+            time_base=TICK,
+            setup=high,
+            muxer=muxer,
+        ),
+    ]
+    source = tmp_path / "in.ts"
+    source.write_bytes(b"".join(part.read_bytes() for part in parts))
+    with pytest.raises(CarfixError, match=r"-to 0\.479\) and what follows \(-ss 0\.479\)"):
+        restore(source, tmp_path / "out.mkv")
+    for part, wanted in zip(parts, ({"end": 0.479}, {"start": 0.479}), strict=True):
+        restore(source, tmp_path / f"out_{part.name}", **wanted)
+        assert len(media.frame_times(tmp_path / f"out_{part.name}")) == 12
+        assert media.video_properties(tmp_path / f"out_{part.name}") == media.video_properties(part)
