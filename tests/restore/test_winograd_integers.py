@@ -119,7 +119,8 @@ def test_no_input_makes_sums_run_over() -> None:
 def test_a_picture_of_which_numbers_were_cut_down_is_computed_in_fp32(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Chequers and bits of noise in black and white wake more than the pictures that ranges come from."""
+    """Chequers and bits of noise in black and white wake more than ranges without room have integers for."""
+    monkeypatch.setattr(scales, "_ROOM", 0.5)
     model = load_model(name)
     y, x = np.mgrid[:96, :96]
     noise = np.random.default_rng(0).integers(0, 2, (96, 96))
@@ -184,9 +185,9 @@ def test_ranges_are_those_of_the_network() -> None:
                 inside = torch.einsum("ia,cxyab,jb->ijcxy", b, tiles, b).abs().amax(dim=(3, 4))
                 largest[place] = np.maximum(largest[place], inside.reshape(36, -1).numpy())
         for ours, theirs in zip(found, largest, strict=True):
-            assert (ours >= theirs * 1.5 * 0.999).all()
+            assert (ours >= theirs * 2.5 * 0.999).all()
             loud = theirs > theirs.max(axis=1, keepdims=True) / 32
-            assert (ours <= theirs * 1.5 * 1.07)[loud].all()  # rounded up to a sixteenth
+            assert (ours <= theirs * 2.5 * 1.07)[loud].all()  # rounded up to a sixteenth
 
 
 def test_a_balanced_transform_is_the_same_convolution() -> None:
