@@ -1,6 +1,5 @@
 """`carfix export`: a network as ONNX, for other programs."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,10 +11,6 @@ EXAMPLES = """
 
 `carfix export -y runs/mine/mine.safetensors mine.onnx` - a network of your own
 """
-
-
-#: What stands for stdout elsewhere.
-PIPE = Path("-")
 
 
 def register(app: typer.Typer) -> None:
@@ -45,6 +40,7 @@ def export(
     from carfix.net.catalog import load_model
     from carfix.net.config import margin
     from carfix.net.export import export_onnx
+    from carfix.restore.pipe_reader import PIPE
     from carfix.restore.place import check_place
 
     path = output_path_of(output)

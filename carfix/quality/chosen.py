@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+from av.container import InputContainer
+
 from carfix.video.choice import check_stream, find_video, videos_of
 from carfix.video.source import open_input
 
@@ -32,10 +34,15 @@ def choose(path: Path, wanted: str | None) -> Chosen:
     """
     check_stream(wanted)
     with open_input(path) as container:
-        stream = find_video(container, path, wanted)
-        # Others were announced and never sent.
-        videos = sum(1 for each in videos_of(container.streams) if each.width)
-        return Chosen(path, stream.index, videos, wanted is not None)
+        return choose_in(container, path, wanted)
+
+
+def choose_in(container: InputContainer, path: Path, wanted: str | None) -> Chosen:
+    """The same of a file that is open."""
+    stream = find_video(container, path, wanted)
+    # Others were announced and never sent.
+    videos = sum(1 for each in videos_of(container.streams) if each.width)
+    return Chosen(path, stream.index, videos, wanted is not None)
 
 
 def choose_alike(paths: Sequence[Path], wanted: str | None) -> dict[Path, Chosen]:

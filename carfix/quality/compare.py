@@ -42,7 +42,6 @@ def compare_videos(
     paths = list(dict.fromkeys(Path(candidate) for candidate in candidates))
     chosen = choose_alike(list(dict.fromkeys((Path(reference), *paths))), stream)
     run = ComparisonRun(
-        reference=Path(reference),
         chosen=chosen[Path(reference)],
         wanted=wanted_range(skip, frames),
         vmaf=vmaf,
@@ -63,7 +62,7 @@ def compare_videos(
         with released(method):
             for path in paths:
                 name = _name(path, method, paths)
-                results[path].append(run.compare(Candidate(path, method, name, chosen[path])))
+                results[path].append(run.compare(Candidate(method, name, chosen[path])))
     if spp_best:
         for path in paths:
             results[path].append(_best(run, chosen[path], spp_best, _name(path, Decoded(), paths)))
@@ -71,7 +70,6 @@ def compare_videos(
     first = ordered[0]
     return Comparison(
         reference=Reference(
-            path=Path(reference),
             chosen=run.chosen,
             frames=len(first.quality),
             width=first.width,
@@ -109,7 +107,7 @@ def _best(run: ComparisonRun, chosen: Chosen, spp: PostFilter, name: str) -> Res
     while (quantizer := climb(scores, FIRST_QUANTIZER)) is not None:
         method = Filtered(dataclasses.replace(spp, quantizer=quantizer))
         run.expect(1)
-        candidate = Candidate(chosen.path, method, f"{name} + {method.name}", chosen)
+        candidate = Candidate(method, f"{name} + {method.name}", chosen)
         trials[quantizer] = run.compare(candidate, vmaf=False)
         scores[quantizer] = float(trials[quantizer].quality.psnr.mean())
     best = max(scores, key=lambda quantizer: scores[quantizer])

@@ -42,7 +42,6 @@ Progress = Callable[[int, int, str], None]
 class ComparisonRun:
     """What all candidates of a comparison share."""
 
-    reference: Path
     chosen: Chosen  # the video of the reference
     wanted: Wanted
     vmaf: bool
@@ -54,6 +53,11 @@ class ComparisonRun:
     total: int = 0
     done: int = 0
     damage: Damage = dataclasses.field(default_factory=Damage)  # of the reference, as it was last read
+
+    @property
+    def reference(self) -> Path:
+        """The file of the reference."""
+        return self.chosen.path
 
     def expect(self, candidates: int) -> None:
         """Count the frames of further candidates into the total."""

@@ -16,7 +16,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from carfix.errors import CarfixError
-from carfix.quality.chosen import Chosen, choose
+from carfix.quality.chosen import Chosen, choose_in
 from carfix.quality.damage import Damage, decoded_around
 from carfix.quality.gain import GainFit
 from carfix.quality.methods import Restored
@@ -100,7 +100,7 @@ def inspect_file(
             frames = _frames(video, duration, fps, size)
             rate = _bit_rate(video, duration or (frames / fps if frames and fps else None), size)
             codec, width, height = context.codec.canonical_name, video.width, video.height
-            chosen = choose(path, stream)
+            chosen = choose_in(container, path, stream)
             if chosen.videos > 1 and rate and not video.bit_rate:
                 rate *= _share(chosen)
             damage = Damage()

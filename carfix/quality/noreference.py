@@ -27,7 +27,6 @@ Progress = Callable[[int, int, str], None]
 class Assessment:
     """One file; arrays of one entry a frame, or one a restored sample."""
 
-    path: Path
     chosen: Chosen  # the video of the file
     width: int
     height: int
@@ -40,6 +39,11 @@ class Assessment:
     restored_blockiness: Numbers
     restored: Restored
     damage: Damage  # what the decoder met
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self.chosen.path
 
     @property
     def mean_quantizer(self) -> float | None:
@@ -84,7 +88,6 @@ def assess_video(
         after.append(blockiness(frame.luma))
         progress(len(after), len(places), f"{restored.name}, {path.name}")
     return Assessment(
-        path=path,
         chosen=chosen,
         width=width,
         height=height,

@@ -89,8 +89,8 @@ def read_frames(
     for index, frame in enumerate(frames):
         luma, bit_depth = luma_of(frame)
         # Program streams (DVDs, recorders) state no time for frames that begin in the packet of another.
-        time = due if frame.time is None else frame.time
-        due = time + _seconds(frame) if time is not None and _seconds(frame) else None
+        time, lasts = due if frame.time is None else frame.time, _seconds(frame)
+        due = time + lasts if time is not None and lasts else None
         yield LumaFrame(
             luma=luma,
             bit_depth=bit_depth,

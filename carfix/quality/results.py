@@ -27,22 +27,30 @@ def parse_metrics(text: str) -> list[MetricName]:
 class Candidate:
     """A file and the way its frames are shown."""
 
-    path: Path
     method: Method
     name: str
     chosen: Chosen  # the video of the file
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self.chosen.path
 
 
 @dataclasses.dataclass(frozen=True)
 class Reference:
     """What the candidates were compared with; frames are those that have a counterpart in the first one."""
 
-    path: Path
     chosen: Chosen  # the video of the file
     frames: int
     width: int
     height: int
     damage: Damage  # what the decoder of the reference met
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self.chosen.path
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -32,7 +32,7 @@ def land(
     """
     warnings: list[str] = []
     temporary = state.folder / f"output{output.suffix}"
-    muxed = write_output(temporary, plan, segments, segments.template, joined)
+    muxed = write_output(temporary, plan, segments, joined)
     times = segments.times() - plan.shift_ticks
     late = verify_output(temporary, muxed, times, plan.info.time_base)
     warnings += refused_findings(muxed.refused)

@@ -54,7 +54,7 @@ def decode_frames(
             continue
         if info.hwaccel is not None:
             frame = planar(frame, info.pix_fmt, info.colour.range)
-        if (frame.width, frame.height, frame.format.name) != (info.width, info.height, info.pix_fmt):
+        if not _is_alike(frame, info):
             at = f"{_milliseconds(pts, info) / 1000:.3f}"
             raise CarfixError(
                 f"{info.path}: the video changes from {info.width}x{info.height} {info.pix_fmt} to "
@@ -80,7 +80,7 @@ def info_from(info: SourceInfo, timeline: Timeline, start: int | None) -> Source
     for pts, frame in _in_order(_decoded(info, timeline, Damage(), start, clock), clock):
         if pts < start:
             continue
-        if (frame.width, frame.height, frame.format.name) == (info.width, info.height, info.pix_fmt):
+        if _is_alike(frame, info):
             return info
         assert clock.decoder is not None
         return dataclasses.replace(
@@ -101,6 +101,10 @@ def info_from(info: SourceInfo, timeline: Timeline, start: int | None) -> Source
             interlaced=frame.interlaced_frame,
         )
     return info
+
+
+def _is_alike(frame: VideoFrame, info: SourceInfo) -> bool:
+    return (frame.width, frame.height, frame.format.name) == (info.width, info.height, info.pix_fmt)
 
 
 def _milliseconds(pts: int, info: SourceInfo) -> int:

@@ -49,7 +49,6 @@ def write_shapes(path: Path, format: str, shapes: Sequence[Shape]) -> None:
     if not shapes:
         return
     with path.open("r+b") as file:
-        file.seek(0)
         position = 0
         while True:
             file.seek(position)

@@ -21,15 +21,14 @@ from carfix.video.source import open_input
 
 
 def write_output(
-    target: Path, plan: OutputPlan, joined: JoinedSegments, template: Path, progress: Callable[[int], None]
+    target: Path, plan: OutputPlan, joined: JoinedSegments, progress: Callable[[int], None]
 ) -> Muxed:
     """Write the final file to `target`: the joined video, and the other streams of the input.
 
-    `template` is a segment file, whose codec parameters are those of all. `progress` is called with the
-    number of video packets written so far, and may raise to stop. Raises `CarfixError`.
+    `progress` is called with the number of video packets written so far, and may raise to stop. Raises `CarfixError`.
     """
     try:
-        with open_input(plan.info.path) as source, av.open(address(template)) as segment:
+        with open_input(plan.info.path) as source, av.open(address(joined.template)) as segment:
             output = OutputFile(target, plan, source, segment.streams.video[0])
             with output.container:
                 output.container.start_encoding()
