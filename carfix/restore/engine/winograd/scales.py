@@ -1,10 +1,11 @@
 """What the integers of 16 bits stand for: scales for inputs and weights of each product, from how large inputs become.
 
 Nothing tells how large numbers within a network can become. So pictures are computed that make them larger than what
-a camera records does: noise, chequers, stripes and edges from black to white. The largest number that one of them
-makes of a product and channel has an integer, with room for one and a half times as much again. A window in which a
-number is larger yet is computed once more, in fp32 (`WinogradNet.instead`): of camera frames, with text on them or with
-noise, few or none are; ordered dither and frames of twice the contrast may be.
+a camera records does: noise, chequers, stripes and edges from black to white, and blocks of waves as a very coarse
+codec leaves them. The largest number that one of them makes of a product and channel has an integer, with room for
+three quarters as much again. A window in which a number is larger yet is computed once more, in fp32
+(`WinogradNet.instead`): of camera frames, with text on them or with noise, few or none are; ordered dither and frames
+of twice the contrast may be.
 """
 
 import itertools
@@ -25,10 +26,10 @@ LARGEST = 32767
 #: What the weights of a product and output channel may add up to, so that sums of products stay below 2^31: with every
 #: input the largest, and every weight rounded up.
 MOST_WEIGHTS = 65500
-#: What the largest number found is multiplied by. Of 12 million pixels of held-out clips `fast` had 5 two codes from
-#: fp32 without it, 3,307 with 0.7, none with 1.25 or 1.5; each tenth costs precision, a twentieth more codes differ.
-#: Networks that know text wake less at contrasts alone: `fast` met 1.8 times that on a road sign.
-_ROOM = 2.5
+#: What the largest number found is multiplied by. The coarsest frames of held-out clips need 1.2 (`fast`, `medium`;
+#: 0.7 `tiny`); each tenth costs precision, a twentieth more codes differ from fp32. Without pictures as a codec leaves
+#: them they would need 3: networks that know text have a few channels which no mere contrast wakes.
+_ROOM = 1.75
 #: A channel's inputs in a product have at least so much of the range of the channel with the largest: what none of the
 #: pictures wakes, others might.
 _LEAST = 1 / 64
@@ -38,12 +39,17 @@ _SMALLEST = 1e-6
 _STEPS = 16
 #: Cells along the side of a picture.
 _SIDE = 32
+#: Pictures computed at once: more take longer each, their maps leave the caches.
+_AT_ONCE = 16
+#: Sides of the blocks of pictures behind a coarse codec, how far their waves swing, how many a block has in the mean,
+#: and pictures of each kind.
+_BLOCKS, _SWINGS, _WAVES, _DECODED = (4, 8, 16), (0.25, 0.75), 3, 32
 
 
 def ranges(model: Model, transform: Transform) -> list[Floats]:
     """`found_ranges`, found once for a model on a machine."""
     shapes = [(transform.products, layer.weight.shape[1]) for layer in model.convolutions[1:]]
-    key = f"ranges {_ROOM} {_LEAST} {transform!r} {model.sha256}"
+    key = f"ranges {_ROOM} {_LEAST} {_BLOCKS} {_SWINGS} {_WAVES} {_DECODED} {transform!r} {model.sha256}"
     record = made_once(
         key, lambda: np.concatenate(found_ranges(model, transform), axis=1).tobytes(), suffix=".ranges"
     )
@@ -54,10 +60,13 @@ def ranges(model: Model, transform: Transform) -> list[Floats]:
 
 def found_ranges(model: Model, transform: Transform) -> list[Floats]:
     """How large inputs of each product may be, `[products, channels]` of each layer behind the first."""
-    padded = np.stack(
-        [np.pad(picture, model.config.scale) for picture in pictures(model.config.scale * _SIDE)]
-    )
-    return [_rounded(_ROOM * _largest(inputs, transform)) for inputs in _inputs(model, padded)]
+    padded = [np.pad(picture, model.config.scale) for picture in pictures(model.config.scale * _SIDE)]
+    found: list[Floats] = []
+    for start in range(0, len(padded), _AT_ONCE):
+        inputs = _inputs(model, np.stack(padded[start : start + _AT_ONCE]))
+        largest = [_largest(each, transform) for each in inputs]
+        found = [np.maximum(*both) for both in zip(found, largest, strict=True)] if found else largest
+    return [_rounded(_ROOM * largest) for largest in found]
 
 
 def pictures(side: int) -> list[Floats]:
@@ -80,7 +89,25 @@ def pictures(side: int) -> list[Floats]:
         (y % 7 > 0) | (x % 7 > 0),
     ]
     found += [np.zeros((side, side)), np.ones((side, side))]
-    return [2 * np.asarray(picture, np.float32) - 1 for picture in found]
+    contrasts = [2 * np.asarray(picture, np.float32) - 1 for picture in found]
+    return contrasts + [
+        _decoded(side, block, swing, rng)
+        for block, swing in itertools.product(_BLOCKS, _SWINGS)
+        for _ in range(_DECODED)
+    ]
+
+
+def _decoded(side: int, block: int, swing: float, rng: np.random.Generator) -> Floats:
+    """As a very coarse codec leaves a picture: a brightness and a few low waves a block, and edges between blocks."""
+    count, low, row = -(-side // block), block // 2, np.arange(block)
+    waves = np.cos(np.pi * (2 * row + 1) * row[:, None] / (2 * block))
+    waves /= np.sqrt((waves * waves).sum(axis=1, keepdims=True))
+    numbers = np.zeros((count, count, block, block))
+    few = rng.random((count, count, low, low)) < _WAVES / low**2
+    numbers[:, :, :low, :low] = few * rng.normal(0, swing * block, (count, count, low, low))
+    numbers[:, :, 0, 0] = rng.uniform(-block, block, (count, count))
+    blocks = (waves.T @ numbers @ waves).transpose(0, 2, 1, 3).reshape(count * block, count * block)
+    return np.clip(blocks[:side, :side], -1, 1).astype(np.float32)
 
 
 def _inputs(model: Model, padded: Floats) -> Iterator[Floats]:
