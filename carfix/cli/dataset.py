@@ -16,6 +16,8 @@ EXAMPLES = """
 
 `carfix dataset photos/ data --stills --size 640x-2 --draw 6 --no-grid` - photographs as short clips
 
+`carfix dataset clips/ data --size 640x-2 --draw 6 --no-grid --burn-in` - beside them: the same with text in the picture
+
 `carfix dataset clips/ corpus --size 640x-2 --pack 12` - a corpus that travels; `carfix dataset corpus data` unpacks it
 
 `carfix dataset tests/*.mp4 data --split test --crf 23,29 --maxrate none` - two levels without a cap
@@ -54,6 +56,13 @@ def dataset(
     scale_caps: Annotated[
         bool, typer.Option("--scale-caps/--no-scale-caps", help="Scale the caps by pixel rate below 1080p30.")
     ] = True,
+    burn_in: Annotated[
+        bool,
+        typer.Option(
+            "--burn-in/--no-burn-in",
+            help="Write clocks, names, boxes and lines into the clips, pristine and encoded, or show a screen instead.",
+        ),
+    ] = False,
     start: Annotated[int, typer.Option(min=0, help="First frame to take of each clip.")] = 0,
     frames: Annotated[int, typer.Option(min=1, help="Frames to take of each clip, at most.")] = 100,
     stills: Annotated[
@@ -115,6 +124,7 @@ def dataset(
         scale_caps=scale_caps,
         licence=licence,
         split=split_name(split),
+        burn_in=burn_in,
         pack=pack,
     )
     with counted(stderr) as stage:

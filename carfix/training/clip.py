@@ -15,8 +15,9 @@ import torch
 
 from carfix.errors import CarfixError
 from carfix.net.ssim import WINDOW, mse, psnr_from_mse, ssim
+from carfix.training.burn_in import SCREENS, VERSION, Drawing, screen
 from carfix.training.encoding import Encoding, Luma, cap_scale, draw, encode, encode_lossless
-from carfix.training.naming import PLACE, place_of, source_name, split_of
+from carfix.training.naming import BURN_IN, PLACE, place_of, source_name, split_of, without_burn_in
 from carfix.training.pack import note_of
 from carfix.training.recipe import Recipe
 from carfix.training.sources import (
@@ -72,7 +73,9 @@ def build_clip(job: ClipJob) -> Built:
     """Make what is missing of a clip in its scratch folder, from where `install` takes it. Raises `CarfixError`."""
     source, recipe = job.source, job.recipe
     note = note_of(source)
-    split: Split = recipe.split or (note.split if note else None) or split_of(job.name)
+    # A clip with text is in the split of the one without, whose pictures it shows.
+    own = without_burn_in(job.name) if recipe.burn_in else job.name
+    split: Split = recipe.split or (note.split if note else None) or split_of(own)
     licence = recipe.licence or (note.licence if note else "")
     sha256 = job.sha256 or source_sha256(source)
     still = source.is_file() and is_photo(source)
@@ -81,6 +84,7 @@ def build_clip(job: ClipJob) -> Built:
         "start": recipe.start,
         "frames": recipe.still_frames if still else recipe.frames,
         PLACE: place_of(source, job.output),
+        **({BURN_IN: VERSION} if recipe.burn_in else {}),
     }
     known = job.known
     if known is not None and (known.source_sha256, cut(known.settings)) != (sha256, cut(settings)):
@@ -147,7 +151,7 @@ def cut(settings: Mapping[str, Any]) -> dict[str, Any]:
 def missing_encodings(job: ClipJob, known: Clip | None) -> list[Encoding]:
     """Those that the recipe asks for and the clip does not have, or has with other options."""
     wanted: dict[str, Encoding] = {}
-    for encoding in (*job.recipe.encodings, *draw(job.recipe.drawn, job.name)):
+    for encoding in (*job.recipe.encodings, *draw(job.recipe.drawn, job.name, burn_in=job.recipe.burn_in)):
         wanted.setdefault(encoding.name, encoding)
     if known is None:
         return list(wanted.values())
@@ -180,16 +184,26 @@ def _frames(job: ClipJob, still: bool) -> tuple[Luma, Fraction]:
 
 def _make(job: ClipJob, encodings: list[Encoding], frames: Luma, fps: Fraction) -> dict[str, Variant]:
     """The pristine file and the variants, in the scratch folder; nothing is left there if that fails."""
+    drawing: Drawing | None = None
+    if job.recipe.burn_in:
+        rng = np.random.default_rng(list(job.name.encode()))
+        if rng.random() < SCREENS:
+            frames = np.repeat(screen(rng, *frames.shape[1:])[None], len(frames), 0)
+        drawing = Drawing(rng, len(frames))
+    pristine = drawing.over(frames) if drawing else frames
     scratch = scratch_of(job.output, job.name)
     discard(job.output, job.name)
     made: dict[str, Variant] = {}
     try:
         scratch.mkdir(parents=True)
-        encode_lossless(scratch / PRISTINE, frames, fps)
+        encode_lossless(scratch / PRISTINE, pristine, fps)
         for encoding in encodings:
             path = scratch / f"{encoding.name}{VARIANT_SUFFIX}"
-            record = encode(path, frames, fps, encoding, scale_caps=job.recipe.scale_caps)
-            psnr, similarity = _measure(path, frames)
+            shown = pristine
+            if drawing and encoding.over is not None:
+                shown = drawing.over(_encoded(scratch / "below.mp4", frames, fps, encoding.over))
+            record = encode(path, shown, fps, encoding, scale_caps=job.recipe.scale_caps)
+            psnr, similarity = _measure(path, pristine)
             made[encoding.name] = Variant(
                 name=encoding.name,
                 file=_relative(job, path.name),
@@ -204,6 +218,14 @@ def _make(job: ClipJob, encodings: list[Encoding], frames: Luma, fps: Fraction) 
             raise CarfixError(f"cannot write {scratch}: {reason(error)}") from error
         raise
     return made
+
+
+def _encoded(scratch: Path, frames: Luma, fps: Fraction, crf: int) -> Luma:
+    """What x264 leaves of the frames."""
+    encode(scratch, frames, fps, Encoding(crf=crf))
+    decoded, _ = read_video(scratch, size=None, start=0, frames=len(frames))
+    scratch.unlink()
+    return decoded
 
 
 def _relative(job: ClipJob, file: str) -> str:

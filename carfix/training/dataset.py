@@ -7,7 +7,7 @@ from carfix import __version__
 from carfix.errors import CarfixError, UsageError
 from carfix.training.clip import FOLDER, Built, ClipJob, build_clip, discard, folder_of, install
 from carfix.training.encoding import check_encodings
-from carfix.training.naming import PLACE, Origin, name_sources
+from carfix.training.naming import BURN_IN, PLACE, Origin, name_sources
 from carfix.training.pack import pack_corpus
 from carfix.training.places import check_sources, check_targets, make_folder
 from carfix.training.recipe import BuildReport, Progress, Recipe
@@ -28,12 +28,16 @@ def build_dataset(
 
     A source that cannot be read is left out and named in the report. `progress` gets the number of clips done,
     their total and the last one's name. Interrupted, it stops at once; what is finished is kept. Raises `CarfixError`
-    if nothing can be written, `UsageError` for a recipe without encodings or with some that the encoder refuses, and
-    for an output that would lie where a source is.
+    if nothing can be written, `UsageError` for a recipe without encodings or with some that the encoder refuses, for
+    one that packs clips with text in them, and for an output that would lie where a source is.
     """
     packed = recipe.pack is not None
     if not recipe.encodings and not recipe.drawn and not packed:
         raise UsageError("a dataset needs at least one encoding")
+    if packed and recipe.burn_in:
+        raise UsageError(
+            "text is written into clips when their dataset is built: not both --pack and --burn-in"
+        )
     if not packed:
         check_encodings(recipe.encodings)
     check_sources(sources, output, None if packed else output / FOLDER)
@@ -67,7 +71,12 @@ def _jobs(
     paths: Sequence[Path], output: Path, recipe: Recipe, clips: Mapping[str, Clip]
 ) -> dict[str, ClipJob]:
     origins = {
-        name: Origin(source=clip.source, sha256=clip.source_sha256, place=clip.settings.get(PLACE))
+        name: Origin(
+            source=clip.source,
+            sha256=clip.source_sha256,
+            place=clip.settings.get(PLACE),
+            burn_in=BURN_IN in clip.settings,
+        )
         for name, clip in clips.items()
     }
     return {
@@ -79,7 +88,7 @@ def _jobs(
             recipe=recipe,
             known=clips.get(name),
         )
-        for name, named in name_sources(paths, output, origins).items()
+        for name, named in name_sources(paths, output, origins, burn_in=recipe.burn_in).items()
     }
 
 

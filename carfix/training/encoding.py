@@ -41,6 +41,12 @@ DRAW_GOPS = (25, 50, 250)
 #: Share of draws that are H.264; the rest is spread over MPEG-4 Part 2, MJPEG and HEVC.
 DRAW_H264_SHARE = 0.8
 
+#: The same where text is written into the clip, which milder encodings spoil, too.
+BURN_IN_CRFS = (15, 47)
+#: Share of those in which the picture below was encoded before, its CRF, and that of the encoding over it: an export.
+BURN_IN_OVER_SHARE = 1 / 3
+BURN_IN_OVER_CRFS, BURN_IN_EXPORT_CRFS = (28, 43), (15, 25)
+
 Luma = NDArray[np.uint8]
 
 
@@ -56,6 +62,7 @@ class Encoding:
     profile: str | None = None
     tune: str | None = None
     gop: int | None = None
+    over: int | None = None  # CRF at which x264 encoded the picture before text was written into it
 
     @property
     def name(self) -> str:
@@ -69,6 +76,8 @@ class Encoding:
         parts += [part for part in (self.profile, self.tune) if part is not None]
         if self.gop is not None:
             parts.append(f"g{self.gop}")
+        if self.over is not None:
+            parts.append(f"over{self.over}")
         return "-".join(parts)
 
     def options(self, cap_scale: Fraction) -> dict[str, str]:
@@ -146,19 +155,25 @@ def check_encodings(encodings: Iterable[Encoding]) -> None:
                 raise UsageError(f"{encoding.codec} refuses the settings {encoding.name}: {why}") from error
 
 
-def draw(count: int, seed: str) -> list[Encoding]:
-    """`count` different encodings drawn at random, the same for the same `seed`."""
+def draw(count: int, seed: str, *, burn_in: bool = False) -> list[Encoding]:
+    """`count` different encodings drawn at random, the same for the same `seed`; other ones for clips with text."""
     rng = random.Random(seed)
     drawn: dict[str, Encoding] = {}
     while len(drawn) < count:
-        encoding = _draw_h264(rng) if rng.random() < DRAW_H264_SHARE else _draw_other(rng)
+        if burn_in and rng.random() < BURN_IN_OVER_SHARE:
+            export = _draw_h264(rng, BURN_IN_EXPORT_CRFS)
+            encoding = dataclasses.replace(export, over=rng.randint(*BURN_IN_OVER_CRFS))
+        elif rng.random() < DRAW_H264_SHARE:
+            encoding = _draw_h264(rng, BURN_IN_CRFS if burn_in else DRAW_CRFS)
+        else:
+            encoding = _draw_other(rng)
         drawn.setdefault(encoding.name, encoding)
     return list(drawn.values())
 
 
-def _draw_h264(rng: random.Random) -> Encoding:
+def _draw_h264(rng: random.Random, crfs: tuple[int, int]) -> Encoding:
     return Encoding(
-        crf=rng.randint(*DRAW_CRFS),
+        crf=rng.randint(*crfs),
         maxrate=rng.choice(PAPER_MAXRATES) if rng.random() < 0.5 else None,
         preset=rng.choice(DRAW_PRESETS),
         profile=rng.choice(DRAW_PROFILES),

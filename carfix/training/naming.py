@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -21,6 +21,8 @@ TEST_PERCENT = 10
 
 #: Where a clip's settings keep the place of its source.
 PLACE = "path"
+#: Where they keep that text was written into the clip, and what its name ends in then.
+BURN_IN, BURN_IN_SUFFIX = "burn_in", "-burn-in"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,6 +32,7 @@ class Origin:
     source: str  # the file's or folder's name
     sha256: str
     place: str | None  # None: carfix did not yet keep it
+    burn_in: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,6 +49,11 @@ def split_of(name: str) -> Split:
     if percent < TEST_PERCENT:
         return "test"
     return "val" if percent < TEST_PERCENT + VAL_PERCENT else "train"
+
+
+def without_burn_in(name: str) -> str:
+    """The name of the clip that shows the same without text."""
+    return "".join(name.rpartition(BURN_IN_SUFFIX)[::2])
 
 
 def source_name(path: Path) -> str:
@@ -81,12 +89,18 @@ def _clean(text: str) -> str:
     return re.sub(r"[^\w.-]+", "_", unicodedata.normalize("NFC", text)).strip("._-") or "clip"
 
 
-def name_sources(paths: Sequence[Path], output: Path, known: Mapping[str, Origin]) -> dict[str, Named]:
+def name_sources(
+    paths: Sequence[Path], output: Path, known: Mapping[str, Origin], *, burn_in: bool = False
+) -> dict[str, Named]:
     """A name for each source: the one that it has in the dataset `output`, else one that no other source has there.
 
-    `known` is what the dataset holds. A source that changed where it lies keeps its name.
+    `known` is what the dataset holds. A source that changed where it lies keeps its name. A source's clip with text
+    in it (`burn_in`) has another name than the one without.
     """
-    wanted = clip_names(paths)
+    suffix = BURN_IN_SUFFIX if burn_in else ""
+    wanted = {name + suffix: path for name, path in clip_names(paths).items()}
+    foreign = {name for name, origin in known.items() if origin.burn_in != burn_in}
+    known = {name: origin for name, origin in known.items() if name not in foreign}
     sources = {origin.source for origin in known.values()}
     sha256s = _sha256s(
         [path for name, path in wanted.items() if name in known or source_name(path) in sources]
@@ -103,20 +117,20 @@ def name_sources(paths: Sequence[Path], output: Path, known: Mapping[str, Origin
     for wish, path in others.items():
         sha256 = sha256s.get(path)
         found = earlier.pop((source_name(path), sha256), None) if sha256 is not None else None
-        name = found or _free_name(wish, place_of(path, output), sha256, known, named)
+        name = found or _free_name(wish, place_of(path, output), sha256, known, named.keys() | foreign)
         named[name] = Named(path=path, sha256=sha256)
     return named
 
 
 def _free_name(
-    wish: str, place: str, sha256: str | None, known: Mapping[str, Origin], named: Mapping[str, Named]
+    wish: str, place: str, sha256: str | None, known: Mapping[str, Origin], gone: Collection[str]
 ) -> str:
-    """`wish`, or one made of it if that is another source's. One that cannot be read (no `sha256`) is none's."""
+    """`wish`, or one made of it if that is gone or another source's. What cannot be read (no `sha256`) is none's."""
 
     def taken(name: str) -> bool:
         origin = known.get(name)
-        if name in named or origin is None or sha256 is None:
-            return name in named
+        if name in gone or origin is None or sha256 is None:
+            return name in gone
         return sha256 != origin.sha256 and place != origin.place
 
     name = f"{wish}-{sha256[:8]}" if taken(wish) and sha256 is not None else wish

@@ -25,6 +25,7 @@ class Recipe:
     scale_caps: bool = True
     licence: str = ""
     split: Split | None = None  # None: by the clip's name
+    burn_in: bool = False  # text and screens are written into the clips
     pack: int | None = None  # instead of variants: pack the sources, x264's CRF for clips
 
 
