@@ -153,6 +153,6 @@ def restore_through_pipe(
 
 
 def _bytes_of(stream: Any, name: str) -> IO[bytes]:  # noqa: ANN401 - text on top of bytes, which typeshed has no type for
-    if stream is None:  # started with `<&-` or `>&-`
+    if getattr(stream, "buffer", None) is None:  # started with `<&-` or `>&-`
         raise UsageError(f"- stands for standard {name}, which is closed")
     return stream.buffer  # type: ignore[no-any-return]

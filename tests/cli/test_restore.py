@@ -296,6 +296,33 @@ def test_closed_standard_streams_are_told(clip: Path, model: Path) -> None:
     assert done.returncode == 2 and "standard input, which is closed" in done.stderr
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_standard_streams_stop_no_restore(
+    clip: Path, model: Path, closed: str, tmp_path: Path
+) -> None:
+    """A job that a crontab starts with `2>&-`: no file may get the number of a standard stream."""
+    output = tmp_path / "out.mkv"
+    command = f'"{sys.executable}" -c "{PROGRAM}" restore "{clip}" "{output}" -m "{model}" {closed}'
+    assert subprocess.run(["sh", "-c", command], timeout=60, check=False).returncode == 0
+    assert media.frame_times(output) == media.frame_times(clip)
+
+
+@pytest.mark.parametrize("command", ["models --json", "models", "--version", "restore in.mkv - -f nut"])
+def test_what_a_closed_standard_output_loses_is_an_error(command: str, clip: Path, model: Path) -> None:
+    if command.startswith("restore"):
+        command = command.replace("in.mkv", f'-m "{model}" "{clip}"')
+    done = subprocess.run(
+        ["sh", "-c", f'"{sys.executable}" -c "{PROGRAM}" {command} >&-'],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == (2 if " - " in command else 1)
+    assert done.stderr.startswith("carfix: ") and "standard output" in done.stderr
+    assert "closed" in done.stderr and done.stderr.count("\n") == 1
+
+
 def test_names_as_long_as_a_file_system_takes(model: Path, tmp_path: Path) -> None:
     source = media.write_clip(tmp_path / "in.mkv", frames=3)
     output = tmp_path / ("x" * 251 + ".mkv")

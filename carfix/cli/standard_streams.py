@@ -1,0 +1,33 @@
+"""Standard streams that whoever started carfix has closed (`2>&-` in a crontab)."""
+
+import io
+import os
+import sys
+from pathlib import Path
+
+from carfix.errors import CarfixError
+
+
+class _NoStdout(io.TextIOBase):
+    """What is to be read by somebody and cannot be is an error, not nothing."""
+
+    def write(self, _: str) -> int:
+        raise CarfixError("standard output is closed: what was to be printed there is lost")
+
+
+def fill_standard_streams() -> None:
+    """Give the numbers 0 to 2 to the null device where they are free.
+
+    Else the next files that are opened would get them, and what a library tells on stderr would be written into a
+    video. What is told on a closed stderr is dropped; a closed stdin stays None, as Python has it.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            opened = os.open(os.devnull, os.O_RDWR)  # the smallest free number: this one
+            os.set_inheritable(opened, True)  # as these are; helping processes would have the same trouble
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - for as long as the process lives
+    if sys.stdout is None:
+        sys.stdout = _NoStdout()
