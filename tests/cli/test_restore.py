@@ -285,14 +285,14 @@ def test_a_pipe_that_never_speaks_can_be_interrupted(model: Path, tmp_path: Path
     assert {path.name for path in tmp_path.iterdir()} == {"in.nut"}
 
 
+def in_shell(command: str) -> "subprocess.CompletedProcess[str]":
+    """`carfix` with streams closed, as a shell does it."""
+    line = f'"{sys.executable}" -c "{PROGRAM}" {command}'
+    return subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=60, check=False)
+
+
 def test_closed_standard_streams_are_told(clip: Path, model: Path) -> None:
-    done = subprocess.run(
-        ["sh", "-c", f'"{sys.executable}" -c "{PROGRAM}" restore - out.mkv -m "{model}" <&-'],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = in_shell(f'restore - out.mkv -m "{model}" <&-')
     assert done.returncode == 2 and "standard input, which is closed" in done.stderr
 
 
@@ -302,22 +302,13 @@ def test_closed_standard_streams_stop_no_restore(
 ) -> None:
     """A job that a crontab starts with `2>&-`: no file may get the number of a standard stream."""
     output = tmp_path / "out.mkv"
-    command = f'"{sys.executable}" -c "{PROGRAM}" restore "{clip}" "{output}" -m "{model}" {closed}'
-    assert subprocess.run(["sh", "-c", command], timeout=60, check=False).returncode == 0
+    assert in_shell(f'restore "{clip}" "{output}" -m "{model}" {closed}').returncode == 0
     assert media.frame_times(output) == media.frame_times(clip)
 
 
 @pytest.mark.parametrize("command", ["models --json", "models", "--version", "restore in.mkv - -f nut"])
 def test_what_a_closed_standard_output_loses_is_an_error(command: str, clip: Path, model: Path) -> None:
-    if command.startswith("restore"):
-        command = command.replace("in.mkv", f'-m "{model}" "{clip}"')
-    done = subprocess.run(
-        ["sh", "-c", f'"{sys.executable}" -c "{PROGRAM}" {command} >&-'],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = in_shell(command.replace("in.mkv", f'-m "{model}" "{clip}"') + " >&-")
     assert done.returncode == (2 if " - " in command else 1)
     assert done.stderr.startswith("carfix: ") and "standard output" in done.stderr
     assert "closed" in done.stderr and done.stderr.count("\n") == 1
