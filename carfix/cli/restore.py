@@ -233,6 +233,15 @@ def restore(
             rich_help_panel=MANY,
         ),
     ] = None,
+    min_age: Annotated[
+        str | None,
+        typer.Option(
+            "--min-age",
+            metavar="TIME",
+            help="Leave what changed in the last seconds or [HH:]MM:SS, and may still be recorded, to a later run.",
+            rich_help_panel=MANY,
+        ),
+    ] = None,
     jobs: Annotated[
         int,
         typer.Option("--jobs", help="Files at a time, each in its own process.", rich_help_panel=MANY),
@@ -278,6 +287,7 @@ def restore(
     continued by the same command.
     """
     from carfix.cli.app import stderr
+    from carfix.cli.pipe_options import check_pipe_options
     from carfix.cli.values import key_values, output_path_of, path_of, seconds
     from carfix.errors import Interrupted, UsageError
     from carfix.interruption import was_interrupted
@@ -319,25 +329,16 @@ def restore(
         "strength": parse_strength(strength),
     }
     if PIPE in paths:
-        if len(paths) != 2 or log_json or dry_run or start or duration or end:
-            raise UsageError("- takes one input and one output, and no --log-json, --dry-run, -ss, -t or -to")
-        if keep_times:
-            raise UsageError("a pipe has no times: leave --keep-times out")
-        if movflags:
-            raise UsageError("-movflags is for files made of files")
-        if hwaccel != NONE:
-            raise UsageError("what goes through a pipe is decoded on the CPU: leave --hwaccel out")
-        ignored = {
-            "-r": recursive,
-            "--include": include,
-            "--exclude": exclude,
-            "--jobs": jobs != 1,
-            "--fail-fast": fail_fast,
-            "--segment": segment != DEFAULT_SEGMENT_SECONDS,
-            "--no-resume": not resume,
-        }
-        if given := [option for option, is_given in ignored.items() if is_given]:
-            raise UsageError(f"a pipe is one file, of which nothing is kept: leave {', '.join(given)} out")
+        check_pipe_options(
+            len(paths),
+            {
+                **{"--log-json": log_json, "--dry-run": dry_run, "-ss": start, "-t": duration, "-to": end},
+                **{"--keep-times": keep_times, "-movflags": movflags, "--hwaccel": hwaccel != NONE},
+                **{"-r": recursive, "--include": include, "--exclude": exclude, "--min-age": min_age},
+                **{"--jobs": jobs != 1, "--fail-fast": fail_fast, "--no-resume": not resume},
+                "--segment": segment != DEFAULT_SEGMENT_SECONDS,
+            },
+        )
         teller = Teller(stderr, mode=modes[progress], quiet=quiet, many=False, log=None)
         choice = EngineChoice(**chosen)
         restore_through_pipe(
@@ -363,6 +364,8 @@ def restore(
         codec=encoder.codec,
     )
     many = len(paths) > 2 or paths[0].is_dir()
+    if min_age is not None and not many:
+        raise UsageError("--min-age is for several files or a folder: leave it out")
     log = sys.stdout if log_json else None
     try:
         restore_files(
@@ -373,6 +376,7 @@ def restore(
             jobs=jobs,
             fail_fast=fail_fast,
             strict=strict,
+            min_age=seconds(min_age, "--min-age") or 0.0,
             encoder=encoder,
             **chosen,
             audio_codec=audio,

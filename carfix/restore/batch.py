@@ -1,6 +1,7 @@
 """Many files: each in its own process, so many at a time, with a list at the end of what became of them."""
 
 import dataclasses
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
@@ -49,6 +50,7 @@ def restore_batch(
     jobs: int = 1,
     fail_fast: bool = False,
     strict: bool = False,
+    min_age: float = 0.0,
     tell: Callable[[Event], None] | None = None,
     **options: Any,  # noqa: ANN401 - those of `restore_video`
 ) -> list[Outcome]:
@@ -57,11 +59,12 @@ def restore_batch(
     An output that exists is compared with its input: with all frames at their times, it is skipped as done;
     else it is a failure, unless `overwrite` is among the `options`, which are those of `restore_video`. With
     `fail_fast` the first failure stops everything; with `strict` damaged input counts as failed although what
-    could be decoded is restored. `tell` is called for every event, in the caller's thread. Returns the outcomes
+    could be decoded is restored. What was changed less than `min_age` seconds before its turn comes is skipped: it may
+    still be recorded. `tell` is called for every event, in the caller's thread. Returns the outcomes
     in the order of `tasks`. Raises `UsageError` for a number of jobs that cannot be.
     """
     check_jobs(jobs)
-    batch = _Batch(tasks, jobs, fail_fast, strict, tell or (lambda _: None), options)
+    batch = _Batch(tasks, jobs, fail_fast, strict, min_age, tell or (lambda _: None), options)
     try:
         return batch.run()
     finally:
@@ -81,6 +84,7 @@ class _Batch:
         jobs: int,
         fail_fast: bool,
         strict: bool,
+        min_age: float,
         tell: Callable[[Event], None],
         options: Mapping[str, Any],
     ) -> None:
@@ -88,6 +92,7 @@ class _Batch:
         self._jobs = jobs
         self._fail_fast = fail_fast
         self._strict = strict
+        self._min_age = min_age
         self._tell = tell
         self._options = options
         self._outcomes: dict[Task, Outcome] = {}
@@ -118,7 +123,7 @@ class _Batch:
         self._workers.clear()
 
     def _begin(self, task: Task) -> None:
-        there = what_is_there(task, self._options)
+        there = too_young(task, self._min_age) or what_is_there(task, self._options)
         if there is not None:
             self._end(there)
             return
@@ -168,6 +173,19 @@ class _Batch:
     def _end(self, outcome: Outcome) -> None:
         self._outcomes[outcome.task] = outcome
         self._tell(Event(outcome.task, outcome))
+
+
+def too_young(task: Task, min_age: float) -> Outcome | None:
+    """Skipped, if the input was changed less than `min_age` seconds ago, or will be in less: clocks differ."""
+    try:
+        age = time.time() - task.source.stat().st_mtime
+    except OSError:
+        return None  # whoever opens it says what is wrong
+    if abs(age) >= min_age:
+        return None
+    return Outcome(
+        task, "skipped", reason=f"changed {max(age, 0):.0f} seconds ago, and may still be recorded"
+    )
 
 
 def what_is_there(task: Task, options: Mapping[str, Any]) -> Outcome | None:

@@ -10,7 +10,7 @@ from typing import IO, Any
 
 from carfix.errors import CarfixError, UsageError
 from carfix.interruption import unfinished
-from carfix.restore.batch import Event, Outcome, check_jobs, restore_batch, what_is_there
+from carfix.restore.batch import Event, Outcome, check_jobs, restore_batch, too_young, what_is_there
 from carfix.restore.estimate import estimate_video
 from carfix.restore.job import job_of, restore_video
 from carfix.restore.pipe import restore_pipe
@@ -32,21 +32,28 @@ def restore_files(
     jobs: int = 1,
     fail_fast: bool = False,
     strict: bool = False,
+    min_age: float = 0.0,
     **options: Any,  # noqa: ANN401 - those of `restore_video`
 ) -> None:
     """Restore `tasks` and tell everything through `teller`.
 
-    A single file (not `many`) is restored in this process. Raises `CarfixError` for the file that failed, or,
-    for many files, after all of them, saying how many failed.
+    A single file (not `many`) is restored in this process, whatever its age. Raises `CarfixError` for the
+    file that failed, or, for many files, after all of them, saying how many failed.
     """
     check_jobs(jobs)
     if dry_run:
-        _estimate(tasks, teller, many, options)
+        _estimate(tasks, teller, many, min_age, options)
     elif many:
         _check_once(tasks[0], options)
         with teller.display():
             outcomes = restore_batch(
-                tasks=tasks, jobs=jobs, fail_fast=fail_fast, strict=strict, tell=teller, **options
+                tasks=tasks,
+                jobs=jobs,
+                fail_fast=fail_fast,
+                strict=strict,
+                min_age=min_age,
+                tell=teller,
+                **options,
             )
         teller.summary(outcomes)
         _raise_for(sum(outcome.status == "failed" for outcome in outcomes), len(outcomes))
@@ -83,11 +90,13 @@ def _restore_one(task: Task, teller: Teller, strict: bool, options: dict[str, An
         raise
 
 
-def _estimate(tasks: Sequence[Task], teller: Teller, many: bool, options: dict[str, Any]) -> None:
+def _estimate(
+    tasks: Sequence[Task], teller: Teller, many: bool, min_age: float, options: dict[str, Any]
+) -> None:
     failed = estimated = 0
     seconds, size = 0.0, 0
     for task in tasks:
-        if many and (there := what_is_there(task, options)):
+        if many and (there := too_young(task, min_age) or what_is_there(task, options)):
             failed += there.status == "failed"
             teller(Event(task, there))
             continue

@@ -3,8 +3,10 @@
 import io
 import json
 import os
+import re
 import shutil
 import signal
+import time
 from pathlib import Path
 
 import faults
@@ -215,6 +217,23 @@ def test_a_file_that_grows_meanwhile_counts_as_damaged(tmp_path: Path) -> None:
     )
     assert report.damaged and report.frames == 10
     assert any("changed while it was restored" in line for line in report.warnings)
+
+
+def test_what_may_still_be_recorded_is_left_to_a_later_run(tmp_path: Path) -> None:
+    tasks = clips(tmp_path, 4)
+    now = time.time()
+    for task, age in zip(tasks, (3600, 30, -30, -3600), strict=True):
+        os.utime(
+            task.source, (now - age, now - age)
+        )  # written an hour ago, just now, by a clock that is ahead
+    outcomes = batch(tasks, min_age=600)
+    assert statuses(outcomes) == ["done", "skipped", "skipped", "done"]
+    assert re.fullmatch(r"changed 3\d seconds ago, and may still be recorded", outcomes[1].reason)
+    assert [task.output.exists() for task in tasks] == [True, False, False, True]
+    events, _ = tell(tasks, dry_run=True, min_age=600)
+    assert [event["event"] for event in events] == ["skipped", "skipped", "skipped", "skipped"]
+    os.utime(tasks[1].source, (now - 601, now - 601))
+    assert statuses(batch(tasks, min_age=600)) == ["skipped", "done", "skipped", "skipped"]
 
 
 def test_what_another_run_has_made_or_makes_is_no_failure(tmp_path: Path) -> None:
