@@ -184,12 +184,7 @@ def _frames(job: ClipJob, still: bool) -> tuple[Luma, Fraction]:
 
 def _make(job: ClipJob, encodings: list[Encoding], frames: Luma, fps: Fraction) -> dict[str, Variant]:
     """The pristine file and the variants, in the scratch folder; nothing is left there if that fails."""
-    drawing: Drawing | None = None
-    if job.recipe.burn_in:
-        rng = np.random.default_rng(list(job.name.encode()))
-        if rng.random() < SCREENS:
-            frames = np.repeat(screen(rng, *frames.shape[1:])[None], len(frames), 0)
-        drawing = Drawing(rng, len(frames))
+    frames, drawing = _drawn(job, frames)
     pristine = drawing.over(frames) if drawing else frames
     scratch = scratch_of(job.output, job.name)
     discard(job.output, job.name)
@@ -218,6 +213,16 @@ def _make(job: ClipJob, encodings: list[Encoding], frames: Luma, fps: Fraction) 
             raise CarfixError(f"cannot write {scratch}: {reason(error)}") from error
         raise
     return made
+
+
+def _drawn(job: ClipJob, frames: Luma) -> tuple[Luma, Drawing | None]:
+    """The clip's frames or a screen, and what is to be written over them, if the recipe wants that."""
+    if not job.recipe.burn_in:
+        return frames, None
+    rng = np.random.default_rng(list(job.name.encode()))
+    if rng.random() < SCREENS:
+        frames = np.repeat(screen(rng, *frames.shape[1:])[None], len(frames), 0)
+    return frames, Drawing(rng, len(frames))
 
 
 def _encoded(scratch: Path, frames: Luma, fps: Fraction, crf: int) -> Luma:

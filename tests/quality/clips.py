@@ -16,6 +16,8 @@ from carfix.quality.reader import read_frames
 from carfix.video.manifest import Clip, Manifest, Variant, write_manifest
 
 Luma = NDArray[np.uint8]
+#: Of the clips that are compared.
+FRAMES = 9
 
 
 def moving_picture(frames: int, width: int = 96, height: int = 64, seed: int = 0) -> Luma:

@@ -12,13 +12,12 @@ import pytest
 from media import X264
 from media import write_clip as write_media
 from networks import save_awake
-from quality.clips import damage_packets, luma_of_file, moving_picture, write_clip, write_model
+from quality.clips import FRAMES, damage_packets, luma_of_file, moving_picture, write_clip, write_model
 from rich.console import Console
 
-from carfix.errors import CarfixError, MissingPartError
+from carfix.errors import CarfixError
 from carfix.net.checkpoint import load_checkpoint
 from carfix.quality import damage as damage_module
-from carfix.quality import ffmpeg as ffmpeg_module
 from carfix.quality.compare import compare_videos
 from carfix.quality.compare_tables import comparison_csv, comparison_json, comparison_tables, notes
 from carfix.quality.ffmpeg import find_ffmpeg
@@ -30,19 +29,6 @@ from carfix.restore.job import restore_video
 from carfix.video.encoder import EncoderSettings
 
 DATA = Path(__file__).parent.parent / "data"
-FRAMES = 9
-
-
-@pytest.fixture(scope="module")
-def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("reference") / "reference.mkv"
-    return write_clip(path, moving_picture(FRAMES), codec="ffv1")
-
-
-@pytest.fixture(scope="module")
-def compressed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    options = {"crf": "38", "bf": "2", "threads": "1"}
-    return write_clip(tmp_path_factory.mktemp("c") / "camera.mp4", moving_picture(FRAMES), options=options)
 
 
 def test_numbers_are_those_of_the_decoded_frames(reference: Path, compressed: Path) -> None:
@@ -128,36 +114,6 @@ def test_a_network_shows_what_restore_would_write(tmp_path: Path, interlaced: bo
         reference=restored, candidates=[camera], methods=[Restored(load_checkpoint(weights), device="cpu")]
     )
     assert [result.quality.identical for result in comparison.results] == [0, 6]
-
-
-def test_vmaf_equals_ffmpegs_own_and_ranks_quality(reference: Path, compressed: Path, tmp_path: Path) -> None:
-    command = [find_ffmpeg("libvmaf").path, "-v", "error", "-i", str(compressed), "-i", str(reference)]
-    command += ["-lavfi", "libvmaf=log_fmt=json:log_path=vmaf.json", "-f", "null", "-"]
-    subprocess.run(command, check=True, cwd=tmp_path)
-    log = json.loads((tmp_path / "vmaf.json").read_text())
-    comparison = compare_videos(reference=reference, candidates=[compressed, reference], vmaf=True)
-    ours, perfect = (result.vmaf for result in comparison.results)
-    assert ours is not None and perfect is not None
-    assert ours == pytest.approx([frame["metrics"]["vmaf"] for frame in log["frames"]], abs=0.01)
-    assert perfect.mean() > ours.mean() + 5
-
-
-def test_vmaf_takes_odd_sizes_and_ten_bits(tmp_path: Path) -> None:
-    planes = moving_picture(3, 97, 65)
-    odd = write_clip(tmp_path / "odd.mkv", planes, codec="ffv1", pix_fmt="yuv444p")
-    deep = write_clip(
-        tmp_path / "deep.mkv", planes.astype(np.uint16) << 2, codec="ffv1", pix_fmt="yuv444p10le"
-    )
-    comparison = compare_videos(reference=odd, candidates=[odd, deep], vmaf=True)
-    assert [result.quality.identical for result in comparison.results] == [3, 3]
-    scores = [result.vmaf for result in comparison.results]
-    assert all(score is not None and len(score) == 3 and score.min() > 90 for score in scores)
-
-
-def test_no_ffmpeg_with_libvmaf_names_the_cure(reference: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ffmpeg_module, "_candidates", lambda: [])
-    with pytest.raises(MissingPartError, match=r"libvmaf.*pip install"):
-        compare_videos(reference=reference, candidates=[reference], vmaf=True)
 
 
 def test_skip_and_frames_choose_the_range(reference: Path, compressed: Path) -> None:
@@ -303,15 +259,6 @@ def test_ranges_that_differ_are_told(tmp_path: Path) -> None:
     told = notes(compare_videos(reference=limited, candidates=[full, limited]))
     assert sum("full.avi and limited.mp4: one has the full range" in line for line in told) == 1
     assert not any("range" in line for line in notes(compare_videos(reference=full, candidates=[full])))
-
-
-def test_pictures_too_small_for_vmaf_are_one_clear_error(tmp_path: Path) -> None:
-    small = write_clip(tmp_path / "small.mkv", moving_picture(2, 16, 16), codec="ffv1")
-    with pytest.raises(CarfixError, match="VMAF needs pictures of at least 17x17, not 16x16"):
-        compare_videos(reference=small, candidates=[small], vmaf=True)
-    enough = write_clip(tmp_path / "enough.mkv", moving_picture(2, 17, 17), codec="ffv1", pix_fmt="yuv444p")
-    (result,) = compare_videos(reference=enough, candidates=[enough], vmaf=True).results
-    assert result.vmaf is not None and len(result.vmaf) == 2
 
 
 def test_scaling_keeps_codes_and_depth(tmp_path: Path) -> None:
