@@ -130,7 +130,7 @@ def restore(
     ] = None,
     duration: Annotated[
         str | None,
-        typer.Option("-t", "--duration", metavar="TIME", help="Take so much.", rich_help_panel=RANGE),
+        typer.Option("-t", "--duration", metavar="TIME", help="Restore so much.", rich_help_panel=RANGE),
     ] = None,
     end: Annotated[
         str | None, typer.Option("-to", "--end", metavar="TIME", help="End here.", rich_help_panel=RANGE)
@@ -164,8 +164,8 @@ def restore(
         str,
         typer.Option(
             "--strength",
-            help="Share of the network's correction that frames take: a number from 0 to 2, or auto, by the "
-            "quantizer that the stream tells of each frame.",
+            help="Share of the network's correction that frames take: a number from 0 to 2, or auto, by each frame's "
+            "quantizer and by what its picture looks like.",
             rich_help_panel=MODEL,
         ),
     ] = "auto",
@@ -198,7 +198,7 @@ def restore(
         typer.Option(
             "--segment",
             metavar="SECONDS",
-            help="Video after which work is saved: a stopped run repeats no more.",
+            help="How much video is saved at a time: a stopped run repeats no more than that.",
             rich_help_panel=WORK,
         ),
     ] = 20.0,
@@ -220,7 +220,7 @@ def restore(
         typer.Option(
             "--include",
             metavar="GLOB",
-            help="In folders, only names or paths like this, whatever their suffix; may be repeated.",
+            help="In folders, take only files whose name or path matches, whatever their suffix; may be repeated.",
             rich_help_panel=MANY,
         ),
     ] = None,
@@ -229,7 +229,7 @@ def restore(
         typer.Option(
             "--exclude",
             metavar="GLOB",
-            help="In folders, nothing like this; may be repeated.",
+            help="In folders, leave out files whose name or path matches; may be repeated.",
             rich_help_panel=MANY,
         ),
     ] = None,
@@ -238,7 +238,7 @@ def restore(
         typer.Option(
             "--min-age",
             metavar="TIME",
-            help="Leave what changed in the last seconds or [HH:]MM:SS, and may still be recorded, to a later run.",
+            help="Skip files changed less than so long ago (seconds or [HH:]MM:SS): they may still be recorded.",
             rich_help_panel=MANY,
         ),
     ] = None,
@@ -274,7 +274,7 @@ def restore(
         typer.Option("--progress", help="auto, rich, plain or none.", rich_help_panel=WORK),
     ] = "auto",
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Show more of errors: tracebacks.", rich_help_panel=WORK)
+        bool, typer.Option("--verbose", "-v", help="Show tracebacks behind errors.", rich_help_panel=WORK)
     ] = False,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Show nothing but errors.", rich_help_panel=WORK)
