@@ -87,7 +87,9 @@ def dataset(
             help="Make no variants but nearly lossless luma files, 12 is good: a corpus that travels.",
         ),
     ] = None,
-    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Clips encoded at once.")] = len(cores()),
+    jobs: Annotated[
+        int, typer.Option("--jobs", "-j", min=1, help="Clips encoded at once.", show_default="all cores")
+    ] = len(cores()),
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show tracebacks.")] = False,
 ) -> None:
     """Build the paper's compressed variants of pristine clips, with a manifest.

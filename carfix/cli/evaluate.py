@@ -42,7 +42,7 @@ def evaluate(
         bool | None,
         typer.Option(
             "--spp-best/--no-spp-best",
-            help="Search spp's best constant quantizer a variant; default: as --spp.",
+            help="Search spp's best constant quantizer for each variant; default: as --spp.",
             show_default=False,
         ),
     ] = None,

@@ -40,7 +40,8 @@ def train(
         int, typer.Option(min=1, help="Features of each layer.", rich_help_panel=NETWORK)
     ] = 64,
     blocks: Annotated[
-        int | None, typer.Option(min=1, help="Residual blocks; car-cnn has 15.", rich_help_panel=NETWORK)
+        int | None,
+        typer.Option(min=1, help="Residual blocks; default: 15, of fast 4.", rich_help_panel=NETWORK),
     ] = None,
     loss: Annotated[
         str, typer.Option(help="mse, ssim, both (alpha 0.79) or psnr.", rich_help_panel=OPTIMISER)
@@ -111,7 +112,8 @@ def train(
         ),
     ] = None,
     detector_weight: Annotated[
-        float, typer.Option(min=0, help="Of its loss beside the other.", rich_help_panel=OPTIMISER)
+        float,
+        typer.Option(min=0, help="Weight of the detector's part of the loss.", rich_help_panel=OPTIMISER),
     ] = 1.0,
     minutes: Annotated[
         float | None, typer.Option(help="Stop after so long, with a checkpoint.", rich_help_panel=RUNNING)
@@ -148,7 +150,7 @@ def train(
     """Train a network on a dataset; run it again to continue where it stopped.
 
     Checkpoints resume exactly: a killed run loses at most the time since the last one. The weights that are best
-    on the validation clips are written to RUN/NAME.safetensors.
+    on the validation clips (with --detector, the last ones) are written to RUN/NAME.safetensors.
     """
     from carfix.cli.app import stderr
     from carfix.cli.progress import counted
