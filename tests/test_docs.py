@@ -1,10 +1,13 @@
-"""Python in the documentation runs as it stands."""
+"""Python in the documentation runs as it stands, every option has a page, and links lead somewhere."""
 
 import re
 import shutil
 from pathlib import Path
 
 import pytest
+import typer
+
+from carfix.cli.app import COMMANDS, _load_commands, app
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT / "tests" / "data"
@@ -29,3 +32,45 @@ def test_snippet_runs(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     shutil.copy(DATA / "highway_pristine.mp4", tmp_path / "pristine.mp4")
     monkeypatch.chdir(tmp_path)
     exec(compile(code, "snippet", "exec"), {"luma": np.zeros((64, 64), np.uint8)})
+
+
+#: Which page has the options of a command, where it is not called as the command is.
+_PAGES = {"inspect": "compare"}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_has_a_page(command: str) -> None:
+    _load_commands()
+    (function,) = (known.callback for known in app.registered_commands if known.name == command)
+    assert function is not None
+    page = (ROOT / "docs" / f"{_PAGES.get(command, command)}.md").read_text(encoding="utf-8")
+    alone = typer.Typer(add_completion=False)
+    alone.command()(function)
+    for option in typer.main.get_command(alone).params:
+        if option.param_type_name == "option" and option.name != "help":
+            names = [*option.opts, *option.secondary_opts]
+            assert any(re.search(rf"`(?:[^`]* )?{re.escape(name)}\b", page) for name in names), names
+
+
+_MARKDOWN = [
+    *(ROOT / name for name in ("README.md", "CHANGELOG.md")),
+    *(path for folder in ("docs", "weights") for path in sorted((ROOT / folder).glob("*.md"))),
+]
+
+
+def _anchors(page: Path) -> set[str]:
+    """As GitHub makes them of headings."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", _MARKDOWN, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if link.startswith("http"):
+            continue
+        file, _, anchor = link.partition("#")
+        target = page.parent / file if file else page
+        assert target.exists(), link
+        assert not anchor or anchor in _anchors(target), link
