@@ -5,6 +5,7 @@ Both are computed by `carfix.net.ssim`, the implementation that also serves as t
 
 import dataclasses
 import functools
+import os
 import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -109,16 +110,16 @@ def measure(
 
     starts = range(0, len(reference), step)
     if device.type == "cpu":
-        return FrameQuality.concatenate(_workers(torch.get_num_threads()).map(batch, starts))
+        return FrameQuality.concatenate(_workers(torch.get_num_threads(), os.getpid()).map(batch, starts))
     return FrameQuality.concatenate(map(batch, starts))
 
 
 @functools.lru_cache(maxsize=1)
-def _workers(threads: int) -> ThreadPoolExecutor:
+def _workers(threads: int, process: int) -> ThreadPoolExecutor:
     """Threads that each compute frames of their own, with one torch thread.
 
     Splitting every small product over all cores costs a barrier a product: a tenth of the speed, or far less,
-    as soon as anything else runs on the machine.
+    as soon as anything else runs on the machine. A fork is a `process` that has the pool, and none of its threads.
     """
     all_started = threading.Barrier(threads + 1)
 

@@ -1,3 +1,6 @@
+import multiprocessing
+from multiprocessing.connection import Connection
+
 import numpy as np
 import pytest
 import torch
@@ -127,3 +130,22 @@ def test_ssim_keeps_its_precision_under_autocast() -> None:
     expected = ssim(x, y, 2.0)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert ssim(x, y, 2.0).item() == pytest.approx(expected.item(), abs=1e-6)
+
+
+def _measured(planes: Planes, connection: Connection) -> None:
+    connection.send(measure(planes, planes).identical)
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="no forks here")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_fork_of_a_process_that_has_measured_measures() -> None:
+    planes = picture(16, 16, 8)[None]
+    assert measure(planes, planes).identical == 1
+    ours, theirs = multiprocessing.Pipe()
+    child = multiprocessing.get_context("fork").Process(target=_measured, args=(planes, theirs))
+    child.start()
+    try:
+        assert ours.poll(30) and ours.recv() == 1
+    finally:
+        child.kill()
+        child.join()
