@@ -64,9 +64,9 @@ def _preferred(accelerator: bool) -> tuple[str, ...]:
     return (ROOMY_NETWORKS if roomy else FAST_NETWORKS) + FULL_NETWORKS
 
 
-def load_model(name: str = "auto", *, accelerator: bool = False) -> Model:
+def load_model(name: str | Path = "auto", *, accelerator: bool = False) -> Model:
     """Load weights by name or path, to restore with them; see `resolve`. Raises `CheckpointError`."""
     # torch looks once, at its first tensor: those of the weights, in most programs. Training does not come by here,
     # and had better not: its large tensors are new at every step, and new large pages are slow.
     os.environ.setdefault(LARGE_PAGES, "1")
-    return load_checkpoint(resolve(name, accelerator=accelerator))
+    return load_checkpoint(resolve(str(name), accelerator=accelerator))

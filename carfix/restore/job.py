@@ -14,6 +14,7 @@ import numpy as np
 
 from carfix import __version__
 from carfix.errors import CarfixError, UsageError
+from carfix.net.checkpoint import Model
 from carfix.restore.engine import Engine
 from carfix.restore.findings import is_damaged, tally_findings, timeline_findings
 from carfix.restore.landing import land
@@ -46,7 +47,7 @@ def restore_video(
     *,
     source: Path | str,
     output: Path | str,
-    model: str | Engine = "auto",
+    model: str | Path | Model | Engine = "auto",
     device: str = "auto",
     precision: str = "auto",
     tile: int | None = None,
@@ -72,9 +73,9 @@ def restore_video(
 ) -> Report:
     """Restore the video of `source` into `output` and keep everything else of the file.
 
-    `model` is the name of installed weights, the path of a weights file, `auto`, or an engine that is already
-    open (then `device`, `precision`, `tile` and `batch` are not used, and the engine stays open). `strength` is the
-    share of the network's correction that every frame takes; None reads it off each frame's quantizer, where the
+    `model` is the name of installed weights, the path of a weights file, `auto`, a loaded network, or an engine that is
+    already open (then `device`, `precision`, `tile` and `batch` are not used, and the engine stays open). `strength` is
+    the share of the network's correction that every frame takes; None reads it off each frame's quantizer, where the
     codec tells it and a curve comes with the network (see `carfix.restore.strength`). `encoder` says how the restored
     video is encoded; `audio_codec` is `copy`, `none` or an encoder's name; without `subtitles` those are left out;
     `stream` says which of several videos is restored, by its number in the file ("1") or among the videos ("v:1"),
@@ -127,7 +128,7 @@ def job_of(
     *,
     source: Path | str,
     output: Path | str,
-    model: str | Engine = "auto",
+    model: str | Path | Model | Engine = "auto",
     device: str = "auto",
     precision: str = "auto",
     tile: int | None = None,

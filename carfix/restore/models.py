@@ -3,9 +3,11 @@
 import contextlib
 import dataclasses
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from carfix.errors import UsageError
+from carfix.net.checkpoint import Model
 from carfix.restore.engine import Engine, check_device, kind_of_engine, open_engine, uses_accelerator
 from carfix.restore.strength import Strength, check_strength, strength_of
 
@@ -20,7 +22,7 @@ class EngineLine(str):
 class EngineChoice:
     """A model and how to run it, or an engine that someone else opened."""
 
-    model: str | Engine
+    model: str | Path | Model | Engine
     device: str = "auto"
     precision: str = "auto"
     tile: int | None = None
@@ -37,19 +39,14 @@ class EngineChoice:
 
     def check_parts(self) -> None:
         """Raises `MissingPartError` for a device that is not there, `CarfixError` for weights that cannot be read."""
-        if isinstance(self.model, str):
-            from carfix.net.catalog import load_model
-
-            check_device(self.device, self.precision)
-            load_model(self.model, accelerator=uses_accelerator(self.device))
+        check_device(self.device, self.precision)
+        self._loaded()
 
     def fingerprint(self) -> list[Any]:
         """What tells results of this choice from others'. Raises `CarfixError` as `open` does."""
-        if not isinstance(self.model, str):
-            return [self.model.model.description.sha256, self.model.description]
-        from carfix.net.catalog import load_model
-
-        model = load_model(self.model, accelerator=uses_accelerator(self.device))
+        model = self._loaded()
+        if not isinstance(model, Model):
+            return [model.model.description.sha256, model.description]
         kind = kind_of_engine(model, device=self.device, precision=self.precision, kind=self.kind)
         return [model.description.sha256, self.device, self.precision, kind]
 
@@ -78,13 +75,12 @@ class EngineChoice:
     @contextlib.contextmanager
     def open(self) -> Iterator[Engine]:
         """The engine; closed at the end unless it was handed in open."""
-        if not isinstance(self.model, str):
-            yield self.model
+        model = self._loaded()
+        if not isinstance(model, Model):
+            yield model
             return
-        from carfix.net.catalog import load_model
-
         engine = open_engine(
-            load_model(self.model, accelerator=uses_accelerator(self.device)),
+            model,
             device=self.device,
             precision=self.precision,
             tile=self.tile,
@@ -95,3 +91,11 @@ class EngineChoice:
             yield engine
         finally:
             engine.close()
+
+    def _loaded(self) -> Model | Engine:
+        """The network, or the engine that was handed in open."""
+        if not isinstance(self.model, str | Path):
+            return self.model
+        from carfix.net.catalog import load_model
+
+        return load_model(self.model, accelerator=uses_accelerator(self.device))

@@ -8,6 +8,7 @@ from pathlib import Path
 from av.video.frame import VideoFrame
 
 from carfix.interruption import undisturbed
+from carfix.net.checkpoint import Model
 from carfix.restore.channel import Channel, Closed
 from carfix.restore.engine import Engine
 from carfix.restore.findings import tally_findings, timeline_findings
@@ -30,7 +31,7 @@ _WAITING = 4
 def restored_frames(
     source: Path | str,
     *,
-    model: str | Engine = "auto",
+    model: str | Path | Model | Engine = "auto",
     device: str = "auto",
     precision: str = "auto",
     tile: int | None = None,

@@ -1,6 +1,7 @@
 """The network as a function of numpy planes: for analytics code that has frames, not files."""
 
 import operator
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -22,14 +23,14 @@ class Restorer:
 
     def __init__(
         self,
-        model: str | Model = "auto",
+        model: str | Path | Model = "auto",
         *,
         device: str = "auto",
         precision: str = "auto",
         tile: int | None = None,
     ) -> None:
         """`model` is a name or path as on the command line, or a loaded one; see `open_engine` for the rest."""
-        if isinstance(model, str):
+        if not isinstance(model, Model):
             model = load_model(model, accelerator=uses_accelerator(device))
         self._engine = open_engine(model, device=device, precision=precision, tile=tile)
 

@@ -12,6 +12,7 @@ import pytest
 from av.video.frame import VideoFrame
 from engines import Adding, Failing
 from jobs import LOSSLESS, restore
+from networks import save_awake
 
 import carfix
 from carfix.errors import CarfixError, UsageError
@@ -69,6 +70,25 @@ def test_segments_odd_times_and_b_frames(tmp_path: Path) -> None:
         carfix.restored_frames(str(clip), model=Adding(3)), media.planes(clip), strict=True
     ):
         assert np.array_equal(frame.to_ndarray()[: frame.height], decoded + 3)
+
+
+def test_networks_are_taken_by_path_and_loaded(tmp_path: Path) -> None:
+    clip = media.write_clip(tmp_path / "in.mp4", frames=3)
+    weights = save_awake(tmp_path / "awake.safetensors")
+    options = {"device": "cpu", "precision": "fp32", "strength": 1.0}
+    found = [
+        [planes(frame) for frame in carfix.restored_frames(clip, model=model, **options)]  # type: ignore[arg-type]
+        for model in (str(weights), weights, carfix.load_model(weights))
+    ]
+    assert (
+        found[0]
+        == found[1]
+        == found[2]
+        != [planes(frame) for frame in carfix.restored_frames(clip, model=Adding())]
+    )
+    for number, model in enumerate((weights, carfix.load_model(weights))):
+        restore(clip, tmp_path / f"{number}.nut", model=model, encoder=LOSSLESS, **options)
+    assert (tmp_path / "0.nut").read_bytes() == (tmp_path / "1.nut").read_bytes()
 
 
 def test_a_loop_that_is_left_early_leaves_no_thread(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from carfix.restore.engine.choose import AMX_BF16, EXACT_FIRST, open_kind
 def test_frames_alone_or_together_as_bytes_or_words(tmp_path: Path) -> None:
     luma = np.random.default_rng(0).integers(0, 256, (3, 40, 50)).astype(np.uint8)
     with carfix.Restorer(
-        str(save_awake(tmp_path / "awake.safetensors")), device="cpu", precision="fp32"
+        save_awake(tmp_path / "awake.safetensors"), device="cpu", precision="fp32"
     ) as restore:
         together = restore(luma)
         assert together.shape == luma.shape
