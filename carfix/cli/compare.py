@@ -110,7 +110,6 @@ def compare(
     from carfix.quality import compare_tables
     from carfix.quality.compare import compare_videos
     from carfix.quality.methods import Filtered, Method, open_several
-    from carfix.quality.metrics import metrics_device
     from carfix.quality.report.page import write_report
     from carfix.quality.report.place import check_page
     from carfix.quality.results import parse_metrics
@@ -170,7 +169,7 @@ def compare(
             align_start=align_start,
             scale=scale,
             stream=stream,
-            device=metrics_device(device),
+            device=device,
             progress=stage("frames"),
         )
     if json_:

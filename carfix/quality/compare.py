@@ -4,19 +4,22 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+from carfix.errors import UsageError
 from carfix.quality.chosen import Chosen, choose_alike
 from carfix.quality.comparison_run import ComparisonRun, Progress
 from carfix.quality.damage import Damage
 from carfix.quality.methods import Decoded, Filtered, Method, released
+from carfix.quality.metrics import metrics_device
 from carfix.quality.reader import read_frames, wanted_range
 from carfix.quality.results import Candidate, Comparison, Reference, Result
 from carfix.quality.spp import FIRST_QUANTIZER, PostFilter, climb
+from carfix.video.choice import check_stream
 
 
 def compare_videos(
     *,
     reference: Path | str,
-    candidates: Sequence[Path | str],
+    candidates: Sequence[Path | str] | Path,
     methods: Sequence[Method] = (),
     spp_best: PostFilter | None = None,
     vmaf: bool = False,
@@ -25,7 +28,7 @@ def compare_videos(
     shortest: bool = False,
     align_start: bool = False,
     scale: bool = False,
-    stream: str | None = None,
+    stream: str | int | None = None,
     device: str = "cpu",
     progress: Progress = lambda done, total, detail: None,
 ) -> Comparison:
@@ -34,12 +37,18 @@ def compare_videos(
     `spp_best` adds the filter with the constant quantizer of the highest mean PSNR. The first `skip` frames of
     every file are left out and `frames` compared at most. Frames pair up by presentation time (see `aligned`
     for `shortest` and `align_start`); `scale` brings candidates to the reference's size (bicubic), which is else an
-    error. `stream` chooses among several videos, see `choose_alike`. PSNR and SSIM are computed on `device`.
+    error. `stream` chooses among several videos, see `choose_alike`. PSNR and SSIM are computed on `device`, see
+    `metrics_device`.
     `progress` is told the frames done, the frames in all (a guess at first) and the candidate. Damaged packets are
     passed over and counted. Raises `CarfixError` for files that cannot be read or compared, and `MissingPartError` if
     an ffmpeg with the filter or with libvmaf is missing.
     """
+    if isinstance(candidates, str | Path):  # a name is a sequence, too: of letters
+        candidates = [candidates]
     paths = list(dict.fromkeys(Path(candidate) for candidate in candidates))
+    if not paths:
+        raise UsageError("there is nothing to compare with the reference: no candidate was given")
+    stream, device = check_stream(stream), metrics_device(device)
     chosen = choose_alike(list(dict.fromkeys((Path(reference), *paths))), stream)
     run = ComparisonRun(
         chosen=chosen[Path(reference)],

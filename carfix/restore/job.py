@@ -56,7 +56,7 @@ def restore_video(
     encoder: EncoderSettings | None = None,
     audio_codec: str = COPY,
     subtitles: bool = True,
-    stream: str | None = None,
+    stream: str | int | None = None,
     hwaccel: str = NONE,
     format: str | None = None,
     movflags: str | None = None,
@@ -78,7 +78,7 @@ def restore_video(
     the share of the network's correction that every frame takes; None reads it off each frame's quantizer, where the
     codec tells it and a curve comes with the network (see `carfix.restore.strength`). `encoder` says how the restored
     video is encoded; `audio_codec` is `copy`, `none` or an encoder's name; without `subtitles` those are left out;
-    `stream` says which of several videos is restored, by its number in the file ("1") or among the videos ("v:1"),
+    `stream` says which of several videos is restored, by its number in the file (1) or among the videos ("v:1"),
     None: the one that is flagged as default, of those the largest; the others are copied;
     `hwaccel` names a device that decodes (see `carfix.video.hwaccel`), or `auto` or `none`. `format` names the
     container where the output's name does not, `movflags` are FFmpeg's for MP4 and MOV ("+faststart"). `start`,
@@ -103,7 +103,7 @@ def restore_video(
         encoder=encoder,
         audio_codec=audio_codec,
         subtitles=subtitles,
-        stream=stream,
+        stream=check_stream(stream),
         hwaccel=hwaccel,
         format=format,
         movflags=movflags,

@@ -37,7 +37,7 @@ def restored_frames(
     tile: int | None = None,
     batch: int | None = None,
     strength: float | None = None,
-    stream: str | None = None,
+    stream: str | int | None = None,
     hwaccel: str = NONE,
     pix_fmt: str | None = None,
     start: float | None = None,
@@ -61,7 +61,7 @@ def restored_frames(
     )
     choice.check()
     check_hwaccel(hwaccel)
-    check_stream(stream)
+    stream = check_stream(stream)
     check_settings(EncoderSettings(codec=RAW, pix_fmt=pix_fmt))
     trim = Trim.of(start, duration, end)
     return _handed_over(

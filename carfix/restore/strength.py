@@ -168,7 +168,13 @@ def parse_strength(text: str) -> float | None:
 
 def check_strength(value: float | None, text: str = "") -> None:
     """Raise `UsageError` for a share that is none; `text` is how it was written."""
-    if value is not None and not 0 <= value <= LARGEST:
+    try:
+        fits = value is None or 0 <= value <= LARGEST
+    except TypeError:
+        raise UsageError(
+            f"strength is a number from 0 to {LARGEST:g}, or None ({AUTO}), not {value!r}"
+        ) from None
+    if not fits:
         raise UsageError(f"--strength is {AUTO} or a number from 0 to {LARGEST:g}, not {text or value}")
 
 

@@ -13,10 +13,12 @@ from carfix.errors import CarfixError, UsageError
 _SPECIFIER = re.compile(r"(v:)?(\d+)")
 
 
-def check_stream(wanted: str | None) -> None:
-    """Raises `UsageError` for what names no stream, whatever the file."""
-    if wanted is not None and not _SPECIFIER.fullmatch(wanted):
+def check_stream(wanted: str | int | None) -> str | None:
+    """`wanted` as text. Raises `UsageError` for what names no stream, whatever the file."""
+    text = None if wanted is None else str(wanted)
+    if text is not None and not _SPECIFIER.fullmatch(text):
         raise UsageError(f"--stream takes a stream's number in the file, or v:N, not {wanted!r}")
+    return text
 
 
 def is_attached_picture(stream: Stream) -> bool:

@@ -101,7 +101,7 @@ def test_every_method_shows_the_video_that_is_asked_for(
 
 def test_comparing_the_smaller_of_two(files: dict[str, Path], tmp_path: Path) -> None:
     expected = compare_videos(reference=files["pristine small"], candidates=[files["small"]]).results[0]
-    rest = {"candidates": [files["camera"], files["small"]], "stream": "v:0", "spp_best": PostFilter()}
+    rest = {"candidates": [files["camera"], files["small"]], "stream": 0, "spp_best": PostFilter()}
     for reference in (files["pristine"], files["pristine small"]):
         found = compare_videos(reference=reference, methods=[Filtered(PostFilter(quantizer=8))], **rest)  # type: ignore[arg-type]
         decoded = [result for result in found.results if result.candidate.method.name == "decoded"]

@@ -15,7 +15,7 @@ from networks import save_awake
 from quality.clips import FRAMES, damage_packets, luma_of_file, moving_picture, write_clip, write_model
 from rich.console import Console
 
-from carfix.errors import CarfixError
+from carfix.errors import CarfixError, UsageError
 from carfix.net.checkpoint import load_checkpoint
 from carfix.quality import damage as damage_module
 from carfix.quality.compare import compare_videos
@@ -121,6 +121,21 @@ def test_skip_and_frames_choose_the_range(reference: Path, compressed: Path) -> 
     part = compare_videos(reference=reference, candidates=[compressed], skip=2, frames=4).results[0]
     assert part.quality.psnr.tolist() == pytest.approx(whole.quality.psnr[2:6].tolist())
     assert part.indices == part.reference_indices == [2, 3, 4, 5]
+
+
+def test_a_single_candidate_and_none(reference: Path, compressed: Path) -> None:
+    for alone in (compressed, str(compressed)):
+        assert [result.name for result in compare_videos(reference=reference, candidates=alone).results] == [
+            compressed.name
+        ]
+    with pytest.raises(UsageError, match="no candidate"):
+        compare_videos(reference=reference, candidates=[])
+
+
+def test_a_device_that_is_none_is_refused(reference: Path, compressed: Path) -> None:
+    with pytest.raises(UsageError, match="--device is"):
+        compare_videos(reference=reference, candidates=[compressed], device="gpu")
+    compare_videos(reference=reference, candidates=[compressed], device="auto", frames=1)
 
 
 def test_sizes_that_differ_need_scale(reference: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Frames for a program: those that a restored file would hold."""
 
+import math
 import threading
 from collections.abc import Iterable
 from fractions import Fraction
@@ -121,7 +122,10 @@ def test_what_cannot_be_is_refused_before_any_frame(tmp_path: Path) -> None:
     for options, why in (
         ({"pix_fmt": "yuv419p"}, "unknown pixel format"),
         ({"strength": 3.0}, "from 0 to 2"),
+        ({"strength": "auto"}, r"None \(auto\), not 'auto'"),
         ({"start": -1.0}, "negative"),
+        ({"duration": math.inf}, "-t is a number of seconds, not inf"),
+        ({"stream": -1}, "not -1"),
         ({"tile": 0}, "--tile must be positive"),
     ):
         with pytest.raises(UsageError, match=why):

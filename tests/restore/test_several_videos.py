@@ -84,8 +84,8 @@ def test_the_largest_is_restored_and_the_others_go_along(
     assert not report.warnings  # nothing is lost
 
 
-@pytest.mark.parametrize("stream", ["1", "v:1"])
-def test_another_can_be_chosen(stream: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("stream", ["1", 1, "v:1"])
+def test_another_can_be_chosen(stream: str | int, tmp_path: Path) -> None:
     source = two_videos(tmp_path / "in.mkv")
     report = restore(source, tmp_path / "out.mkv", model=Adding(3), encoder=LOSSLESS, stream=stream)
     assert report.stream == 1
