@@ -37,12 +37,18 @@ def bit_rate_text(bit_rate: float | None) -> str:
 
 
 def metric_row(result: Result, first: Result, metric: MetricName) -> list[str]:
-    """Mean, minimum, 5th percentile and gain over the first candidate."""
+    """Mean, minimum, 5th percentile and gain over the first candidate, over the frames that both have."""
     values, base = result.values(metric), first.values(metric)
     if values is None or base is None:
         return ["-"] * 4
     digits = DIGITS[metric]
-    gain = "-" if result is first else f"{values.mean() - base.mean():+.{digits}f}"
+    before = dict(zip(first.reference_indices, base, strict=True))
+    gains = [
+        value - before[index]
+        for index, value in zip(result.reference_indices, values, strict=True)
+        if index in before
+    ]
+    gain = f"{np.mean(gains):+.{digits}f}" if gains and result is not first else "-"
     return [*(f"{value:.{digits}f}" for value in summary(values).values()), gain]
 
 

@@ -19,11 +19,18 @@ from carfix.errors import CarfixError, UsageError
 from carfix.net.checkpoint import load_checkpoint
 from carfix.quality import damage as damage_module
 from carfix.quality.compare import compare_videos
-from carfix.quality.compare_tables import comparison_csv, comparison_json, comparison_tables, notes
+from carfix.quality.compare_tables import (
+    comparison_csv,
+    comparison_json,
+    comparison_tables,
+    metric_row,
+    notes,
+)
 from carfix.quality.ffmpeg import find_ffmpeg
 from carfix.quality.methods import Filtered, Restored
 from carfix.quality.metrics import measure
 from carfix.quality.reader import read_frames
+from carfix.quality.report.page import write_report
 from carfix.quality.spp import PostFilter
 from carfix.restore.job import restore_video
 from carfix.video.encoder import EncoderSettings
@@ -364,3 +371,21 @@ def test_the_table_shows_the_gain_over_the_first_candidate(reference: Path, comp
         console.print(*comparison_tables(comparison, ["psnr", "ssim"]))
     assert f"{first:.2f}" in capture.get()
     assert f"{second - first:+.2f}" in capture.get()
+
+
+def test_the_gain_is_of_the_frames_that_both_candidates_have(reference: Path, tmp_path: Path) -> None:
+    planes = moving_picture(FRAMES)
+    # The first ones are good, so that means over other frames differ by more than the candidates do.
+    blurred = np.where(np.arange(FRAMES)[:, None, None] < 3, planes, planes // 16 * 16)
+    times = [40 * number for number in range(FRAMES)]
+    lossless = {"codec": "ffv1"}
+    first, second, last = (
+        write_clip(tmp_path / f"{part.start}.mkv", blurred[part], times=times[part], **lossless)
+        for part in (slice(0, 6), slice(2, 9), slice(6, 9))
+    )
+    found = compare_videos(reference=reference, candidates=[first, second, last], shortest=True)
+    rows = [metric_row(result, found.results[0], "psnr") for result in found.results]
+    assert rows[0][0] != rows[1][0]
+    assert [row[3] for row in rows] == ["-", "+0.00", "-"]
+    with pytest.raises(CarfixError, match="no frame that all candidates have"):
+        write_report(tmp_path / "page.html", found, ["psnr"])

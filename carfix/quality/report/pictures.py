@@ -57,9 +57,16 @@ def positions(result: Result) -> dict[int, int]:
 
 
 def moments(comparison: Comparison) -> list[Moment]:
-    """The worst frames and the median frame of the last candidate, and its best gain over the first."""
+    """The worst frames and the median frame of the last candidate, and its best gain over the first.
+
+    Raises `CarfixError` if there is no frame that all candidates have.
+    """
     first, last = comparison.results[0], comparison.results[-1]
     common = sorted(set.intersection(*(set(result.reference_indices) for result in comparison.results)))
+    if not common:
+        raise CarfixError(
+            "a page shows pictures side by side, and there is no frame that all candidates have; make a page of each"
+        )
     psnr = _values(last, common)
     order = np.argsort(psnr, kind="stable")
     distance = max(1, int(len(common) * SPREAD))
