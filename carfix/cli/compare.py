@@ -142,7 +142,7 @@ def compare(
         if given := [option for option, is_given in ignored.items() if is_given]:
             raise UsageError(f"--no-reference compares with nothing: leave {', '.join(given)} out")
         network = (model or ["auto"])[0]
-        _assess(files, network, device, precision, share, skip, frames, stream, html, json_)
+        _assess(files, network, device, precision, share, skip, frames, stream, html, json_, verbose)
         return
     if len(files) < 2:
         raise UsageError("compare needs a reference and a candidate: carfix compare REF CAND...")
@@ -196,15 +196,18 @@ def _assess(
     stream: str | None,
     html: Path | None,
     json_: bool,
+    verbose: bool,
 ) -> None:
-    """`compare --no-reference`."""
+    """`compare --no-reference`; a file that cannot be read does not keep it from the others."""
     import json
     import sys
 
-    from carfix.cli.app import stderr, table_console
+    from carfix.cli.app import report_error, stderr, table_console
     from carfix.cli.progress import counted
+    from carfix.errors import EXIT_FAILED, CarfixError
     from carfix.quality.methods import open_restored, released
     from carfix.quality.noreference import (
+        Assessment,
         assess_video,
         assessment_notes,
         assessments_json,
@@ -216,24 +219,30 @@ def _assess(
 
     check_stream(stream)
     restored = open_restored(model, device=device, precision=precision, strength=share)
+    found: list[Assessment] = []
     with counted(stderr) as stage, released(restored):
-        found = [
-            assess_video(
-                path,
-                restored,
-                wanted=wanted_range(skip, frames),
-                stream=stream,
-                progress=stage(f"samples of {path.name}"),
-            )
-            for path in files
-        ]
+        for path in files:
+            try:
+                found.append(
+                    assess_video(
+                        path,
+                        restored,
+                        wanted=wanted_range(skip, frames),
+                        stream=stream,
+                        progress=stage(f"samples of {path.name}"),
+                    )
+                )
+            except CarfixError as error:
+                report_error(error, verbose=verbose)
     if json_:
         sys.stdout.write(json.dumps(assessments_json(found), indent=1) + "\n")
-    else:
+    elif found:
         table_console().print(assessments_table(found))
     for assessment in found:
         for line in assessment_notes(assessment):
             stderr.print(line, markup=False, soft_wrap=True)
-    if html is not None:
+    if html is not None and found:
         sys.stdout.flush()
         write_noreference_report(html, found[0])
+    if len(found) < len(files):
+        raise typer.Exit(EXIT_FAILED)

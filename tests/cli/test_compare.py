@@ -101,6 +101,8 @@ def test_without_a_reference_every_file_is_a_candidate(clips: tuple[Path, Path],
     page = tmp_path / "page.html"
     assert "camera.mp4" in run(clips[1], *rest, "--html", page)
     assert "no reference" in page.read_text()
+    missing = CliRunner().invoke(app, ["compare", *map(str, (tmp_path / "none.mp4", clips[1], *rest))])
+    assert missing.exit_code == 1 and "camera.mp4" in missing.stdout
     with pytest.raises(UsageError, match="with --html one file"):
         run(*clips, *rest, "--html", page)
     with pytest.raises(UsageError, match="leave --metric, --spp, --scale out"):
