@@ -1,36 +1,47 @@
 """What a job found wrong with its input, as lines for people."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from carfix.restore.pipeline import Tally
-from carfix.video.timeline import Timeline
+from carfix.video.decode import Damage
+from carfix.video.timeline import Jump, Timeline
 
 
 def timeline_findings(timeline: Timeline) -> Iterator[str]:
-    """What reading the packets showed."""
-    for jump in timeline.jumps:
-        yield (
-            f"the clock jumped back from {float(jump.before):.3f} s to {float(jump.after):.3f} s; "
-            f"what follows was moved by {float(jump.shift):+.3f} s"
-        )
-    if timeline.strays:
-        yield f"{timeline.strays} packets have damaged times, which were guessed from their neighbours"
-    if timeline.corrupt:
-        yield f"{timeline.corrupt} packets are flagged as damaged"
+    """What reading the packets of a file showed."""
+    yield from packet_findings(timeline.jumps, timeline.strays, timeline.corrupt)
     if timeline.truncated is not None:
         yield f"the input is cut short: {timeline.truncated}"
 
 
+def packet_findings(jumps: Iterable[Jump], strays: int, corrupt: int) -> Iterator[str]:
+    """What the packets themselves showed, from a file or a pipe."""
+    for jump in jumps:
+        yield (
+            f"the clock jumped back from {float(jump.before):.3f} s to {float(jump.after):.3f} s; "
+            f"what follows was moved by {float(jump.shift):+.3f} s"
+        )
+    if strays:
+        yield f"{strays} packets have damaged times, which were guessed from their neighbours"
+    if corrupt:
+        yield f"{corrupt} packets are flagged as damaged"
+
+
 def tally_findings(tally: Tally, *, expected: int, frames: int) -> Iterator[str]:
-    """What decoding showed; `expected` frames by the packets, `frames` in the output."""
-    if tally.damage.packets:
-        yield f"{tally.damage.packets} damaged packets could not be decoded"
-    if tally.damage.frames:
-        yield f"{tally.damage.frames} damaged frames were concealed"
-    if tally.damage.times:
-        yield f"{tally.damage.times} frames were moved so that times ascend"
+    """What decoding a file showed; `expected` frames by the packets, `frames` in the output."""
+    yield from damage_findings(tally.damage)
     if frames != expected:
         yield f"the input promises {expected} frames; {frames} could be decoded"
+
+
+def damage_findings(damage: Damage) -> Iterator[str]:
+    """What the decoder met, in a file or a pipe."""
+    if damage.packets:
+        yield f"{damage.packets} damaged packets could not be decoded"
+    if damage.frames:
+        yield f"{damage.frames} damaged frames were concealed"
+    if damage.times:
+        yield f"{damage.times} frames were moved so that times ascend"
 
 
 def refused_findings(refused: int) -> Iterator[str]:

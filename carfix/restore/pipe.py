@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import IO
 
 from carfix.errors import CarfixError, UsageError
-from carfix.restore.findings import refused_findings
+from carfix.restore.findings import damage_findings, packet_findings, refused_findings
 from carfix.restore.frames import FramePipeline
 from carfix.restore.models import EngineChoice
 from carfix.restore.pipe_reader import PIPE, PipeReader
@@ -75,8 +75,18 @@ def restore_pipe(
         raise CarfixError("the program that reads the output has ended") from None
     except MEDIA_ERRORS as error:
         raise CarfixError(f"cannot write the output: {reason(error)}") from error
-    findings = [f"{reader.refused} damaged packets could not be decoded"] if reader.refused else []
-    findings += refused_findings(writer.refused)
+    damage = (
+        reader.clock.strays,
+        reader.corrupt,
+        reader.damage.packets,
+        reader.damage.frames,
+        writer.refused,
+    )
+    findings = [
+        *packet_findings(reader.clock.found, reader.clock.strays, reader.corrupt),
+        *damage_findings(reader.damage),
+        *refused_findings(writer.refused),
+    ]
     for line in findings:
         say(line)
     return Report(
@@ -90,7 +100,7 @@ def restore_pipe(
         stream=reader.info.stream,
         copied=writer.copied,
         warnings=(*encoding.warnings, *findings),
-        damaged=bool(findings),
+        damaged=any(damage),
     )
 
 

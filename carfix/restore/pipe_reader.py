@@ -4,6 +4,7 @@ import contextlib
 import heapq
 from collections import deque
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,15 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 
 from carfix.errors import CarfixError
-from carfix.video.choice import find_video
+from carfix.video.choice import find_video, is_attached_picture
 from carfix.video.concealment import conceal
+from carfix.video.decode import Damage
 from carfix.video.demux import demux
 from carfix.video.faults import MEDIA_ERRORS
 from carfix.video.quantizer import export_quantizers
 from carfix.video.segments import Segment
 from carfix.video.source import SourceInfo, describe
+from carfix.video.timeline import ClockRepair
 
 #: What stands for standard input and output on the command line.
 PIPE = Path("-")
@@ -35,8 +38,13 @@ class PipeReader:
         self.container = container
         self.video = find_video(container, path, wanted)
         self.others: deque[Packet[Any]] = deque()
-        self.refused = 0
-        self._packets: Iterator[Packet[Any]] = demux(container)
+        #: Of video and sound the packet that the next one will tell about.
+        self.waiting: dict[int, Packet[Any]] = {}
+        self.damage = Damage()
+        self.corrupt = 0  # packets that the demuxer flags as damaged
+        self._clocks = _clocks(container)
+        self.clock = self._clocks[self.video.index]
+        self._packets: Iterator[Packet[Any]] = self._on_one_clock(demux(container))
         self._decoded: Iterator[VideoFrame] = self._decode()
         first = next(self._decoded, None)
         if first is None:
@@ -51,17 +59,40 @@ class PipeReader:
         context = self.video.codec_context
         conceal(context)
         note = export_quantizers(context)
-        with contextlib.suppress(*MEDIA_ERRORS):  # a pipe that breaks off ends there
-            for packet in self._packets:
-                if packet.size and packet.stream_index != self.video.index:
-                    self.others.append(packet)
-                elif packet.size:
-                    note(packet)
-                    try:
-                        yield from context.decode(packet)
-                    except MEDIA_ERRORS:
-                        self.refused += 1
+        for packet in self._packets:
+            if packet.stream_index != self.video.index:
+                self.others.append(packet)
+                continue
+            self.corrupt += packet.is_corrupt
+            note(packet)
+            try:
+                yield from context.decode(packet)
+            except MEDIA_ERRORS:
+                self.damage.packets += 1
         yield from context.decode(None)
+
+    def _on_one_clock(self, packets: Iterator["Packet[Any]"]) -> Iterator["Packet[Any]"]:
+        """The packets with times that go on where a clock was set back: recordings one behind the other, a camera that
+        began anew. Video and sound are a packet late, since the next one tells such a place from a damaged time.
+        """
+        with contextlib.suppress(*MEDIA_ERRORS):  # a pipe that breaks off ends there
+            for packet in packets:
+                clock = self._clocks.get(packet.stream_index)
+                if not packet.size:
+                    continue
+                if clock is None:
+                    for jump in self.clock.found[-1:]:
+                        _move(packet, jump.shift)
+                    yield packet
+                    continue
+                before = self.waiting.get(packet.stream_index)
+                self.waiting[packet.stream_index] = packet
+                if before is not None:
+                    _repair(before, packet, clock)
+                    yield before
+        for index, packet in self.waiting.items():
+            _repair(packet, None, self._clocks[index])
+            yield packet
 
     def frames(self) -> Iterator[tuple[Segment, VideoFrame]]:
         """Frames with strictly ascending `pts`, in the order of presentation."""
@@ -72,11 +103,20 @@ class PipeReader:
             latest = latest + step if frame.pts is None else frame.pts
             heapq.heappush(waiting, (latest, number, frame))
             while len(waiting) > _REORDERED:
-                last, frame = _next(waiting, last)
+                last, frame = self._next(waiting, last)
                 yield _WHOLE, frame
         while waiting:
-            last, frame = _next(waiting, last)
+            last, frame = self._next(waiting, last)
             yield _WHOLE, frame
+
+    def _next(self, waiting: list[tuple[int, int, VideoFrame]], last: int | None) -> tuple[int, VideoFrame]:
+        pts, _, frame = heapq.heappop(waiting)
+        if last is not None and pts <= last:
+            pts = last + 1
+            self.damage.times += 1
+        frame.pts, frame.dts = pts, None
+        self.damage.frames += frame.is_corrupt
+        return pts, frame
 
     def _all(self) -> Iterator[VideoFrame]:
         yield self._first
@@ -92,8 +132,36 @@ class PipeReader:
             yield frame
 
 
-def _next(waiting: list[tuple[int, int, VideoFrame]], last: int | None) -> tuple[int, VideoFrame]:
-    pts, _, frame = heapq.heappop(waiting)
-    frame.pts = pts if last is None or pts > last else last + 1
-    frame.dts = None
-    return frame.pts, frame
+def _clocks(container: InputContainer) -> dict[int, ClockRepair]:
+    """Of video and sound, whose packets come in close succession; the first to meet a jump tells the others."""
+    clocks = {
+        stream.index: ClockRepair(stream.time_base)
+        for stream in container.streams
+        if stream.type in ("video", "audio") and stream.time_base and not is_attached_picture(stream)
+    }
+    for clock in clocks.values():
+        clock.peers = [other for other in clocks.values() if other is not clock]
+    return clocks
+
+
+def _repair(packet: "Packet[Any]", following: "Packet[Any] | None", clock: ClockRepair) -> None:
+    strays = clock.strays
+    after = None if following is None else _stamp(following)
+    offset, dts = clock.repair(_stamp(packet), packet.duration, after)
+    if clock.strays > strays:
+        # Of the presentation time nothing is known either: it is guessed.
+        packet.pts, packet.dts = None, dts
+    else:
+        _move(packet, offset * clock.time_base)
+
+
+def _stamp(packet: "Packet[Any]") -> int | None:
+    # Matroska tells no decoding times, and a video's presentation times go back and forth.
+    return packet.pts if packet.dts is None and packet.stream.type != "video" else packet.dts
+
+
+def _move(packet: "Packet[Any]", shift: Fraction) -> None:
+    if shift and packet.time_base:
+        ticks = round(shift / packet.time_base)
+        packet.pts = None if packet.pts is None else packet.pts + ticks
+        packet.dts = None if packet.dts is None else packet.dts + ticks

@@ -145,7 +145,7 @@ class PipeWriter:
 
     def _sample(self, stream: Stream) -> "Packet[Any] | None":
         """A copy of the first packet of `stream`, if it has come by now, which may be tried on a container."""
-        for packet in self._reader.others:
+        for packet in (*self._reader.others, *self._reader.waiting.values()):
             if packet.stream_index == stream.index:
                 sample: Packet[Any] = Packet(bytes(packet))
                 sample.pts, sample.dts, sample.time_base = packet.pts, packet.dts, packet.time_base

@@ -58,6 +58,9 @@ class ClockRepair:
         self.found: list[Jump] = []
         self.strays = 0  # single packets whose time was damaged
         self._known = list(jumps)
+        self.peers: list[
+            ClockRepair
+        ] = []  # of the other streams, where nobody has read ahead for their `jumps`
         self._offset = 0  # ticks
         self._last: int | None = None  # repaired decoding time of the packet before
         self._last_raw = 0
@@ -105,6 +108,9 @@ class ClockRepair:
                     shift = known
                 self._known.remove(jump)
                 break
+        else:
+            for peer in self.peers:
+                peer._known.append(Jump(before, after, shift * self.time_base))
         self.found.append(Jump(before, after, shift * self.time_base))
         return shift
 

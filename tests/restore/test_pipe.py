@@ -171,6 +171,48 @@ def test_y4m_tells_the_frame_rate(early: int, suffix: str, tmp_path: Path) -> No
         assert abs(rate - media.Fraction(30_000, 1001)) <= (1 if early else 0)
 
 
+def test_recordings_one_behind_the_other(tmp_path: Path) -> None:
+    """`cat a.ts a.ts a.ts`: the clock is set back twice, and pictures of the parts must not mix."""
+    part = media.write_clip(
+        tmp_path / "a.ts", frames=25, sounds=[Sound(codec="mp2", seconds=1.0)], options=media.X264
+    )
+    whole = tmp_path / "whole.ts"
+    whole.write_bytes(3 * part.read_bytes())
+    said: list[str] = []
+    lossless = EncoderSettings(codec="ffv1")
+    report = through(whole.read_bytes(), tmp_path / "out.mkv", "matroska", encoder=lossless, say=said.append)
+    assert report.frames == 75
+    assert [line for line in said if "the clock jumped back" in line] == list(report.warnings[-3:-1])
+    for shown, wanted in zip(media.planes(tmp_path / "out.mkv"), 3 * media.planes(part), strict=True):
+        assert np.array_equal(shown, wanted)
+    with av.open(str(tmp_path / "out.mkv")) as container:
+        packets = [packet for packet in container.demux() if packet.pts is not None]
+    shifts = []
+    for place in (0, 1):
+        times = np.array([packet.pts for packet in packets if packet.stream_index == place])
+        assert (np.abs(np.diff(times) - 24 - 16 * (place == 0)) <= 10).all()
+        shifts.append(times.reshape(3, -1)[1:] - times.reshape(3, -1)[0])
+    # Both were moved alike, to within a millisecond: sound stays with the picture.
+    assert np.ptp(shifts[0] - shifts[0][:, :1]) <= 2
+    assert (np.abs(shifts[0][:, 0] - shifts[1][:, 0]) <= 1).all()
+
+
+def test_what_a_network_lost_is_told(tmp_path: Path) -> None:
+    """The decoder conceals it, and gives every frame."""
+    data = media.write_clip(tmp_path / "in.ts", frames=25, options=media.X264).read_bytes()
+    cut = len(data) // 2 // 188 * 188
+    said: list[str] = []
+    report = through(
+        data[:cut] + data[cut + 188 :],
+        tmp_path / "out.nut",
+        "nut",
+        encoder=EncoderSettings(preset="ultrafast"),
+        say=said.append,
+    )
+    assert report.damaged
+    assert "1 packets are flagged as damaged" in said
+
+
 def test_a_pipe_that_breaks_off(clip: Path, tmp_path: Path) -> None:
     data = clip.read_bytes()
     report = through(
