@@ -2,10 +2,13 @@
 
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+
+#: Seconds after which an item that waits for room asks whether it is still wanted.
+_PATIENCE = 1.0
 
 
 class Closed(Exception):
@@ -15,8 +18,10 @@ class Closed(Exception):
 class Channel(Generic[T]):
     """Items in order from one thread to another, at most `capacity` waiting."""
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, *, wanted: Callable[[], bool] = lambda: True) -> None:
+        """`wanted` tells whether the other side may still take items; False is as `abandon`."""
         self._capacity = capacity
+        self._wanted = wanted
         self._items: deque[T] = deque()
         self._changed = threading.Condition()
         self._finished = False  # no more items will come
@@ -25,11 +30,15 @@ class Channel(Generic[T]):
     def put(self, item: T) -> None:
         """Wait for room and add `item`. Raises `Closed` if nobody will take it."""
         with self._changed:
-            self._changed.wait_for(lambda: self._abandoned or len(self._items) < self._capacity)
+            while not self._changed.wait_for(self._can_go_on, _PATIENCE):
+                self._abandoned = not self._wanted()
             if self._abandoned:
                 raise Closed
             self._items.append(item)
             self._changed.notify_all()
+
+    def _can_go_on(self) -> bool:
+        return self._abandoned or len(self._items) < self._capacity
 
     def finish(self) -> None:
         """Say that no more items will come."""

@@ -73,7 +73,11 @@ def restored_frames(
 
 def _handed_over(restore: Callable[[Channel[VideoFrame]], None]) -> Generator[VideoFrame]:
     """What `restore`, in a thread, puts into the channel that it is given. Raises what it raises."""
-    ready: Channel[VideoFrame] = Channel(_WAITING)
+    consumer = threading.current_thread()  # the one that asked last
+    # When a program ends, Python waits for its threads before it closes a generator that was left half way.
+    ready: Channel[VideoFrame] = Channel(
+        _WAITING, wanted=lambda: consumer.is_alive() or threading.main_thread().is_alive()
+    )
     failures: list[BaseException] = []
 
     def work() -> None:
@@ -87,7 +91,9 @@ def _handed_over(restore: Callable[[Channel[VideoFrame]], None]) -> Generator[Vi
     try:
         with undisturbed():
             worker.start()
-        yield from ready
+        for frame in ready:
+            yield frame
+            consumer = threading.current_thread()
     finally:
         ready.abandon()
         if worker.ident is not None:

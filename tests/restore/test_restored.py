@@ -1,6 +1,8 @@
 """Frames for a program: those that a restored file would hold."""
 
 import math
+import subprocess
+import sys
 import threading
 from collections.abc import Iterable
 from fractions import Fraction
@@ -102,6 +104,19 @@ def test_a_loop_that_is_left_early_leaves_no_thread(tmp_path: Path) -> None:
     assert threading.active_count() == before
     assert next(carfix.restored_frames(clip, model=Adding(0))).pts == 0
     assert threading.active_count() == before
+
+
+def test_a_program_may_end_with_a_loop_half_way(tmp_path: Path) -> None:
+    clip = media.write_clip(tmp_path / "in.mp4", frames=60)
+    weights = save_awake(tmp_path / "awake.safetensors")
+    program = f"""
+import carfix, threading, time
+frames = carfix.restored_frames({str(clip)!r}, model={str(weights)!r}, device="cpu", precision="fp32", batch=1)
+next(frames)
+time.sleep(1)  # all that may wait for the program does
+assert threading.active_count() > 1
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
 
 
 def test_failures_reach_the_caller(tmp_path: Path) -> None:
