@@ -12,6 +12,7 @@ from av.video.stream import VideoStream
 
 from carfix.video.demux import demux
 from carfix.video.faults import MEDIA_ERRORS, reason
+from carfix.video.one_clock import on_one_clock
 
 #: How many frames wait behind damage so that they can be put in order, as in a restore: what is missing makes a decoder
 #: give its frames too early.
@@ -55,7 +56,8 @@ def decoded_around(
 ) -> Iterator[VideoFrame]:
     """All frames of `stream` that can be had, in order; `note` is given each packet before the decoder gets it.
 
-    What the decoder still holds when reading fails comes out too. Raises nothing that a damaged file causes.
+    What the decoder still holds when reading fails comes out too. Where the clock is set back, times go on, as in a
+    restore. Raises nothing that a damaged file causes.
     """
     waiting: list[tuple[int, int, VideoFrame]] = []
     latest = 0
@@ -76,7 +78,7 @@ def _decoded(
     damage: Damage,
 ) -> Iterator[VideoFrame]:
     context = stream.codec_context
-    for packet in _readable(container, stream, damage):
+    for packet in on_one_clock(_readable(container, stream, damage), stream.time_base):
         note(packet)
         frames: list[VideoFrame] = []
         try:

@@ -4,7 +4,6 @@ import contextlib
 import heapq
 from collections import deque
 from collections.abc import Iterator
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from carfix.video.concealment import conceal
 from carfix.video.decode import Damage
 from carfix.video.demux import demux
 from carfix.video.faults import MEDIA_ERRORS
+from carfix.video.one_clock import move, repair
 from carfix.video.quantizer import export_quantizers
 from carfix.video.segments import Segment
 from carfix.video.source import SourceInfo, describe
@@ -82,16 +82,16 @@ class PipeReader:
                     continue
                 if clock is None:
                     for jump in self.clock.found[-1:]:
-                        _move(packet, jump.shift)
+                        move(packet, jump.shift)
                     yield packet
                     continue
                 before = self.waiting.get(packet.stream_index)
                 self.waiting[packet.stream_index] = packet
                 if before is not None:
-                    _repair(before, packet, clock)
+                    repair(before, packet, clock)
                     yield before
         for index, packet in self.waiting.items():
-            _repair(packet, None, self._clocks[index])
+            repair(packet, None, self._clocks[index])
             yield packet
 
     def frames(self) -> Iterator[tuple[Segment, VideoFrame]]:
@@ -142,26 +142,3 @@ def _clocks(container: InputContainer) -> dict[int, ClockRepair]:
     for clock in clocks.values():
         clock.peers = [other for other in clocks.values() if other is not clock]
     return clocks
-
-
-def _repair(packet: "Packet[Any]", following: "Packet[Any] | None", clock: ClockRepair) -> None:
-    strays = clock.strays
-    after = None if following is None else _stamp(following)
-    offset, dts = clock.repair(_stamp(packet), packet.duration, after)
-    if clock.strays > strays:
-        # Of the presentation time nothing is known either: it is guessed.
-        packet.pts, packet.dts = None, dts
-    else:
-        _move(packet, offset * clock.time_base)
-
-
-def _stamp(packet: "Packet[Any]") -> int | None:
-    # Matroska tells no decoding times, and a video's presentation times go back and forth.
-    return packet.pts if packet.dts is None and packet.stream.type != "video" else packet.dts
-
-
-def _move(packet: "Packet[Any]", shift: Fraction) -> None:
-    if shift and packet.time_base:
-        ticks = round(shift / packet.time_base)
-        packet.pts = None if packet.pts is None else packet.pts + ticks
-        packet.dts = None if packet.dts is None else packet.dts + ticks

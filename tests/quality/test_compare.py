@@ -9,6 +9,8 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from engines import Adding
+from jobs import LOSSLESS, restore
 from media import X264
 from media import write_clip as write_media
 from networks import save_awake
@@ -334,6 +336,15 @@ def test_frames_of_a_program_stream_that_state_no_time(tmp_path: Path) -> None:
     (result,) = compare_videos(reference=pristine, candidates=[recorded], align_start=True).results
     assert result.indices == result.reference_indices == list(range(15))
     assert result.quality.psnr.min() > 25
+
+
+def test_a_clock_that_was_set_back_goes_on_as_in_a_restore(tmp_path: Path) -> None:
+    part = write_media(tmp_path / "part.ts", frames=25, options=X264)
+    whole = tmp_path / "whole.ts"
+    whole.write_bytes(2 * part.read_bytes())
+    restore(whole, tmp_path / "out.mkv", model=Adding(3), encoder=LOSSLESS)
+    found = compare_videos(reference=whole, candidates=[tmp_path / "out.mkv"], align_start=True)
+    assert found.results[0].quality.psnr == pytest.approx(np.full(50, 20 * np.log10(255 / 3)), abs=0.3)
 
 
 def test_json_and_csv_hold_every_frame(reference: Path, compressed: Path) -> None:

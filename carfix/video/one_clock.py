@@ -1,0 +1,57 @@
+"""Times that go on where a stream's clock was set back, for packets that are read only once.
+
+Where a file is read before it is restored, `carfix.video.timeline` knows them all.
+"""
+
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import Any
+
+from av.packet import Packet
+from av.video.stream import VideoStream
+
+from carfix.video.timeline import ClockRepair
+
+
+def on_one_clock(
+    packets: Iterator["Packet[VideoStream]"], time_base: Fraction | None
+) -> Iterator["Packet[VideoStream]"]:
+    """The packets of one stream, each given its time when the next one has come."""
+    if time_base is None:
+        yield from packets
+        return
+    clock = ClockRepair(time_base)
+    before: Packet[VideoStream] | None = None
+    for packet in packets:
+        if before is not None:
+            repair(before, packet, clock)
+            yield before
+        before = packet
+    if before is not None:
+        repair(before, None, clock)
+        yield before
+
+
+def repair(packet: "Packet[Any]", following: "Packet[Any] | None", clock: ClockRepair) -> None:
+    """Give a packet its place on its stream's clock; the next one tells a jump from a damaged time."""
+    strays = clock.strays
+    after = None if following is None else _stamp(following)
+    offset, dts = clock.repair(_stamp(packet), packet.duration, after)
+    if clock.strays > strays:
+        # Of the presentation time nothing is known either: it is guessed.
+        packet.pts, packet.dts = None, dts
+    else:
+        move(packet, offset * clock.time_base)
+
+
+def move(packet: "Packet[Any]", shift: Fraction) -> None:
+    """Show it so many seconds later."""
+    if shift and packet.time_base:
+        ticks = round(shift / packet.time_base)
+        packet.pts = None if packet.pts is None else packet.pts + ticks
+        packet.dts = None if packet.dts is None else packet.dts + ticks
+
+
+def _stamp(packet: "Packet[Any]") -> int | None:
+    # Matroska tells no decoding times, and a video's presentation times go back and forth.
+    return packet.pts if packet.dts is None and packet.stream.type != "video" else packet.dts
