@@ -41,7 +41,8 @@ def find_video(container: InputContainer, name: object, wanted: str | None = Non
     """
     videos = videos_of(container.streams)
     if not videos:
-        kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
+        found = {"a picture" if stream.type == "video" else stream.type for stream in container.streams}
+        kinds = ", ".join(sorted(found)) or "nothing"
         raise CarfixError(f"{name} has no video stream to restore, only {kinds}")
     if wanted is None:
         stream = _usual(videos, container)

@@ -75,7 +75,7 @@ def test_a_cover_picture_is_no_clip(tmp_path: Path) -> None:
         container.mux(picture.encode(cover))
         for stream in (sound, picture):
             container.mux(stream.encode(None))
-    with pytest.raises(CarfixError, match=r"song\.m4a has no video stream"):
+    with pytest.raises(CarfixError, match=r"song\.m4a has no video stream .*, only a picture, audio"):
         read_video(tmp_path / "song.m4a", size=None, start=0, frames=1)
 
 
