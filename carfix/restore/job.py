@@ -22,7 +22,7 @@ from carfix.restore.models import EngineChoice
 from carfix.restore.pipeline import Pipeline, Tally
 from carfix.restore.place import check_place, check_room, make_folder, same_file
 from carfix.restore.report import Counter, Progress, Report, Warnings
-from carfix.restore.state import State, open_state
+from carfix.restore.state import State, kept_size, open_state
 from carfix.restore.strength import strength_of
 from carfix.restore.trim import Trim
 from carfix.video.choice import check_stream
@@ -195,7 +195,7 @@ class Job:
         segments = self.cut(info, timeline)
         warnings = Warnings(self.say)
         warnings.add(*encoding.warnings, *plan.warnings, *timeline_findings(timeline))
-        tight = check_room(info, timeline, self.output)
+        tight = check_room(info, timeline, self.output, kept=kept_size(self.output))
         if tight:
             warnings.add(tight)
         if self.parents:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from carfix.errors import CarfixError
+from carfix.interruption import unfinished
 from carfix.restore.findings import refused_findings
 from carfix.restore.place import copy_times
 from carfix.restore.state import State, sync_folder
@@ -32,23 +33,24 @@ def land(
     """
     warnings: list[str] = []
     temporary = state.folder / f"output{output.suffix}"
-    muxed = write_output(temporary, plan, segments, joined)
-    times = segments.times() - plan.shift_ticks
-    late = verify_output(temporary, muxed, times, plan.info.time_base)
-    warnings += refused_findings(muxed.refused)
-    if late:
-        warnings.append(f"{plan.format} has no times below 0: everything is {float(late):.3f} s later")
-    if output.exists() and not overwrite:
-        state.discard()
-        raise CarfixError(f"{output} was created meanwhile; -y overwrites it")
-    try:
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        if times_of is not None and (lost := copy_times(times_of, temporary)):
-            warnings.append(lost)
-        temporary.replace(output)
-    except OSError as error:
-        raise CarfixError(f"cannot write {output}: {reason(error)}") from error
+    with unfinished(temporary):  # half a file on a full disk would leave no room for the others
+        muxed = write_output(temporary, plan, segments, joined)
+        times = segments.times() - plan.shift_ticks
+        late = verify_output(temporary, muxed, times, plan.info.time_base)
+        warnings += refused_findings(muxed.refused)
+        if late:
+            warnings.append(f"{plan.format} has no times below 0: everything is {float(late):.3f} s later")
+        if output.exists() and not overwrite:
+            state.discard()
+            raise CarfixError(f"{output} was created meanwhile; -y overwrites it")
+        try:
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            if times_of is not None and (lost := copy_times(times_of, temporary)):
+                warnings.append(lost)
+            temporary.replace(output)
+        except OSError as error:
+            raise CarfixError(f"cannot write {output}: {reason(error)}") from error
     sync_folder(output.parent)
     state.discard()
     return warnings, muxed.refused

@@ -85,8 +85,11 @@ def copy_times(source: Path, target: Path) -> str | None:
     return None
 
 
-def check_room(info: SourceInfo, timeline: Timeline, output: Path) -> str | None:
-    """A warning if the disk may get full, None if not. Raises `CarfixError` if it surely will."""
+def check_room(info: SourceInfo, timeline: Timeline, output: Path, *, kept: int = 0) -> str | None:
+    """A warning if the disk may get full, None if not. Raises `CarfixError` if it surely will.
+
+    So many bytes are `kept` of earlier work on `output`.
+    """
     size = info.path.stat().st_size
     if info.codec in _LARGE_CODECS:
         size -= int(timeline.sizes.sum())
@@ -94,7 +97,7 @@ def check_room(info: SourceInfo, timeline: Timeline, output: Path) -> str | None
     while not folder.exists() and folder.parent != folder:
         folder = folder.parent
     try:
-        free = shutil.disk_usage(folder).free
+        free = shutil.disk_usage(folder).free + kept
     except OSError:
         return None
     if free < _HOPELESS * size:

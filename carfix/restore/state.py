@@ -28,6 +28,15 @@ def state_folder(output: Path) -> Path:
     return fitting(f".{output.name}.carfix", output)
 
 
+def kept_size(output: Path) -> int:
+    """Bytes that earlier work on `output` takes: it goes on in them, or throws them away."""
+    size = 0
+    with contextlib.suppress(OSError):  # there is none, or another run finishes it at this moment
+        for path in state_folder(output).iterdir():
+            size += path.stat().st_size
+    return size
+
+
 def discard_state(output: Path) -> None:
     """Remove what is left of work on `output`, unless another process is at it."""
     folder = state_folder(output)

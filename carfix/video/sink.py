@@ -49,7 +49,7 @@ class SegmentWriter:
     """Encodes the frames of one segment into one file.
 
     Use as a context manager; `finish` returns what was written. Raises `CarfixError` when encoding or writing
-    fails.
+    fails; what was written is gone then.
     """
 
     def __init__(self, path: Path, info: SourceInfo, encoding: Encoding) -> None:
@@ -70,6 +70,9 @@ class SegmentWriter:
         except MEDIA_ERRORS:
             if exc[0] is None:
                 raise
+        finally:
+            if exc[0] is not None:
+                self._path.unlink(missing_ok=True)
 
     def write(self, frame: VideoFrame) -> None:
         """Encode one frame, its `pts` in ticks of the input's time base and above that of the last."""

@@ -311,7 +311,19 @@ def test_no_room(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert any("may be needed" in line for line in restore(clip, tmp_path / "out.mp4").warnings)
 
 
-@pytest.mark.parametrize("moment", [1, 3, 6, 11])
+def test_what_an_earlier_run_has_left_is_room(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a disk that is full of it the same command would be refused for ever."""
+    output = tmp_path / "out.mp4"
+    interrupted(clip, output)
+    (state_folder(output) / "output.mp4").write_bytes(bytes(clip.stat().st_size))  # as `kill -9` leaves it
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=0))
+    assert restore(clip, output).resumed > 0
+
+
+@pytest.mark.parametrize("moment", [1, 3, 6, 11, 16])
 def test_a_full_disk_is_survived(
     clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: int
 ) -> None:
@@ -331,6 +343,9 @@ def test_a_full_disk_is_survived(
     with pytest.raises(CarfixError, match="disk is full"):
         restore(clip, tmp_path / "out.mp4")
     assert not (tmp_path / "out.mp4").exists()
+    state = state_folder(tmp_path / "out.mp4")
+    if state.exists():  # what no run goes on with would leave no room for other files
+        assert {path.suffix for path in state.iterdir()} <= {".seg", ".jsonl", ""}
     monkeypatch.undo()
     restore(clip, tmp_path / "out.mp4")
     assert (tmp_path / "out.mp4").read_bytes() == whole.read_bytes()
