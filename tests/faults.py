@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from carfix.errors import CarfixError
+from carfix.restore.engine.tune_cache import TuneCache, cache_folder
 from carfix.restore.job import restore_video
 from carfix.restore.report import Progress
 from carfix.restore.state import discard_state
@@ -94,6 +95,15 @@ class Crashing(Slow):
     def restore(self, planes: Any, bit_depth: int, strengths: Any = None) -> Any:  # noqa: ANN401
         if planes.shape[2] == self._width:
             os.kill(os.getpid(), signal.SIGSEGV)
+        return super().restore(planes, bit_depth)
+
+
+class Timed(Slow):
+    """Told by the process that was the first to find something out, as the quickest engine is by timing."""
+
+    def restore(self, planes: Any, bit_depth: int, strengths: Any = None) -> Any:  # noqa: ANN401
+        first = TuneCache(cache_folder()).get_or_find({"of": "tests"}, int, os.getpid)
+        self.description = f"timed by {first}"
         return super().restore(planes, bit_depth)
 
 

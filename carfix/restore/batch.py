@@ -6,12 +6,14 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from multiprocessing.connection import wait
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from carfix.cpu import cores
 from carfix.errors import EXIT_INTERRUPTED, CarfixError, UsageError
+from carfix.restore.engine.tune_cache import stand_in_cache
 from carfix.restore.report import Progress, Report
 from carfix.restore.state import discard_state
 from carfix.restore.tasks import Task
@@ -64,11 +66,12 @@ def restore_batch(
     in the order of `tasks`. Raises `UsageError` for a number of jobs that cannot be.
     """
     check_jobs(jobs)
-    batch = _Batch(tasks, jobs, fail_fast, strict, min_age, tell or (lambda _: None), options)
-    try:
-        return batch.run()
-    finally:
-        batch.stop()
+    with stand_in_cache() as caches:
+        batch = _Batch(tasks, jobs, fail_fast, strict, min_age, tell or (lambda _: None), options, caches)
+        try:
+            return batch.run()
+        finally:
+            batch.stop()
 
 
 def check_jobs(jobs: int) -> None:
@@ -87,6 +90,7 @@ class _Batch:
         min_age: float,
         tell: Callable[[Event], None],
         options: Mapping[str, Any],
+        caches: Path | None,
     ) -> None:
         self._tasks = tasks
         self._jobs = jobs
@@ -95,6 +99,7 @@ class _Batch:
         self._min_age = min_age
         self._tell = tell
         self._options = options
+        self._caches = caches
         self._outcomes: dict[Task, Outcome] = {}
         self._workers: list[Worker] = []
 
@@ -128,7 +133,7 @@ class _Batch:
             self._end(there)
             return
         self._tell(Event(task, "start"))
-        self._workers.append(Worker(task, self._options, self._threads()))
+        self._workers.append(Worker(task, self._options, self._threads(), self._caches))
 
     def _threads(self) -> int | None:
         return None if self._jobs == 1 else max(1, len(cores()) // self._jobs)

@@ -46,13 +46,16 @@ Message = Said | Progress | Report | Failed
 class Worker:
     """A running process and what it has to say."""
 
-    def __init__(self, task: Task, options: Mapping[str, Any], threads: int | None) -> None:
+    def __init__(
+        self, task: Task, options: Mapping[str, Any], threads: int | None, caches: Path | None = None
+    ) -> None:
+        """`caches` is its `XDG_CACHE_HOME`, if not the user's."""
         self.task = task
         self.connection, theirs = multiprocessing.Pipe(duplex=False)
         # Spawned, not forked: a child of a process with threads may inherit their locks, held for ever.
         context = multiprocessing.get_context("spawn")
         self.process = context.Process(
-            target=_work, args=(task, dict(options), threads, theirs), daemon=False
+            target=_work, args=(task, dict(options), threads, caches, theirs), daemon=False
         )
         if os.name == "posix":
             resource_tracker.ensure_running()  # it would be started in the block, and unblock the signals
@@ -98,7 +101,11 @@ class Worker:
             self.process.join()
 
 
-def _work(task: Task, options: dict[str, Any], threads: int | None, connection: Connection) -> None:
+def _work(
+    task: Task, options: dict[str, Any], threads: int | None, caches: Path | None, connection: Connection
+) -> None:
+    if caches is not None:
+        os.environ["XDG_CACHE_HOME"] = str(caches)
     for number in ENDING:
         if number != signal.SIGTERM:  # a terminal's go to the whole group; the parent decides what they mean
             signal.signal(number, signal.SIG_IGN)

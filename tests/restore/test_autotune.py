@@ -8,6 +8,7 @@ import pytest
 import torch
 from networks import awake_model
 
+import carfix.restore.engine.tune_cache as tune_cache
 from carfix.net.config import CarCnnConfig, FastConfig, margin
 from carfix.restore.engine.autotune import (
     FIXED_BYTES,
@@ -22,7 +23,7 @@ from carfix.restore.engine.autotune import (
 from carfix.restore.engine.cuda_program import EAGER, HOPPER, Batch, Builder, Program, codes_to_codes
 from carfix.restore.engine.cuda_streams import InOrder
 from carfix.restore.engine.cuda_tune import Tuner, within
-from carfix.restore.engine.tune_cache import TuneCache, cache_folder
+from carfix.restore.engine.tune_cache import TuneCache, cache_folder, stand_in_cache
 from carfix.restore.windows import window_size
 
 GIB = 1 << 30
@@ -307,6 +308,24 @@ def test_a_folder_that_cannot_be_written_to_costs_only_time(tmp_path: Path) -> N
         finds: list[int] = []
         cache = TuneCache(folder)
         assert [cache.get_or_find({"a": 1}, int, plus(finds, n)) for n in (5, 6)] == [5, 6]
+
+
+def test_one_that_cannot_be_written_to_is_stood_in_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was there already is found there, too."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    TuneCache(cache_folder()).get_or_find({"a": 1}, int, lambda: 5)
+    with stand_in_cache() as caches:
+        assert caches is None
+    monkeypatch.setattr(tune_cache, "_takes_files", lambda folder: False)
+    with stand_in_cache() as caches:
+        finds: list[int] = []
+        cache = TuneCache(cache_folder({"XDG_CACHE_HOME": str(caches)}))
+        assert [cache.get_or_find({"a": 2}, int, plus(finds, n)) for n in (6, 7)] == [6, 6]
+        assert cache.get_or_find({"a": 1}, int, plus(finds, 8)) == 5
+    assert caches is not None and not caches.exists()
+    assert len(list(tmp_path.rglob("tune-*"))) == 1
 
 
 def test_the_cache_lies_where_the_platform_keeps_its_caches() -> None:

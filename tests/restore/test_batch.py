@@ -291,6 +291,17 @@ def test_one_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     )  # a stopped process takes SIGKILL alone
 
 
+def test_processes_share_a_cache_where_the_user_s_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else each would time the engines anew, which takes longer than a short clip."""
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    tasks = clips(tmp_path, 2)
+    outcomes = batch(tasks, model=faults.Timed())
+    assert len({outcome.report.engine for outcome in outcomes if outcome.report}) == 1
+
+
 def test_a_worker_tells_an_interruption_from_an_error() -> None:
     amid_a_lock = RuntimeError("cannot release un-acquired lock")
     amid_a_lock.__context__ = KeyboardInterrupt()

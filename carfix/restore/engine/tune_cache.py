@@ -5,9 +5,10 @@ import dataclasses
 import hashlib
 import json
 import os
+import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -34,6 +35,35 @@ def _home_of_user() -> str | None:
 
         return pwd.getpwuid(os.getuid()).pw_dir
     return None
+
+
+@contextlib.contextmanager
+def stand_in_cache() -> Iterator[Path | None]:
+    """An `XDG_CACHE_HOME` for the processes of one run, where the user's caches cannot be written to; else None.
+
+    Each of thousands of files has a process of its own, and timing takes longer than a short clip. What is in the
+    user's cache folder, which may be read alone, is in it, too.
+    """
+    folder = cache_folder()
+    with contextlib.ExitStack() as stack:
+        instead: Path | None = None
+        if folder is None or not _takes_files(folder):
+            with contextlib.suppress(OSError):  # no room there either: each process finds out for itself
+                instead = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="carfix-")))
+        if instead is not None and folder is not None:
+            with contextlib.suppress(OSError):
+                shutil.copytree(folder, instead / "carfix")
+        yield instead
+
+
+def _takes_files(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+            file.write(bytes(4096))  # a full disk takes names
+    except OSError:
+        return False
+    return True
 
 
 class TuneCache:
