@@ -3,15 +3,18 @@
 import contextlib
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Literal
 
 from rich.console import Console
-from rich.progress import BarColumn, ProgressColumn, Task, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, ProgressColumn, Task, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 from rich.text import Text
 
 from carfix.restore.report import Progress
 
+#: Takes a file, whose name alone may be another's too, and how far it is; None once it has ended, be it halfway.
+Show = Callable[[Path, Progress | None], None]
 Mode = Literal["auto", "rich", "plain", "none"]
 MODES: tuple[Mode, ...] = ("auto", "rich", "plain", "none")
 
@@ -20,10 +23,10 @@ PLAIN_INTERVAL = 10.0
 
 
 @contextlib.contextmanager
-def progress_display(mode: Mode, console: Console) -> Iterator[Callable[[str, Progress], None]]:
-    """Yields a function that takes a file's name and its progress, from any thread, and shows it on `console`."""
+def progress_display(mode: Mode, console: Console) -> Iterator[Show]:
+    """Yields a function that shows the progress of files on `console`, from any thread."""
     if mode == "none":
-        yield lambda name, progress: None
+        yield lambda file, progress: None
     elif mode == "rich" or (mode == "auto" and console.is_terminal):
         columns = (
             TextColumn("{task.description}", markup=False),
@@ -79,17 +82,21 @@ class _Text(ProgressColumn):
 class _Bars:
     def __init__(self, bar: Bar) -> None:
         self._bar = bar
-        self._paces: dict[str, _Pace] = {}
-        self._tasks: dict[str, int] = {}
+        self._files: dict[Path, tuple[TaskID, _Pace]] = {}
 
-    def update(self, name: str, progress: Progress) -> None:
-        if name not in self._tasks:
-            self._paces[name] = _Pace()
-            self._tasks[name] = self._bar.add_task("", total=None, pace=self._paces[name])
-        self._paces[name].update(progress)
+    def update(self, file: Path, progress: Progress | None) -> None:
+        if progress is None:
+            if file in self._files:
+                self._bar.remove_task(self._files.pop(file)[0])
+            return
+        if file not in self._files:
+            pace = _Pace()
+            self._files[file] = self._bar.add_task("", total=None, pace=pace), pace
+        task, pace = self._files[file]
+        pace.update(progress)
         self._bar.update(
-            self._tasks[name],  # type: ignore[arg-type]
-            description=f"{name} {progress.phase}",
+            task,
+            description=f"{file.name} {progress.phase}",
             completed=progress.done,
             total=progress.total,
             visible=progress.done < progress.total,
@@ -99,17 +106,20 @@ class _Bars:
 class _Lines:
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._paces: dict[str, _Pace] = {}
+        self._paces: dict[Path, _Pace] = {}
         self._last = time.monotonic()
 
-    def update(self, name: str, progress: Progress) -> None:
-        pace = self._paces.setdefault(name, _Pace())
+    def update(self, file: Path, progress: Progress | None) -> None:
+        if progress is None:
+            self._paces.pop(file, None)
+            return
+        pace = self._paces.setdefault(file, _Pace())
         pace.update(progress)
         now = time.monotonic()
         if now - self._last < PLAIN_INTERVAL:
             return
         self._last = now
-        parts = [f"{name}: {progress.phase} {progress.done}/{progress.total} frames"]
+        parts = [f"{file}: {progress.phase} {progress.done}/{progress.total} frames"]
         parts += [text for text in (_fps(pace), _eta(pace)) if text]
         self._console.print(", ".join(parts), markup=False, soft_wrap=True)
 

@@ -4,7 +4,7 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import IO, Any
 
 from rich.console import Console
@@ -15,7 +15,7 @@ from carfix.errors import CarfixError
 from carfix.restore.batch import Event, Outcome
 from carfix.restore.estimate import Estimate
 from carfix.restore.models import EngineLine
-from carfix.restore.progress import Mode, progress_display
+from carfix.restore.progress import Mode, Show, progress_display
 from carfix.restore.report import Progress
 from carfix.restore.tasks import Task
 from carfix.restore.worker import Said
@@ -36,7 +36,7 @@ class Teller:
         self._log = log
         self._logged: dict[Task, float] = {}
         self._engines: set[str] = set()  # that were told of
-        self._show: Callable[[str, Progress], None] = lambda name, progress: None
+        self._show: Show = lambda file, progress: None
 
     @contextlib.contextmanager
     def display(self) -> Iterator[None]:
@@ -50,10 +50,11 @@ class Teller:
         if self._log is not None:
             self._write(task, event)
         if isinstance(message, Progress):
-            self._show(task.source.name, message)
+            self._show(task.source, message)
         elif isinstance(message, Said):
             self._say(task, message.text)
         elif isinstance(message, Outcome):
+            self._show(task.source, None)
             self._tell_outcome(task, message)
 
     def _tell_outcome(self, task: Task, outcome: Outcome) -> None:

@@ -1,0 +1,56 @@
+"""Progress for people: each file's own, as long as it is under way."""
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+import carfix.restore.progress as progress_module
+from carfix.restore.batch import Event, Outcome
+from carfix.restore.progress import Mode
+from carfix.restore.report import Progress
+from carfix.restore.tasks import Task
+from carfix.restore.telling import Teller
+
+#: Two cameras give their files the same names.
+ONE, OTHER = (Task(Path(camera, "00.mp4"), Path("out", camera, "00.mp4")) for camera in ("cam1", "cam2"))
+
+
+def restoring(task: Task, done: int) -> Event:
+    return Event(task, Progress(phase="restoring", done=done, total=100))
+
+
+def teller(console: Console, mode: Mode) -> Teller:
+    return Teller(console, mode=mode, quiet=False, many=True, log=None)
+
+
+def test_files_of_one_name_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress_module, "PLAIN_INTERVAL", 0.0)
+    out = io.StringIO()
+    tell = teller(Console(file=out), "plain")
+    with tell.display():
+        tell(restoring(ONE, 10))
+        tell(restoring(OTHER, 50))  # which tells no pace: it has not made 40 frames since
+    assert out.getvalue().splitlines() == [
+        f"{ONE.source}: restoring 10/100 frames",
+        f"{OTHER.source}: restoring 50/100 frames",
+    ]
+
+
+def test_a_bar_goes_away_with_its_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of one that failed halfway: in days they would fill the screen."""
+    next_one = Task(Path("cam1/01.mp4"), Path("out/cam1/01.mp4"))
+    bars: list[progress_module.Bar] = []
+
+    class Bar(progress_module.Bar):
+        def start(self) -> None:
+            bars.append(self)
+
+    monkeypatch.setattr(progress_module, "Bar", Bar)
+    tell = teller(Console(file=io.StringIO()), "rich")
+    with tell.display():
+        tell(restoring(ONE, 10))
+        tell(restoring(next_one, 50))
+        tell(Event(ONE, Outcome(ONE, "failed", reason="the disk is full")))
+        assert [task.completed for task in bars[0].tasks if task.visible] == [50]
