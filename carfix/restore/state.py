@@ -40,9 +40,22 @@ def kept_size(output: Path) -> int:
 def discard_state(output: Path) -> None:
     """Remove what is left of work on `output`, unless another process is at it."""
     folder = state_folder(output)
-    with contextlib.suppress(OSError), (folder / _LOCK).open("ab") as lock:
-        if _locked(lock):
-            shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        with (folder / _LOCK).open("ab") as lock:
+            held = _locked(lock) and _removed_but_for_lock(folder)
+        if held:
+            _remove_emptied(folder)
+
+
+def _removed_but_for_lock(folder: Path) -> bool:
+    """Remove a folder whose lock is open here. True: it is there until the lock is closed (NFS, FUSE)."""
+    shutil.rmtree(folder, ignore_errors=True)
+    return folder.exists()
+
+
+def _remove_emptied(folder: Path) -> None:
+    with contextlib.suppress(OSError):  # another run has come
+        folder.rmdir()
 
 
 def _locked(lock: IO[bytes]) -> bool:
@@ -73,6 +86,7 @@ class State:
         self.folder = folder
         self.finished: dict[int, SegmentFile | None] = {}  # None: a segment of which nothing could be decoded
         self._lock = lock
+        self._held = False  # by its lock, when all the rest is removed
 
     def header(self) -> Mapping[str, Any]:
         """The fingerprint of the work that an earlier run left here; empty if there is none."""
@@ -113,7 +127,13 @@ class State:
 
     def discard(self) -> None:
         """Remove the folder and all that is in it."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self._held = _removed_but_for_lock(self.folder)
+
+    def close(self) -> None:
+        """Let go of the lock."""
+        self._lock.close()
+        if self._held:
+            _remove_emptied(self.folder)
 
     def _begin(self, fingerprint: Mapping[str, Any]) -> None:
         for path in self.folder.iterdir():
@@ -184,6 +204,8 @@ def open_state(output: Path) -> Iterator[State]:
             if not state.finished:
                 state.discard()  # nothing in it is worth coming back for
             raise
+        finally:
+            state.close()
 
 
 def sync_folder(folder: Path) -> None:

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import av
 import media
@@ -20,7 +21,7 @@ from networks import save_awake
 
 from carfix.errors import CarfixError
 from carfix.restore.report import Progress
-from carfix.restore.state import state_folder
+from carfix.restore.state import discard_state, open_state, state_folder
 from carfix.video.encoder import EncoderSettings
 from carfix.video.headers.nal import nal_units
 
@@ -243,10 +244,28 @@ def test_progress_and_report(clip: Path, tmp_path: Path) -> None:
 
 
 def test_only_one_run_works_on_an_output(clip: Path, tmp_path: Path) -> None:
-    from carfix.restore.state import open_state
-
     with open_state(tmp_path / "out.mp4"), pytest.raises(CarfixError, match="another carfix is at work"):
         restore(clip, tmp_path / "out.mp4")
+
+
+def test_where_an_open_file_holds_its_folder_nothing_is_left(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NFS and FUSE give a file that is removed while it is open another name in its folder, until it is closed."""
+    remove = shutil.rmtree
+
+    def silly(folder: Path, *args: Any, **options: Any) -> None:  # noqa: ANN401 - as `rmtree`
+        remove(folder, *args, **options)
+        if Path(folder).name.endswith(".carfix"):
+            Path(folder).mkdir()
+
+    monkeypatch.setattr(shutil, "rmtree", silly)
+    restore(clip, tmp_path / "out.mp4")
+    assert names(tmp_path) == {"in.mp4", "out.mp4"}
+    with open_state(tmp_path / "out.mp4"):
+        pass  # as a run that was killed leaves it
+    discard_state(tmp_path / "out.mp4")
+    assert names(tmp_path) == {"in.mp4", "out.mp4"}
 
 
 def test_journal_names_what_it_holds(clip: Path, tmp_path: Path) -> None:
