@@ -111,16 +111,19 @@ def _files(
                 yield folder / name, place
     # Reading one fails as reading a file does: it is named among the failures, and the rest goes on.
     for folder in unreadable:
-        yield folder, folder.relative_to(path) if folder != path else Path(path.name)
+        place = folder.relative_to(path) if folder != path else Path(path.name)
+        if not (_matches(place, exclude) or any(fnmatch(f"{place.as_posix()}/", p) for p in exclude)):
+            yield folder, place
 
 
 def _wanted(place: Path, include: Sequence[str], exclude: Sequence[str]) -> bool:
-    def matches(patterns: Iterable[str]) -> bool:
-        return any(fnmatch(place.name, p) or fnmatch(place.as_posix(), p) for p in patterns)
-
-    if place.name.startswith(".") or matches(exclude):
+    if place.name.startswith(".") or _matches(place, exclude):
         return False
-    return matches(include) if include else place.suffix.lower() in VIDEO_SUFFIXES
+    return _matches(place, include) if include else place.suffix.lower() in VIDEO_SUFFIXES
+
+
+def _matches(place: Path, patterns: Iterable[str]) -> bool:
+    return any(fnmatch(place.name, p) or fnmatch(place.as_posix(), p) for p in patterns)
 
 
 def _suffix(place: Path, format: str | None, codec: str) -> str:
@@ -136,5 +139,6 @@ def _check_collisions(tasks: Sequence[Task]) -> None:
     sources: dict[Path, Path] = {}
     for task in tasks:
         other = sources.setdefault(task.output, task.source)
-        if other is not task.source:
+        # Folders are failures alone: disks have each a lost+found that may not be read.
+        if other is not task.source and not os.path.isdir(task.source):  # noqa: PTH112
             raise UsageError(f"{other} and {task.source} would both become {task.output}")

@@ -149,6 +149,29 @@ def test_a_folder_that_may_not_be_read_is_not_passed_over(
     monkeypatch.setattr(os, "scandir", guarded)
     tasks = plan_tasks([tree], tmp_path / "out", recursive=True)
     assert {task.source for task in tasks} == {tree / "a.mp4", tree / "b.MKV", locked}
+    for pattern in ("2024", "2024/*", "20*"):
+        tasks = plan_tasks([tree], tmp_path / "out", recursive=True, exclude=[pattern])
+        assert {task.source for task in tasks} == {tree / "a.mp4", tree / "b.MKV"}
+
+
+def test_folders_of_one_name_that_may_not_be_read_are_failures_and_no_mistake(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every disk with ext4 has its lost+found, which is root's."""
+    look = os.scandir
+
+    def guarded(path: str) -> object:
+        if Path(path).name == "lost+found":
+            raise PermissionError(13, "Permission denied", str(path))
+        return look(path)
+
+    disks = [tmp_path / name for name in ("one", "other")]
+    for disk in disks:
+        (disk / "lost+found").mkdir(parents=True)
+        (disk / f"{disk.name}.mp4").touch()
+    monkeypatch.setattr(os, "scandir", guarded)
+    tasks = plan_tasks(disks, tmp_path / "out", recursive=True)
+    assert len({task.source for task in tasks}) == 4
 
 
 def test_what_is_no_file_is_told_and_not_waited_for(tmp_path: Path) -> None:
