@@ -142,6 +142,22 @@ def write_clip(
     return path
 
 
+def write_two_sizes(path: Path) -> Path:
+    """A recorder that is set to another size in the middle: 12 frames 64 wide, then 12 of 96 from 0.92 s on."""
+    with path.open("wb") as file:
+        for number, width in enumerate((64, 96)):
+            part = write_clip(
+                path.with_name(f"{number}.part.ts"),
+                width=width,
+                times=[90000 * number + 3600 * n for n in range(12)],
+                time_base=Fraction(1, 90000),
+                muxer={"mpegts_copyts": "1"},
+            )
+            file.write(part.read_bytes())
+            part.unlink()
+    return path
+
+
 def _add_sound(output: av.container.OutputContainer, sound: Sound) -> AudioStream:
     track = output.add_stream(sound.codec, rate=sound.rate)
     assert isinstance(track, AudioStream)

@@ -204,6 +204,9 @@ def what_is_there(task: Task, options: Mapping[str, Any]) -> Outcome | None:
         why = why_unfinished(task, options)
     except OSError as error:  # in a folder that may not be searched, or gone since
         return Outcome(task, "failed", reason=f"cannot read {task.output}: {media_reason(error)}")
+    except CarfixError as error:  # overwriting would not help
+        reason = f"{task.output} exists, and cannot be compared with its input: {error}"
+        return Outcome(task, "failed", reason=reason)
     if why is not None:
         return Outcome(task, "failed", reason=f"{task.output} exists, but {why}; -y overwrites it")
     discard_state(task.output)  # of a run that was killed just after it had finished
@@ -211,13 +214,17 @@ def what_is_there(task: Task, options: Mapping[str, Any]) -> Outcome | None:
 
 
 def why_unfinished(task: Task, options: Mapping[str, Any]) -> str | None:
-    """Why an existing output is not the whole restored input; None if it has all its frames at their times."""
+    """Why an existing output is not the whole restored input; None if it has all its frames at their times.
+
+    Raises `CarfixError` if the input cannot be read, or not to its end.
+    """
     if any(options.get(name) is not None for name in ("start", "duration", "end")):
         return "a part of the input was asked for"
+    source = probe(task.source, options.get("stream"))
+    wanted = scan(source)
     try:
-        source = probe(task.source, options.get("stream"))
         output = probe_restored(task.output, source)
-        wanted, got = scan(source), scan(output)
+        got = scan(output)
     except CarfixError as error:
         return str(error)
     if got.truncated is not None:

@@ -96,6 +96,19 @@ def test_finished_outputs_are_verified_not_guessed(tmp_path: Path) -> None:
     assert statuses(batch(tasks, overwrite=True)) == ["done"] * 4
 
 
+def test_an_input_that_cannot_be_compared_with_its_output_costs_one_file(tmp_path: Path) -> None:
+    """As one is whose size changes, when a part of it was restored under its name: that ended the whole batch."""
+    good, gone = clips(tmp_path, 2)
+    batch([gone])
+    gone.source.unlink()
+    odd = Task(media.write_two_sizes(tmp_path / "in" / "odd.ts"), tmp_path / "out" / "odd.ts")
+    restore_video(source=odd.source, output=odd.output, model=faults.Slow(), end=0.5, **OPTIONS)  # type: ignore[arg-type]
+    outcomes = batch([odd, gone, good])
+    assert statuses(outcomes) == ["failed", "failed", "done"]
+    assert "the video changes from" in outcomes[0].reason and "no such file" in outcomes[1].reason
+    assert not any("-y overwrites" in outcome.reason for outcome in outcomes)
+
+
 def test_strict_counts_damage_as_failure_but_keeps_what_there_is(tmp_path: Path) -> None:
     source = media.write_clip(tmp_path / "in.mkv", frames=40)
     source.write_bytes(source.read_bytes()[: source.stat().st_size * 6 // 10])

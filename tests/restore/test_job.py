@@ -109,18 +109,8 @@ def test_a_part_of_the_input(clip: Path, tmp_path: Path) -> None:
 
 
 def test_both_parts_of_a_video_that_changes_its_size(tmp_path: Path) -> None:
-    """A recorder that is set to another size in the middle: one file, told where to cut, restored as two."""
-    source = tmp_path / "in.ts"
-    for number, size in enumerate((64, 96)):
-        part = media.write_clip(
-            tmp_path / f"{number}.ts",
-            width=size,
-            times=[90000 * number + 3600 * n for n in range(12)],
-            time_base=media.Fraction(1, 90000),
-            muxer={"mpegts_copyts": "1"},
-        )
-        with source.open("ab") as file:
-            file.write(part.read_bytes())
+    """One file, told where to cut, restored as two."""
+    source = media.write_two_sizes(tmp_path / "in.ts")
     with pytest.raises(CarfixError, match=r"\(-ss 0\.920\) into two files"):
         restore(source, tmp_path / "whole.mkv", encoder=LOSSLESS)
     shown = media.planes(source)

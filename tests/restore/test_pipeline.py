@@ -249,18 +249,7 @@ def test_a_decoder_thread_that_fails_ends_everything(tmp_path: Path) -> None:
 
 
 def test_a_change_of_size_is_an_error_with_its_place(tmp_path: Path) -> None:
-    parts = [
-        media.write_clip(
-            tmp_path / f"{i}.ts",
-            width=size,
-            times=[90000 * i + 3600 * n for n in range(12)],
-            time_base=media.Fraction(1, 90000),
-            muxer={"mpegts_copyts": "1"},
-        )
-        for i, size in enumerate((64, 96))
-    ]
-    source = tmp_path / "in.ts"
-    source.write_bytes(b"".join(part.read_bytes() for part in parts))
+    source = media.write_two_sizes(tmp_path / "in.ts")
     with pytest.raises(CarfixError, match=r"changes from 64x48 .* to 96x48 .* at 0\.920 s .*-to 0\.920"):
         Run(source, Adding(), tmp_path / "state").run()
     assert not threads()
