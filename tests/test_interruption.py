@@ -1,5 +1,6 @@
 """Told to end: wound up at once, and ended in any case."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 from engines import Adding
 
 from carfix.errors import EXIT_INTERRUPTED
-from carfix.interruption import unfinished, was_interrupted
+from carfix.interruption import undisturbed, unfinished, was_interrupted
 from carfix.restore.engine.crew import Crew
 from carfix.restore.frames import FramePipeline
 from carfix.restore.strength import Strength
@@ -72,6 +73,29 @@ def test_an_unfinished_file_is_gone_behind_the_block(tmp_path: Path) -> None:
         (tmp_path / "half").write_text("half")
         raise ValueError
     assert not (tmp_path / "half").exists()
+
+
+def test_a_signal_that_another_thread_takes_comes_behind_the_block() -> None:
+    """Python calls handlers in the main thread, whichever thread the system has given the signal to."""
+    if not hasattr(signal, "pthread_sigmask"):
+        pytest.skip("Windows gives signals to the process")
+    done, inside = threading.Event(), False
+    other = threading.Thread(target=done.wait)
+    other.start()
+    # In the background of a shell it is ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt), undisturbed():
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.1)
+            inside = True
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+        done.set()
+        other.join()
+    assert inside
+    assert not signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 def test_interrupted_amid_the_start_of_its_threads_a_pipeline_ends(monkeypatch: pytest.MonkeyPatch) -> None:
