@@ -193,7 +193,7 @@ def open_state(output: Path) -> Iterator[State]:
         folder.mkdir(exist_ok=True)
         lock = (folder / _LOCK).open("ab")
     except OSError as error:
-        raise CarfixError(f"cannot write to {output.parent}: {reason(error)}") from error
+        raise CarfixError(f"cannot write to {folder}: {reason(error)}") from error
     with lock:
         if not _locked(lock):
             raise AtWorkError(f"another carfix is at work on {output}")

@@ -238,6 +238,14 @@ def test_only_one_run_works_on_an_output(clip: Path, tmp_path: Path) -> None:
         restore(clip, tmp_path / "out.mp4")
 
 
+def test_a_state_that_cannot_be_written_is_named(clip: Path, tmp_path: Path) -> None:
+    """One that another user has left: the folder around it can be written to, and is not what is wrong."""
+    output = tmp_path / "out.mp4"
+    (state_folder(output) / "lock").mkdir(parents=True)  # as good as root's; tests may be root
+    with pytest.raises(CarfixError, match=r"cannot write to .*\.out\.mp4\.carfix: "):
+        restore(clip, output)
+
+
 def test_where_an_open_file_holds_its_folder_nothing_is_left(
     clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
