@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import multiprocessing
 import os
+import select
 import signal
 import time
 import traceback
@@ -129,7 +130,7 @@ def _restore(task: Task, options: dict[str, Any], threads: int | None, connectio
     def progress(event: Progress) -> None:
         nonlocal last
         now = time.monotonic()
-        if now - last >= _PROGRESS_INTERVAL or event.done == event.total:
+        if event.done == event.total or (now - last >= _PROGRESS_INTERVAL and _has_room(connection)):
             last = now
             send(event)
 
@@ -147,6 +148,13 @@ def _restore(task: Task, options: dict[str, Any], threads: int | None, connectio
     except BaseException as error:  # noqa: BLE001 - told to the parent
         with contextlib.suppress(OSError):
             connection.send(_failure(error))
+
+
+def _has_room(connection: Connection) -> bool:
+    """Whether the parent has taken what it was told: while it looks at a long output of an earlier run, it does not for
+    minutes, and to tell it how far the work is would halt the work.
+    """
+    return os.name != "posix" or bool(select.select([], [connection], [], 0)[1])
 
 
 def _failure(error: BaseException) -> Failed:

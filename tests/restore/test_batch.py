@@ -2,10 +2,12 @@
 
 import io
 import json
+import multiprocessing
 import os
 import re
 import shutil
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from carfix.errors import EXIT_INTERRUPTED, CarfixError, MissingPartError, Usage
 from carfix.restore.batch import Outcome, restore_batch
 from carfix.restore.engine import Planes, Strengths
 from carfix.restore.job import restore_video
+from carfix.restore.report import Report
 from carfix.restore.run import restore_files
 from carfix.restore.state import open_state, state_folder
 from carfix.restore.tasks import Task
@@ -313,6 +316,27 @@ def test_processes_share_a_cache_where_the_user_s_cannot_be_written(
     tasks = clips(tmp_path, 2)
     outcomes = batch(tasks, model=faults.Timed())
     assert len({outcome.report.engine for outcome in outcomes if outcome.report}) == 1
+
+
+def test_work_does_not_wait_for_a_parent_that_does_not_listen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It looks at what earlier runs have left, minutes for a day of video, while a pipe of progress gets full."""
+    fcntl = pytest.importorskip("fcntl")
+    if not hasattr(fcntl, "F_SETPIPE_SZ"):
+        pytest.skip("pipes have one size here")
+    monkeypatch.setattr(worker_module, "_PROGRESS_INTERVAL", 0.0)
+    task = Task(media.write_clip(tmp_path / "in.mp4", frames=60), tmp_path / "out.mp4")
+    ours, theirs = multiprocessing.Pipe(duplex=False)
+    fcntl.fcntl(theirs.fileno(), fcntl.F_SETPIPE_SZ, 4096)
+    options = {"model": faults.Slow(), "encoder": faults.ENCODER}
+    work = threading.Thread(target=worker_module._restore, args=(task, options, None, theirs), daemon=True)
+    work.start()
+    work.join(20)
+    assert task.output.exists()
+    while not isinstance(ours.recv(), Report):
+        pass
+    work.join()
 
 
 def test_a_worker_tells_an_interruption_from_an_error() -> None:
