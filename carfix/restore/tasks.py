@@ -7,9 +7,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
-from carfix.errors import UsageError
+from carfix.errors import CarfixError, UsageError
 from carfix.restore.place import same_file
 from carfix.video.encoder import DEFAULT_CODEC
+from carfix.video.faults import reason
 from carfix.video.muxer import Y4M, output_format, suffix_holds
 from carfix.video.suffixes import VIDEO_SUFFIXES
 
@@ -61,7 +62,7 @@ def plan_tasks(
     patterns for names and for paths within the walked folder. A suffix whose container cannot hold the video that the
     encoder `codec` makes becomes .mkv, and `format` says that of all; where a new one would give two files one name,
     they keep their old suffixes before it. Raises `UsageError` for a folder without `recursive`, for two inputs
-    with the same output, and where no file is left.
+    with the same output, and where no file is left, `CarfixError` for a single folder that is not there.
     """
     # `os.path` takes what may not be looked at for something that is not there; `Path` raises.
     for path in inputs:
@@ -69,6 +70,12 @@ def plan_tasks(
             raise UsageError(f"{path} is a folder; -r restores the videos in it")
     into_folder = os.path.isdir(output)  # noqa: PTH112
     single = len(inputs) == 1 and not os.path.isdir(inputs[0])  # noqa: PTH112
+    if single and recursive:
+        # A folder that is not there (a disk that is not mounted) is no file, whose output would be judged by its name.
+        try:
+            inputs[0].stat()
+        except OSError as error:
+            raise CarfixError(f"cannot read {inputs[0]}: {reason(error)}") from error
     if single and not into_folder:
         return [Task(inputs[0], output)]
     if os.path.exists(output) and not into_folder:  # noqa: PTH110

@@ -128,6 +128,12 @@ def test_mistakes(tree: Path, tmp_path: Path) -> None:
         plan_tasks([tree], tmp_path / "out", recursive=True, include=["*.gif"])
 
 
+def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+    """A disk that is not mounted: neither the output's name nor --min-age is what is wrong."""
+    with pytest.raises(CarfixError, match=r"cannot read .*archive: No such file"):
+        plan_tasks([tmp_path / "archive"], tmp_path / "restored", recursive=True)
+
+
 def test_no_file_goes_into_itself(tree: Path) -> None:
     with pytest.raises(UsageError, match="the same file"):
         plan_tasks([tree], tree, recursive=True)
