@@ -133,7 +133,11 @@ class _Batch:
             self._end(there)
             return
         self._tell(Event(task, "start"))
-        self._workers.append(Worker(task, self._options, self._threads(), self._caches))
+        try:
+            self._workers.append(Worker(task, self._options, self._threads(), self._caches))
+        except OSError as error:  # too many processes or open files, or no memory, at this moment
+            why = f"cannot start a process for it: {media_reason(error)}"
+            self._end(Outcome(task, "failed", reason=why))
 
     def _threads(self) -> int | None:
         return None if self._jobs == 1 else max(1, len(cores()) // self._jobs)

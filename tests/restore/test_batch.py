@@ -1,5 +1,6 @@
 """Many files: one that fails costs itself, and the end tells the truth about all."""
 
+import errno
 import io
 import json
 import multiprocessing
@@ -10,12 +11,14 @@ import signal
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import faults
 import media
 import pytest
 from rich.console import Console
 
+import carfix.restore.batch as batch_module
 import carfix.restore.worker as worker_module
 from carfix.errors import EXIT_INTERRUPTED, CarfixError, MissingPartError, UsageError
 from carfix.restore.batch import Outcome, restore_batch
@@ -337,6 +340,22 @@ def test_work_does_not_wait_for_a_parent_that_does_not_listen(
     while not isinstance(ours.recv(), Report):
         pass
     work.join()
+
+
+def test_a_process_that_cannot_be_started_costs_one_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusals = [OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))]
+
+    def start(*args: Any) -> Worker:  # noqa: ANN401 - as `Worker`
+        if refusals:
+            raise refusals.pop()
+        return Worker(*args)
+
+    monkeypatch.setattr(batch_module, "Worker", start)
+    outcomes = batch(clips(tmp_path, 2))
+    assert statuses(outcomes) == ["failed", "done"]
+    assert "cannot start a process for it: " in outcomes[0].reason
 
 
 def test_a_worker_tells_an_interruption_from_an_error() -> None:
