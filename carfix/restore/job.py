@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
 import numpy as np
@@ -190,7 +190,7 @@ class Job:
         """Everything, in order."""
         began = time.monotonic()
         format = self.check_settings()
-        before = _size_and_time(self.source)
+        before = _look_at(self.source)
         info, encoding, plan, timeline = self.examine(format)
         segments = self.cut(info, timeline)
         warnings = Warnings(self.say)
@@ -216,6 +216,11 @@ class Job:
                 raise CarfixError(f"{self.source}: not a single frame of its video could be decoded")
             frames = sum(file.frames for file in files)
             warnings.add(*tally_findings(tally, expected=sum(s.frames for s in segments), frames=frames))
+            if _replaced(before, _look_at(self.source)):
+                # Sound is copied from what is there now.
+                raise CarfixError(
+                    f"{self.source} was replaced while it was restored; the next run begins anew"
+                )
             lines, refused = land(
                 plan,
                 JoinedSegments(state.folder, files, info.time_base, timeline.last_duration),
@@ -226,7 +231,7 @@ class Job:
                 joined=counter.joined,
             )
             warnings.add(*lines)
-        changed = _size_and_time(self.source) != before
+        changed = _look_at(self.source)[1:] != before[1:]
         if changed:
             warnings.add(
                 "the input changed while it was restored, and is not all there; with -y it is done again"
@@ -356,13 +361,25 @@ class Job:
             return total, engine.description
 
 
-def _size_and_time(path: Path) -> tuple[int, int] | None:
-    """Bytes, and nanoseconds of the last change; None if the file is not there."""
+class _Look(NamedTuple):
+    """What a file was at a moment; all is 0 if it was not there."""
+
+    inode: int = 0
+    size: int = 0  # bytes
+    time: int = 0  # of the last change, ns
+
+
+def _look_at(path: Path) -> _Look:
     try:
         found = path.stat()
     except OSError:
-        return None
-    return found.st_size, found.st_mtime_ns
+        return _Look()
+    return _Look(found.st_ino, found.st_size, found.st_mtime_ns)
+
+
+def _replaced(before: _Look, now: _Look) -> bool:
+    """Whether another file is there. Some network disks give the same one another number now and then."""
+    return now != _Look() and now.inode != before.inode and now[1:] != before[1:]
 
 
 def _runs(segments: Sequence[Segment]) -> Iterator[list[Segment]]:

@@ -238,6 +238,21 @@ def test_only_one_run_works_on_an_output(clip: Path, tmp_path: Path) -> None:
         restore(clip, tmp_path / "out.mp4")
 
 
+def test_an_input_that_is_replaced_is_not_mixed_with_what_took_its_place(clip: Path, tmp_path: Path) -> None:
+    """Video of the one with sound of the other, as recorders that use their names again would make it."""
+    other = media.write_clip(tmp_path / "other.mp4", frames=40, sounds=[Sound()])
+    output = tmp_path / "out.mp4"
+
+    def replace(progress: Progress) -> None:
+        if other.exists():
+            other.replace(clip)
+
+    with pytest.raises(CarfixError, match=r"in\.mp4 was replaced while it was restored"):
+        restore(clip, output, progress=replace)
+    assert not output.exists()
+    assert restore(clip, output).frames == 40
+
+
 def test_a_state_that_cannot_be_written_is_named(clip: Path, tmp_path: Path) -> None:
     """One that another user has left: the folder around it can be written to, and is not what is wrong."""
     output = tmp_path / "out.mp4"
