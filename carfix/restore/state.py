@@ -125,6 +125,10 @@ class State:
             journal.flush()
             os.fsync(journal.fileno())
 
+    def has_work(self) -> bool:
+        """Whether the journal lists a segment; an earlier run's, too, before or while it is taken over."""
+        return bool(self._read_journal()[1])
+
     def discard(self) -> None:
         """Remove the folder and all that is in it."""
         self._held = _removed_but_for_lock(self.folder)
@@ -201,7 +205,7 @@ def open_state(output: Path) -> Iterator[State]:
         try:
             yield state
         except BaseException:
-            if not state.finished:
+            if not state.has_work():
                 state.discard()  # nothing in it is worth coming back for
             raise
         finally:

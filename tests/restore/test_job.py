@@ -171,6 +171,26 @@ def interrupted(clip: Path, output: Path, **options: object) -> None:
     assert not output.exists()
 
 
+@pytest.mark.parametrize("moment", ["weights that are not there", "while it is looked through"])
+def test_what_ends_a_run_before_it_goes_on_leaves_the_work(
+    clip: Path, tmp_path: Path, moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "out.mp4"
+    interrupted(clip, output)
+    if moment == "weights that are not there":
+        with pytest.raises(CarfixError, match="nosuch"):
+            restore(clip, output, model="nosuch")
+    else:
+
+        def stopped(folder: Path, segment: object) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr("carfix.restore.state.check_segment", stopped)
+            restore(clip, output)
+    assert restore(clip, output).resumed > 0
+
+
 @pytest.mark.parametrize(
     ("change", "word"),
     [
