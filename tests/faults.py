@@ -179,3 +179,8 @@ def resident(source: Path, output: Path, samples: Path, at: Sequence[int]) -> No
         source=source, output=output, model=Slow(), encoder=ENCODER, segment_seconds=2, progress=sample
     )
     samples.write_text(" ".join(found))
+
+
+def sync_as_windows(descriptor: int) -> None:
+    """`os.fsync` as Windows has it, which refuses what is open for reading alone."""
+    os.write(descriptor, b"")

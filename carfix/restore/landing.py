@@ -44,7 +44,7 @@ def land(
             state.discard()
             raise CarfixError(f"{output} was created meanwhile; -y overwrites it")
         try:
-            with temporary.open("rb") as file:
+            with temporary.open("r+b") as file:  # as in `SegmentWriter.finish`
                 os.fsync(file.fileno())
             if times_of is not None and (lost := copy_times(times_of, temporary)):
                 warnings.append(lost)

@@ -58,7 +58,7 @@ def save_state(
         )
         save_file(_plain(averaged), temporary / EMA_FILE)
         for file in temporary.iterdir():
-            with file.open("rb") as stream:
+            with file.open("r+b") as stream:  # Windows forces nothing that is open for reading alone
                 os.fsync(stream.fileno())
         if final.exists():
             shutil.rmtree(final)

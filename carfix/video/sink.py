@@ -117,7 +117,7 @@ class SegmentWriter:
         self._encode(None)
         try:
             self._container.close()
-            with self._path.open("rb") as file:
+            with self._path.open("r+b") as file:  # Windows forces nothing that is open for reading alone
                 os.fsync(file.fileno())
         except MEDIA_ERRORS as error:
             raise CarfixError(f"cannot write {self._path}: {reason(error)}") from error

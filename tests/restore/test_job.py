@@ -15,6 +15,7 @@ import media
 import numpy as np
 import pytest
 from engines import Adding, Failing
+from faults import sync_as_windows
 from jobs import LOSSLESS, QUICK, names, restore
 from media import Sound
 from networks import save_awake
@@ -401,6 +402,13 @@ def test_a_full_disk_is_survived(
     monkeypatch.undo()
     restore(clip, tmp_path / "out.mp4")
     assert (tmp_path / "out.mp4").read_bytes() == whole.read_bytes()
+
+
+def test_what_is_forced_to_the_disk_is_open_for_writing(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "fsync", sync_as_windows)
+    assert restore(clip, tmp_path / "out.mp4").frames == 30
 
 
 def test_the_times_of_the_file_are_kept_if_asked_for(clip: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import scenes
 import torch
+from faults import sync_as_windows
 from networks import save_awake
 
 import carfix
@@ -25,6 +26,7 @@ from carfix.training.encoding import Encoding
 from carfix.training.patches import PatchSampler, chosen_frames, load_pairs
 from carfix.training.recipe import Recipe
 from carfix.training.settings import TrainSettings, learning_rate
+from carfix.training.state import Progress, save_state
 from carfix.training.train import TrainResult, train
 from carfix.video.manifest import read_manifest
 
@@ -379,3 +381,11 @@ def test_a_term_is_part_of_the_loss_and_of_what_a_run_is(dataset: Path, tmp_path
     assert (description.steps, description.loss) == (12, "psnr+darkness")
     with pytest.raises(CarfixError, match="other settings"):
         run(dataset, tmp_path / "dark", chosen, term=Darker(1.0))
+
+
+def test_a_checkpoint_is_forced_to_the_disk_on_windows_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "fsync", sync_as_windows)
+    net = torch.nn.Linear(1, 1)
+    save_state(tmp_path, Progress(step=1), net, net, torch.optim.Adam(net.parameters()))
