@@ -195,7 +195,8 @@ class Job:
         segments = self.cut(info, timeline)
         warnings = Warnings(self.say)
         warnings.add(*encoding.warnings, *plan.warnings, *timeline_findings(timeline))
-        tight = check_room(info, timeline, self.output, kept=kept_size(self.output))
+        expected = sum(segment.frames for segment in segments)
+        tight = check_room(info, timeline, self.output, frames=expected, kept=kept_size(self.output))
         if tight:
             warnings.add(tight)
         if self.parents:
@@ -209,13 +210,13 @@ class Job:
             if why:
                 warnings.add(f"earlier work on {self.output} is not used: {why}")
             resumed = sum(file.frames for file in state.finished.values() if file)
-            counter = Counter(self.progress, sum(s.frames for s in segments), resumed)
+            counter = Counter(self.progress, expected, resumed)
             tally, engine = job._restore(info, timeline, encoding, segments, state, counter)
             files = [file for segment in segments if (file := state.finished[segment.index]) is not None]
             if not files:
                 raise CarfixError(f"{self.source}: not a single frame of its video could be decoded")
             frames = sum(file.frames for file in files)
-            warnings.add(*tally_findings(tally, expected=sum(s.frames for s in segments), frames=frames))
+            warnings.add(*tally_findings(tally, expected=expected, frames=frames))
             if _replaced(before, _look_at(self.source)):
                 # Sound is copied from what is there now.
                 raise CarfixError(
@@ -247,8 +248,7 @@ class Job:
             stream=info.stream,
             copied=plan.streams.copied,
             warnings=tuple(warnings.lines),
-            damaged=changed
-            or is_damaged(timeline, tally, missing=sum(s.frames for s in segments) - frames, refused=refused),
+            damaged=changed or is_damaged(timeline, tally, missing=expected - frames, refused=refused),
         )
 
     def check_settings(self) -> str:

@@ -85,14 +85,17 @@ def copy_times(source: Path, target: Path) -> str | None:
     return None
 
 
-def check_room(info: SourceInfo, timeline: Timeline, output: Path, *, kept: int = 0) -> str | None:
+def check_room(
+    info: SourceInfo, timeline: Timeline, output: Path, *, frames: int, kept: int = 0
+) -> str | None:
     """A warning if the disk may get full, None if not. Raises `CarfixError` if it surely will.
 
-    So many bytes are `kept` of earlier work on `output`.
+    `frames` are wanted of the timeline's; `kept` bytes of an earlier run's work are there, which is used or goes.
     """
-    size = info.path.stat().st_size
+    whole = info.path.stat().st_size
     if info.codec in _LARGE_CODECS:
-        size -= int(timeline.sizes.sum())
+        whole -= int(timeline.sizes.sum())
+    size = whole * frames / len(timeline.presentation)
     folder = output.parent
     while not folder.exists() and folder.parent != folder:
         folder = folder.parent

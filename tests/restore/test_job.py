@@ -376,6 +376,22 @@ def test_what_an_earlier_run_has_left_is_room(
     assert restore(clip, output).resumed > 0
 
 
+def test_room_for_a_part_and_for_the_rest(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    free = clip.stat().st_size // 3
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=free))
+    assert restore(clip, tmp_path / "part.mp4", start=0.0, duration=0.1).warnings == ()
+    output = tmp_path / "out.mp4"
+    monkeypatch.undo()
+    interrupted(clip, output)
+    size = clip.stat().st_size
+    kept = sum(path.stat().st_size for path in state_folder(output).glob("*.seg"))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=2 * size - kept))
+    assert restore(clip, output).warnings == ()
+
+
 @pytest.mark.parametrize("moment", [1, 3, 6, 11, 16])
 def test_a_full_disk_is_survived(
     clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: int
