@@ -43,6 +43,9 @@ _EXPORTED = {
 _READ = {"h264": Scale.H264, "hevc": Scale.HEVC, "av1": Scale.AV1, "mjpeg": Scale.JPEG}
 #: Its decoder exports every macroblock's on the CPU, and only a device needs the headers.
 _EXPORTED_OR_READ = "h264"
+#: dav1d decodes frames ahead in threads of its own unless told to delay none. They would let go of what `_note` hands
+#: on, which takes Python's lock; and PyAV holds that while it seeks or closes the decoder, and waits for them.
+_OWN_THREADS = "av1"
 
 #: Step of H.264's quantizer 0, in codes (ITU-T H.264, 8.5.9: LevelScale and the transform's norms); it doubles every 6.
 _FIRST_STEP = 0.625
@@ -102,6 +105,8 @@ def export_quantizers(context: CodecContext) -> Callable[["Packet[VideoStream]"]
     if headers is None:
         return lambda packet: None
     context.flags |= Flags.copy_opaque
+    if codec == _OWN_THREADS:
+        context.flags |= Flags.low_delay
     return functools.partial(_note, headers, _READ[codec])
 
 

@@ -3,6 +3,7 @@
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from av.codec.codec import codecs_available
@@ -10,7 +11,14 @@ from quality.clips import moving_picture, write_clip
 
 from carfix.quality.reader import decode
 from carfix.training.encoding import Encoding, encode
-from carfix.video.quantizer import Scale, Told, h264_quantizer, mean_quantizer, told_quantizer
+from carfix.video.quantizer import (
+    Scale,
+    Told,
+    export_quantizers,
+    h264_quantizer,
+    mean_quantizer,
+    told_quantizer,
+)
 
 RATE = Fraction(25)
 
@@ -44,6 +52,20 @@ def test_vp9_and_av1_tell_an_index(codec: str, scale: Scale, tmp_path: Path) -> 
         assert {each.scale for each in told if each} == {scale}
         found.append(np.mean([each.value for each in told if each]))
     assert 0 < found[0] < found[1] <= 255
+
+
+def test_av1_is_not_decoded_ahead(tmp_path: Path) -> None:
+    """Else closing or seeking waits, with Python's lock, for threads that want it: `inspect` hung half the time."""
+    if "libsvtav1" not in codecs_available:
+        pytest.skip("this FFmpeg has no libsvtav1")
+    path = encoded(tmp_path / "clip.mkv", Encoding(codec="libsvtav1", crf=30, preset=None, gop=12))
+    with av.open(str(path)) as container:
+        context = container.streams.video[0].codec_context
+        context.thread_count = 4
+        note = export_quantizers(context)
+        for packet in container.demux(video=0):
+            note(packet)
+            assert len(context.decode(packet)) == (1 if packet.size else 0)
 
 
 def test_h264_tells_its_own(tmp_path: Path) -> None:
