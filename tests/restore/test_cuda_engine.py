@@ -19,7 +19,7 @@ from carfix.restore.engine.cuda_check import safe_precision
 from carfix.restore.engine.cuda_engine import CudaEngine
 from carfix.restore.engine.cuda_open import open_accelerator
 from carfix.restore.engine.cuda_program import COMPILED, EAGER, Batch, Builder, Program, align, codes_to_codes
-from carfix.restore.engine.cuda_streams import InOrder, seconds_of
+from carfix.restore.engine.cuda_streams import DOWNLOAD, InOrder, seconds_of
 from carfix.restore.engine.overlap import begin, depth_of, prepare
 from carfix.restore.engine.tune_cache import TuneCache
 
@@ -273,3 +273,13 @@ def test_on_a_gpu_full_hd_runs_in_four_gigabytes(tmp_path: Path) -> None:
         engine.close()
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
+
+
+def test_what_is_under_way_on_mps_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A copy to the host that does not block is none yet when the call returns: frames were read before they came."""
+    waited: list[bool] = []
+    monkeypatch.setattr(torch.mps, "synchronize", lambda: waited.append(True))
+    done = InOrder(torch.device("mps")).mark(DOWNLOAD)
+    assert not waited
+    done.synchronize()
+    assert waited

@@ -44,15 +44,8 @@ class Queues(Protocol):
         ...
 
 
-class _Reached:
-    """The mark of work that is done, or that the device itself keeps in order with every copy back."""
-
-    def synchronize(self) -> None:
-        return
-
-
 class InOrder:
-    """CPU and MPS: everything happens in the order of the calls."""
+    """CPU and MPS: everything happens in the order of the calls, and may be done later on MPS."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -67,12 +60,12 @@ class InOrder:
         yield
 
     def mark(self, queue: str) -> Mark:
-        """See `Queues.mark`."""
-        return _Reached()
+        """See `Queues.mark`; the end of everything that was queued until it is waited for."""
+        return self
 
     def synchronize(self) -> None:
         """See `Queues.synchronize`."""
-        if self._device.type == "mps":
+        if self._device.type == "mps":  # whose copies to the host are under way, too, when the call returns
             torch.mps.synchronize()
 
 
