@@ -39,6 +39,7 @@ class Sound:
 
     codec: str = "aac"
     rate: int = 48_000
+    layout: str = "mono"
     language: str | None = None
     disposition: int = 0
     start: float = 0.0  # seconds
@@ -161,7 +162,7 @@ def write_two_sizes(path: Path) -> Path:
 def _add_sound(output: av.container.OutputContainer, sound: Sound) -> AudioStream:
     track = output.add_stream(sound.codec, rate=sound.rate)
     assert isinstance(track, AudioStream)
-    track.codec_context.layout = "mono"
+    track.codec_context.layout = sound.layout
     if sound.language:
         track.metadata["language"] = sound.language
     track.disposition = sound.disposition
@@ -178,7 +179,8 @@ def _write_sound(output: av.container.OutputContainer, track: AudioStream, sound
         frame = av.AudioFrame.from_ndarray(tone.astype(np.int16)[None], format="s16", layout="mono")
         frame.sample_rate = sound.rate
         frame.pts, frame.time_base = start + round(sound.start * sound.rate), Fraction(1, sound.rate)
-        for converted in av.AudioResampler(format=track.codec_context.format).resample(frame):
+        context = track.codec_context
+        for converted in av.AudioResampler(format=context.format, layout=context.layout).resample(frame):
             output.mux(track.encode(converted))
     output.mux(track.encode(None))
 

@@ -33,18 +33,24 @@ def other_packets(
         return
     streams = [source.streams[index] for index in indices]
     clocks = {stream.index: _Clock(stream, output.copies.get(stream.index), plan) for stream in streams}
+    # Where sound steps back by less than a clock that was set, so does what an encoder makes of it.
+    ascending = {
+        index: Ascending(encoder.target, encoder.target) for index, encoder in output.encoders.items()
+    }
     for packet, following in _with_following(_packets_to_the_end(source, streams)):
         index = packet.stream_index
         if not clocks[index].set_times(packet, following):
             continue
         if index in output.encoders:
             for encoded in output.encoders[index].encode(packet):
+                ascending[index].set_times(encoded)
                 yield _time(encoded), encoded
         else:
             packet.stream = output.copies[index]
             yield _time(packet), packet
-    for encoder in output.encoders.values():
+    for index, encoder in output.encoders.items():
         for encoded in encoder.finish():
+            ascending[index].set_times(encoded)
             yield _time(encoded), encoded
 
 

@@ -52,6 +52,29 @@ def test_sound_gets_the_nearest_rate_that_its_encoder_takes(
 
 
 @pytest.mark.parametrize(
+    "second",
+    [
+        Sound(codec="mp2", start=1.16, seconds=1.24),
+        Sound(codec="mp2", start=1.2, seconds=1.2, layout="stereo"),
+        Sound(codec="mp2", start=1.2, seconds=1.2, rate=44_100),
+    ],
+    ids=["a step back", "other channels", "another rate"],
+)
+def test_sound_that_changes_on_the_way(second: Sound, tmp_path: Path) -> None:
+    """As broadcasts change, and recordings that were put together; found out when all frames were computed."""
+    first = media.write_clip(tmp_path / "1.ts", frames=30, sounds=[Sound(codec="mp2", seconds=1.2)])
+    later = [512 * (30 + i) for i in range(30)]
+    media.write_clip(tmp_path / "2.ts", frames=30, times=later, sounds=[second])
+    source = tmp_path / "in.ts"
+    source.write_bytes(first.read_bytes() + (tmp_path / "2.ts").read_bytes())
+    restore(source, tmp_path / "out.mkv", audio_codec="aac")
+    heard, rate, _ = samples(tmp_path / "out.mkv")
+    assert rate == 48_000
+    assert len(heard) / rate == pytest.approx(2.4, abs=0.15)
+    assert np.abs(heard[-rate // 2 : -rate // 10]).max() > 0.1  # of the second
+
+
+@pytest.mark.parametrize(
     ("codec", "name", "cure"),
     [
         ("aac", "out.webm", "libopus"),
