@@ -19,6 +19,7 @@ try:
 except ImportError:  # Windows: two runs for one output are not kept apart there
     fcntl = None  # type: ignore[assignment]
 
+_HAS_LOCKS = fcntl is not None
 _JOURNAL = "journal.jsonl"
 _LOCK = "lock"
 
@@ -42,13 +43,15 @@ def discard_state(output: Path) -> None:
     folder = state_folder(output)
     with contextlib.suppress(OSError):
         with (folder / _LOCK).open("ab") as lock:
-            held = _locked(lock) and _removed_but_for_lock(folder)
+            held = _locked(lock) and _removed_but_for_lock(folder, lock)
         if held:
             _remove_emptied(folder)
 
 
-def _removed_but_for_lock(folder: Path) -> bool:
+def _removed_but_for_lock(folder: Path, lock: IO[bytes]) -> bool:
     """Remove a folder whose lock is open here. True: it is there until the lock is closed (NFS, FUSE)."""
+    if not _HAS_LOCKS:
+        lock.close()  # Windows removes nothing that is open
     shutil.rmtree(folder, ignore_errors=True)
     return folder.exists()
 
@@ -60,7 +63,7 @@ def _remove_emptied(folder: Path) -> None:
 
 def _locked(lock: IO[bytes]) -> bool:
     """Whether this process has the lock now; True as well where there are none (Windows, some network folders)."""
-    if fcntl is not None:
+    if _HAS_LOCKS:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -131,7 +134,7 @@ class State:
 
     def discard(self) -> None:
         """Remove the folder and all that is in it."""
-        self._held = _removed_but_for_lock(self.folder)
+        self._held = _removed_but_for_lock(self.folder, self._lock)
 
     def close(self) -> None:
         """Let go of the lock."""

@@ -300,6 +300,23 @@ def test_where_an_open_file_holds_its_folder_nothing_is_left(
         pass  # as a run that was killed leaves it
     discard_state(tmp_path / "out.mp4")
     assert names(tmp_path) == {"in.mp4", "out.mp4"}
+def test_nothing_is_open_in_the_state_that_windows_is_to_remove(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    descriptors, remove = Path("/proc/self/fd"), shutil.rmtree
+    if not descriptors.is_dir():
+        pytest.skip("this system does not list open files")
+    held: list[str] = []
+
+    def removed(folder: Path, **options: object) -> None:
+        held.extend(str(link.readlink()) for link in descriptors.iterdir() if link.is_symlink())
+        remove(folder, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("carfix.restore.state._HAS_LOCKS", False)
+    monkeypatch.setattr("carfix.restore.state.shutil.rmtree", removed)
+    restore(clip, tmp_path / "out.mp4")
+    assert held
+    assert not [path for path in held if ".carfix" in path]
 
 
 def test_journal_names_what_it_holds(clip: Path, tmp_path: Path) -> None:
