@@ -209,9 +209,12 @@ class Job:
             why = state.load(job._fingerprint(info, encoding, timeline, segments), resume=self.resume)
             if why:
                 warnings.add(f"earlier work on {self.output} is not used: {why}")
-            resumed = sum(file.frames for file in state.finished.values() if file)
+            earlier = [file for file in state.finished.values() if file]
+            resumed = sum(file.frames for file in earlier)
             counter = Counter(self.progress, expected, resumed)
             tally, engine = job._restore(info, timeline, encoding, segments, state, counter)
+            for finished in earlier:
+                tally.damage.add(finished.damage)
             files = [file for segment in segments if (file := state.finished[segment.index]) is not None]
             if not files:
                 raise CarfixError(f"{self.source}: not a single frame of its video could be decoded")

@@ -30,9 +30,7 @@ class Tally:
         """Sum up two runs."""
         self.frames += other.frames
         self.repeated += other.repeated
-        self.damage.packets += other.damage.packets
-        self.damage.frames += other.damage.frames
-        self.damage.times += other.damage.times
+        self.damage.add(other.damage)
 
 
 def segment_frames(
@@ -76,15 +74,24 @@ class Pipeline:
         self._folder = folder
         self._on_segment = on_segment
         self._on_frame = on_frame
+        self._damage: dict[int, Damage] = {}  # by the segment's index, when all of it is decoded
 
     def run(self, segments: Sequence[Segment]) -> None:
         """Restore `segments`, which follow each other without a gap.
 
         Raises whatever failed first in any of the threads, after all of them have ended.
         """
-        frames = segment_frames(self._info, self._timeline, self.tally.damage, segments)
-        self._frames.run(frames, lambda items: self._encode(items, segments))
+        self._frames.run(self._decoded(segments), lambda items: self._encode(items, segments))
         self.tally.repeated = self._frames.repeated
+
+    def _decoded(self, segments: Sequence[Segment]) -> Iterator[tuple[Segment, VideoFrame]]:
+        damage, before, current = self.tally.damage, Damage(), segments[0]
+        for segment, frame in segment_frames(self._info, self._timeline, damage, segments):
+            if segment is not current:
+                self._damage[current.index] = damage.since(before)
+                before, current = dataclasses.replace(damage), segment
+            yield segment, frame
+        self._damage[current.index] = damage.since(before)
 
     def _encode(self, restored: Iterable[Item], segments: Sequence[Segment]) -> None:
         items = _Lookahead(restored)
@@ -103,7 +110,8 @@ class Pipeline:
                     self._on_frame()
                 written = writer.finish()
             part.replace(path)
-            self._on_segment(segment, dataclasses.replace(written, name=path.name))
+            damage = self._damage[segment.index]
+            self._on_segment(segment, dataclasses.replace(written, name=path.name, damage=damage))
 
 
 class _Lookahead:

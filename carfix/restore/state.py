@@ -11,6 +11,7 @@ from typing import IO, Any
 
 from carfix.errors import CarfixError
 from carfix.restore.place import fitting
+from carfix.video.decode import Damage
 from carfix.video.faults import reason
 from carfix.video.sink import SegmentFile, check_segment
 
@@ -171,10 +172,14 @@ class State:
             try:
                 fields = json.loads(line)
                 index = int(fields.pop("index"))
-                entries[index] = SegmentFile(**fields) if fields else None
+                entries[index] = _segment(fields) if fields else None
             except (ValueError, TypeError, KeyError, AttributeError):
                 break  # torn while it was written
         return header, entries
+
+
+def _segment(fields: Mapping[str, Any]) -> SegmentFile:
+    return SegmentFile(**{**fields, "damage": Damage(**fields["damage"])})
 
 
 def _line(index: int, segment: SegmentFile | None) -> str:

@@ -36,6 +36,16 @@ class Damage:
     frames: int = 0  # that the decoder flagged as damaged and concealed
     times: int = 0  # frames whose time had to be moved so that times ascend
 
+    def add(self, other: "Damage") -> None:
+        """Sum up two parts."""
+        self.packets += other.packets
+        self.frames += other.frames
+        self.times += other.times
+
+    def since(self, before: "Damage") -> "Damage":
+        """What has been added to `before`."""
+        return Damage(self.packets - before.packets, self.frames - before.frames, self.times - before.times)
+
 
 def decode_frames(
     info: SourceInfo, timeline: Timeline, damage: Damage, *, start: int | None = None, end: int | None = None

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from carfix.errors import CarfixError
 from carfix.video.address import address
+from carfix.video.decode import Damage
 from carfix.video.encoder import Encoding, configure
 from carfix.video.faults import MEDIA_ERRORS, reason
 from carfix.video.scheduling import kept_scheduling
@@ -43,6 +44,7 @@ class SegmentFile:
     reorder: int  # how many packets a packet may come before its place in presentation order
     first: int  # presentation time of the first frame, ticks of the input's time base
     last: int
+    damage: Damage = dataclasses.field(default_factory=Damage)  # that was met on the way to its frames
 
 
 class SegmentWriter:

@@ -7,7 +7,7 @@ from pathlib import Path
 import av
 import media
 import pytest
-from engines import Adding
+from engines import Adding, Failing
 from media import Sound
 
 from carfix.errors import CarfixError
@@ -20,11 +20,11 @@ from carfix.video.encoder import EncoderSettings
 NO_TIME = media.Fraction(-1)
 
 
-def restore(source: Path, output: Path) -> Report:
+def restore(source: Path, output: Path, engine: Adding | None = None) -> Report:
     return restore_video(
         source=source,
         output=output,
-        model=Adding(0),
+        model=engine or Adding(0),
         encoder=EncoderSettings(preset="ultrafast"),
         segment_seconds=0.4,
     )
@@ -77,6 +77,26 @@ def test_flipped_bits(suffix: str, seed: int, tmp_path: Path) -> None:
     got = media.frame_times(tmp_path / "out.mkv")
     # A frame without a time of its own takes one between its neighbours.
     assert all(any(abs(a - b) <= media.Fraction(1, 1000) for b in got) for a in wanted if a is not NO_TIME)
+
+
+def test_a_run_that_goes_on_tells_of_damage_that_the_first_one_met(tmp_path: Path) -> None:
+    source = media.write_clip(
+        tmp_path / "in.mp4", frames=60, options={**media.X264, "coder": "1", "preset": "veryfast"}
+    )
+    with av.open(str(source)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+        places = [(packet.pos or 0, packet.size) for packet in packets[2:5]]
+    data = bytearray(source.read_bytes())
+    for start, size in places:
+        data[start + size // 2 : start + size] = bytes(size - size // 2)
+    source.write_bytes(data)
+    whole = restore(source, tmp_path / "whole.mkv")
+    assert whole.damaged
+    with pytest.raises(CarfixError, match="broke"):
+        restore(source, tmp_path / "out.mkv", Failing(40, CarfixError("broke")))
+    goes_on = restore(source, tmp_path / "out.mkv")
+    assert goes_on.resumed > 10
+    assert (goes_on.damaged, goes_on.warnings) == (True, whole.warnings)
 
 
 @pytest.mark.parametrize("suffix", [".ts", ".mkv", ".mp4", ".avi"])
