@@ -28,7 +28,7 @@ class Trim:
             if value is not None and value < 0:
                 raise UsageError(f"{option} must not be negative")
             if value is not None and not math.isfinite(value):
-                raise UsageError(f"{option} is a number of seconds, not {value}")
+                raise UsageError(f"{option} takes a number of seconds, not {value:g}")
         first, last, length = (None if x is None else _exact(x) for x in (start, end, duration))
         if length is not None:
             last = (first or Fraction(0)) + length

@@ -1,5 +1,6 @@
 """What a job refuses before it computes, in one line, with nothing left behind."""
 
+import math
 import os
 import stat
 from pathlib import Path
@@ -126,6 +127,8 @@ def test_missing_folder(clip: Path, tmp_path: Path) -> None:
         ({"audio_codec": "libx264"}, "not an audio encoder"),
         ({"format": "mp44"}, "no container is called 'mp44'"),
         ({"start": -1.0}, "-ss must not be negative"),
+        ({"start": math.nan}, "-ss takes a number of seconds, not nan"),
+        ({"duration": math.inf}, "-t takes a number of seconds, not inf"),
         ({"start": 2.0, "end": 1.0}, "range is empty"),
         ({"duration": 1.0, "end": 1.0}, "not both"),
     ],
