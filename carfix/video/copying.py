@@ -19,6 +19,9 @@ from carfix.video.timeline import LARGEST_GAP, ClockRepair
 
 #: Containers that count so coarsely take equal times.
 _MILLISECOND = Fraction(1, 1000)
+#: Seconds by which other streams may go on while a packet waits for the next one of its stream. The muxers put in order
+#: what is ten seconds apart.
+_PATIENCE = Fraction(1)
 #: Containers whose packets say when they are decoded and when they are shown, so that damage may change either alone.
 _TELL_BOTH_TIMES = ("mpegts", "mpeg")
 
@@ -57,15 +60,24 @@ def other_packets(
 def _with_following(
     packets: Iterator["Packet[Any]"],
 ) -> Iterator[tuple["Packet[Any]", "Packet[Any] | None"]]:
-    """Each packet with the next one of its stream, when that is known."""
+    """Each packet with the next one of its stream, when that is known and not far away."""
     waiting: dict[int, Packet[Any]] = {}
     for packet in packets:
-        before = waiting.get(packet.stream_index)
-        waiting[packet.stream_index] = packet
+        before = waiting.pop(packet.stream_index, None)
         if before is not None:
             yield before, packet
+        for late in [other for other in waiting.values() if _is_left_behind(other, packet)]:
+            yield waiting.pop(late.stream_index), None
+        waiting[packet.stream_index] = packet
     for packet in waiting.values():
         yield packet, None
+
+
+def _is_left_behind(waiting: "Packet[Any]", packet: "Packet[Any]") -> bool:
+    """Whether a subtitle waits, which may be minutes ahead of the next one: players look for it where it is shown."""
+    then, now = _time(waiting), _time(packet)
+    sparse = waiting.stream.type not in ("audio", "video")
+    return sparse and then is not None and now is not None and now - then > _PATIENCE
 
 
 def _packets_to_the_end(source: InputContainer, streams: Sequence[Stream]) -> Iterator["Packet[Any]"]:

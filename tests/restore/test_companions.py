@@ -43,6 +43,33 @@ def test_every_other_stream_goes_along(tmp_path: Path) -> None:
         assert media.packets_digest(output, index) == media.packets_digest(source, index)
 
 
+def test_a_subtitle_stands_where_it_is_shown(tmp_path: Path) -> None:
+    """However far away the next one is: players do not look for it there."""
+    clip = media.write_clip(
+        tmp_path / "clip.mkv", rate=Fraction(2), frames=60, sounds=[Sound(codec="mp2", seconds=30)]
+    )
+    text = tmp_path / "text.srt"
+    text.write_text("1\n00:00:01,000 --> 00:00:02,000\nHello\n\n2\n00:00:28,000 --> 00:00:29,000\nGoodbye\n")
+    source, output = tmp_path / "in.mkv", tmp_path / "out.mkv"
+    with av.open(str(clip)) as one, av.open(str(text)) as other, av.open(str(source), "w") as both:
+        copies = {stream: both.add_stream_from_template(stream, opaque=True) for stream in one.streams}
+        copies |= {stream: both.add_stream_from_template(stream, opaque=True) for stream in other.streams}
+        packets = [packet for container in (one, other) for packet in container.demux() if packet.size]
+        for packet in sorted(packets, key=lambda packet: (packet.dts or 0) * packet.time_base):  # type: ignore[operator]
+            packet.stream = copies[packet.stream]
+            both.mux(packet)
+    restore(source, output)
+    for path in (source, output):
+        shown, before = Fraction(0), []
+        with av.open(str(path)) as container:
+            for packet in container.demux():
+                if packet.size and packet.stream.type == "subtitle":
+                    before.append(shown)
+                elif packet.size:
+                    shown = max(shown, (packet.pts or 0) * packet.time_base)  # type: ignore[operator]
+        assert before == [pytest.approx(1, abs=2), pytest.approx(28, abs=2)]  # but for reordering
+
+
 @pytest.mark.parametrize("format", ["mp4", "mpegts", "mpeg"])
 def test_subtitles_that_the_container_cannot_hold(format: str, tmp_path: Path) -> None:
     """Transport and program streams take the packets, as something that nobody reads."""
