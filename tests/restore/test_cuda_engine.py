@@ -1,6 +1,9 @@
 """The GPU engine, run on the CPU: the same code without streams, graphs and 16 bit gives the torch engine's codes."""
 
+import contextlib
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +22,7 @@ from carfix.restore.engine.cuda_check import safe_precision
 from carfix.restore.engine.cuda_engine import CudaEngine
 from carfix.restore.engine.cuda_open import open_accelerator
 from carfix.restore.engine.cuda_program import COMPILED, EAGER, Batch, Builder, Program, align, codes_to_codes
-from carfix.restore.engine.cuda_streams import DOWNLOAD, InOrder, seconds_of
+from carfix.restore.engine.cuda_streams import DOWNLOAD, InOrder, Mark, seconds_of
 from carfix.restore.engine.overlap import begin, depth_of, prepare
 from carfix.restore.engine.tune_cache import TuneCache
 
@@ -70,6 +73,28 @@ def test_batches_under_way_keep_their_results_apart() -> None:
     for codes, restored in zip(batches, results, strict=True):
         assert np.array_equal(restored, expected_of(model, codes))
     assert np.array_equal(pending[0].result(), results[0])  # asked again
+
+
+class Dawdling(InOrder):
+    """Lets other threads come in between."""
+
+    @contextlib.contextmanager
+    def on(self, queue: str, after: Mark | None = None) -> Iterator[None]:
+        time.sleep(0.001)
+        yield
+
+
+def test_threads_that_share_an_engine_get_their_own_pictures() -> None:
+    model = awake_model(FAST)
+    engine = cuda_engine(model, queues=Dawdling(CPU))
+    codes = [np.roll(picture(72, 96, count=2), 7 * n, axis=2) for n in range(4)]
+    expected = [expected_of(model, each) for each in codes]
+
+    def wrong(n: int) -> int:
+        return sum(not np.array_equal(engine.restore(codes[n], 8), expected[n]) for _ in range(10))
+
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(wrong, range(4))) == [0] * 4
 
 
 def test_results_are_not_there_before_they_are_waited_for() -> None:

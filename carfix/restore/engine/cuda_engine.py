@@ -5,6 +5,7 @@ where there is no GPU.
 """
 
 import dataclasses
+import threading
 from collections import OrderedDict
 from collections.abc import Callable
 
@@ -35,14 +36,16 @@ class Pending:
     def __init__(self, restored: Planes, done: Mark) -> None:
         self._restored = restored  # in the slot's host buffer: not filled before `done`
         self._done: Mark | None = done
+        self._taking = threading.Lock()
 
     def result(self) -> Planes:
-        """The restored planes, waited for."""
-        if self._done is not None:
-            self._done.synchronize()
-            self._restored = self._restored.copy()
-            self._done = None
-        return self._restored
+        """The restored planes, waited for; whoever wants the slot may ask for them, too."""
+        with self._taking:
+            if self._done is not None:
+                self._done.synchronize()
+                self._restored = self._restored.copy()
+                self._done = None
+            return self._restored
 
 
 class _Slot:
@@ -66,7 +69,10 @@ class _Slot:
 
 
 class CudaEngine(WindowedEngine):
-    """Restores planes on one device; `submit` lets a caller prepare the next batch while this one is computed."""
+    """Restores planes on one device; `submit` lets a caller prepare the next batch while this one is computed.
+
+    Any number of threads may share one: two cameras and one GPU.
+    """
 
     #: Batches that may be under way at once, for callers of `submit`.
     depth = DEPTH
@@ -93,14 +99,16 @@ class CudaEngine(WindowedEngine):
         self._slots: list[_Slot | None] = [None] * DEPTH
         self._turn = 0
         self._under_way: Mark | None = None
+        self._queueing = threading.RLock()  # held by the thread that plans or queues a batch
 
     def plan(self, height: int, width: int) -> Plan:
         """How frames of this size are computed; found on first use."""
         size = self.whole_cells(height, width)
-        if size not in self._plans:
-            self._drop_programs()  # a planner that times programs shall find the memory that there is
-            self._plans[size] = self._planner(*size)
-        return self._plans[size]
+        with self._queueing:
+            if size not in self._plans:
+                self._drop_programs()  # a planner that times programs shall find the memory that there is
+                self._plans[size] = self._planner(*size)
+            return self._plans[size]
 
     def submit(self, planes: Planes, bit_depth: int, strengths: Strengths | None = None) -> Pending:
         """Begin restoring `planes` (see `Engine.restore`) and return before it is done.
@@ -108,6 +116,10 @@ class CudaEngine(WindowedEngine):
         Results are the same as `restore`'s and may be asked for in any order. At most `depth` batches are under
         way: a further one waits for the oldest. `planes` may be overwritten at once. Raises as `restore` does.
         """
+        with self._queueing:
+            return self._submit(planes, bit_depth, strengths)
+
+    def _submit(self, planes: Planes, bit_depth: int, strengths: Strengths | None) -> Pending:
         plan = self.plan(*planes.shape[1:])
         self._plan, self._tile = plan, plan.tile
         view = super().restore(planes, bit_depth, strengths)  # of host memory that is filled later
@@ -221,7 +233,8 @@ class CudaEngine(WindowedEngine):
 
     def close(self) -> None:
         """See `Engine.close`."""
-        self._free()
+        with self._queueing:
+            self._free()
 
 
 def windows_at_once(plan: Plan, count: int) -> int:
