@@ -18,18 +18,18 @@ _Form = tuple[str, str, int]
 class AudioEncoder:
     """Decodes packets of one stream and encodes them into another, sample for sample at the same times.
 
-    Packets that do not decode are counted in `refused` and leave a gap; the sound after it keeps its time. Sound that
-    changes on the way, as broadcasts do between stereo and 5.1, goes on as it began.
+    Packets that do not decode are counted in `refused` and leave a gap; the sound after it keeps its time. Its form
+    may change on the way, as broadcasts change between stereo and 5.1.
     """
 
     def __init__(self, source: AudioStream, target: AudioStream) -> None:
         self.refused = 0
-        self._source = source
         self.target = target
-        self._first: _Form | None = None
+        self._source = source
         self._form: _Form | None = None  # of the last frame
-        self._back: AudioResampler | None = None  # from that to the first one's, where they differ
-        self._resampler: AudioResampler | None = None
+        self._converter: AudioResampler | None = None  # from that to the target's
+        # Lengths that the encoder takes; 0: any.
+        self._cutter = AudioResampler(frame_size=target.codec_context.frame_size or None)
 
     def encode(self, packet: "Packet[Any]") -> Iterator["Packet[Any]"]:
         """Packets of the target's codec for one packet of the source, in the source's clock."""
@@ -45,43 +45,29 @@ class AudioEncoder:
         """What decoder, resamplers and encoder still hold."""
         for frame in self._source.codec_context.decode(None):
             yield from self._encode_frame(frame)
-        yield from self._end_change()
-        yield from self._resampled(None)
+        yield from self._converted(None)
+        yield from self._cut(None)
         yield from self.target.encode(None)
 
     def _encode_frame(self, frame: AudioFrame) -> Iterator["Packet[Any]"]:
         form = frame.format.name, frame.layout.name, frame.sample_rate
         if form != self._form:
-            yield from self._end_change()
-            self._form, self._first = form, self._first or form
-            if form != self._first:
-                name, layout, rate = self._first
-                self._back = AudioResampler(format=name, layout=layout, rate=rate)
-        if self._back is None:
-            yield from self._resampled(frame)
-            return
-        for part in self._back.resample(_on_own_clock(frame)):
-            yield from self._resampled(part)
-
-    def _end_change(self) -> Iterator["Packet[Any]"]:
-        held = [] if self._back is None else self._back.resample(None)
-        self._back = None
-        for part in held:
-            yield from self._resampled(part)
-
-    def _resampled(self, frame: AudioFrame | None) -> Iterator["Packet[Any]"]:
-        """A frame of the first one's form as the encoder takes it; None for what is held."""
-        if self._resampler is None:
-            if frame is None:
-                return
+            yield from self._converted(None)
             context = self.target.codec_context
-            self._resampler = AudioResampler(
-                format=context.format,
-                layout=context.layout,
-                rate=context.sample_rate,
-                frame_size=context.frame_size or None,  # 0: the encoder takes frames of any length
+            self._converter = AudioResampler(
+                format=context.format, layout=context.layout, rate=context.sample_rate
             )
-        for part in self._resampler.resample(None if frame is None else _on_own_clock(frame)):
+            self._form = form
+        yield from self._converted(frame)
+
+    def _converted(self, frame: AudioFrame | None) -> Iterator["Packet[Any]"]:
+        """Packets of a frame of the present form; None for what is held of it."""
+        if self._converter is not None:
+            for part in self._converter.resample(None if frame is None else _on_own_clock(frame)):
+                yield from self._cut(part)
+
+    def _cut(self, frame: AudioFrame | None) -> Iterator["Packet[Any]"]:
+        for part in self._cutter.resample(None if frame is None else _on_own_clock(frame)):
             if part.pts is not None and part.time_base is None:
                 part.time_base = Fraction(1, part.sample_rate)
             yield from self.target.encode(part)
@@ -89,7 +75,7 @@ class AudioEncoder:
 
 def _on_own_clock(frame: AudioFrame) -> AudioFrame:
     """The frame with its time in samples: a clock that counts packets (MP3 in AVI) cannot tell where others begin."""
-    if frame.pts is not None and frame.time_base is not None:
+    if frame.pts is not None:
         sample = Fraction(1, frame.sample_rate)
-        frame.pts, frame.time_base = round(frame.pts * frame.time_base / sample), sample
+        frame.pts, frame.time_base = round(frame.pts * (frame.time_base or sample) / sample), sample
     return frame
