@@ -16,6 +16,7 @@ from carfix.restore.job import job_of, restore_video
 from carfix.restore.pipe import restore_pipe
 from carfix.restore.pipe_reader import PIPE
 from carfix.restore.place import check_place, part_of
+from carfix.restore.state import alone_at
 from carfix.restore.tasks import Task
 from carfix.restore.telling import Teller
 from carfix.restore.worker import Said
@@ -142,10 +143,13 @@ def restore_through_pipe(
     """
     task = Task(source, output)
     temporary = part_of(output)
-    if output != PIPE:
-        check_place(output, overwrite=overwrite, parents=False)
-        options["format"] = output_format(output, options["format"])
-    with contextlib.nullcontext() if output == PIPE else unfinished(temporary), teller.display():
+    with contextlib.ExitStack() as stack:
+        if output != PIPE:
+            check_place(output, overwrite=overwrite, parents=False)
+            options["format"] = output_format(output, options["format"])
+            stack.enter_context(alone_at(temporary, output))
+            stack.enter_context(unfinished(temporary))
+        stack.enter_context(teller.display())
         report = restore_pipe(
             source=_bytes_of(sys.stdin, "input") if source == PIPE else source,
             output=_bytes_of(sys.stdout, "output") if output == PIPE else temporary,

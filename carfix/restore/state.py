@@ -78,6 +78,25 @@ class AtWorkError(CarfixError):
     """Another process works on the same output."""
 
 
+@contextlib.contextmanager
+def alone_at(part: Path, output: Path) -> Iterator[None]:
+    """Only one process is in the block for `part`, under which name `output` grows without a state folder.
+
+    Raises `AtWorkError` for a second one, `CarfixError` if it cannot be written.
+    """
+    if not _HAS_LOCKS:
+        yield
+        return
+    try:
+        lock = part.open("ab")
+    except OSError as error:
+        raise CarfixError(f"cannot write {output}: {reason(error)}") from error
+    with lock:
+        if not _locked(lock):
+            raise AtWorkError(f"another carfix is at work on {output}")
+        yield
+
+
 class State:
     """The folder, locked for this process.
 

@@ -318,6 +318,28 @@ def test_mistakes(clip: Path, tmp_path: Path) -> None:
         )
 
 
+def test_a_second_run_leaves_what_the_first_one_writes(clip: Path, tmp_path: Path) -> None:
+    fcntl = pytest.importorskip("fcntl", reason="there are no locks on Windows")
+    part = tmp_path / ".out.mkv.part"
+    with part.open("wb") as first, clip.open("rb") as source:
+        first.write(b"half a video")
+        fcntl.flock(first, fcntl.LOCK_EX)
+        command = [
+            sys.executable,
+            "-m",
+            "carfix",
+            "restore",
+            "-y",
+            "-",
+            str(tmp_path / "out.mkv"),
+            "-m",
+            "tiny",
+        ]
+        done = subprocess.run(command, stdin=source, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "another carfix is at work on" in done.stderr
+    assert part.read_bytes() == b"half a video"
+
+
 def test_the_command(clip: Path, tmp_path: Path) -> None:
     model = save_awake(tmp_path / "awake.safetensors")
     program = [sys.executable, "-c", "from carfix.cli import main; main()", "restore", "-m", str(model)]
