@@ -1,6 +1,5 @@
 """The end of a job: its segments become one file, which is verified and only then gets its name."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,7 +7,7 @@ from carfix.errors import CarfixError
 from carfix.interruption import unfinished
 from carfix.restore.findings import refused_findings
 from carfix.restore.place import copy_times
-from carfix.restore.state import State, sync_folder
+from carfix.restore.state import State, sync_file, sync_folder
 from carfix.video.faults import reason
 from carfix.video.mux import write_output
 from carfix.video.output import OutputPlan
@@ -44,8 +43,7 @@ def land(
             state.discard()
             raise CarfixError(f"{output} was created meanwhile; -y overwrites it")
         try:
-            with temporary.open("r+b") as file:  # as in `SegmentWriter.finish`
-                os.fsync(file.fileno())
+            sync_file(temporary)
             if times_of is not None and (lost := copy_times(times_of, temporary)):
                 warnings.append(lost)
             temporary.replace(output)

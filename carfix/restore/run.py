@@ -16,11 +16,12 @@ from carfix.restore.job import job_of, restore_video
 from carfix.restore.pipe import restore_pipe
 from carfix.restore.pipe_reader import PIPE
 from carfix.restore.place import check_place, part_of
-from carfix.restore.state import alone_at
+from carfix.restore.state import alone_at, sync_file, sync_folder
 from carfix.restore.tasks import Task
 from carfix.restore.telling import Teller
 from carfix.restore.worker import Said
 from carfix.video.encoder import check_settings
+from carfix.video.faults import reason
 from carfix.video.muxer import output_format
 
 
@@ -158,11 +159,21 @@ def restore_through_pipe(
             **options,
         )
         if output != PIPE:
-            temporary.replace(output)
+            _land(temporary, output)
             report = dataclasses.replace(report, output=output)
     teller(Event(task, Outcome(task, "done", report)))
     if strict and report.damaged:
         raise CarfixError(f"{source} is damaged; what could be decoded was restored")
+
+
+def _land(temporary: Path, output: Path) -> None:
+    """A complete file gets its name, which no power cut leaves with less."""
+    try:
+        sync_file(temporary)
+        temporary.replace(output)
+    except OSError as error:
+        raise CarfixError(f"cannot write {output}: {reason(error)}") from error
+    sync_folder(output.parent)
 
 
 def _bytes_of(stream: Any, name: str) -> IO[bytes]:  # noqa: ANN401 - text on top of bytes, which typeshed has no type for

@@ -1,6 +1,7 @@
 """Pipes: `ffmpeg | carfix | ffmpeg`, frame for frame what a file would give."""
 
 import io
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,11 +16,14 @@ from engines import Adding, Failing
 from jobs import restore
 from media import Sound
 from networks import save_awake
+from rich.console import Console
 
 from carfix.errors import CarfixError, UsageError
 from carfix.restore.models import EngineChoice
 from carfix.restore.pipe import restore_pipe
 from carfix.restore.report import Report
+from carfix.restore.run import restore_through_pipe
+from carfix.restore.telling import Teller
 from carfix.video.encoder import EncoderSettings
 
 
@@ -338,6 +342,29 @@ def test_a_second_run_leaves_what_the_first_one_writes(clip: Path, tmp_path: Pat
         done = subprocess.run(command, stdin=source, capture_output=True, text=True, check=False)
     assert done.returncode == 1 and "another carfix is at work on" in done.stderr
     assert part.read_bytes() == b"half a video"
+
+
+def test_a_file_is_on_the_disk_before_it_gets_its_name(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output, sync = tmp_path / "out.mkv", os.fsync
+    forced: list[tuple[int, bool]] = []
+
+    def seen(descriptor: int) -> None:
+        forced.append((os.fstat(descriptor).st_ino, output.exists()))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", seen)
+    restore_through_pipe(
+        clip,
+        output,
+        teller=Teller(Console(file=io.StringIO()), mode="none", quiet=True, many=False, log=None),
+        overwrite=False,
+        strict=False,
+        format=None,
+        choice=EngineChoice(model=Adding(0)),
+    )
+    assert (output.stat().st_ino, False) in forced
 
 
 def test_the_command(clip: Path, tmp_path: Path) -> None:
