@@ -76,8 +76,11 @@ def _with_following(
 def _is_left_behind(waiting: "Packet[Any]", packet: "Packet[Any]") -> bool:
     """Whether a subtitle waits, which may be minutes ahead of the next one: players look for it where it is shown."""
     then, now = _time(waiting), _time(packet)
-    sparse = waiting.stream.type not in ("audio", "video")
-    return sparse and then is not None and now is not None and now - then > _PATIENCE
+    return _is_sparse(waiting.stream) and then is not None and now is not None and now - then > _PATIENCE
+
+
+def _is_sparse(stream: Stream) -> bool:
+    return stream.type not in ("audio", "video")
 
 
 def _packets_to_the_end(source: InputContainer, streams: Sequence[Stream]) -> Iterator["Packet[Any]"]:
@@ -105,7 +108,7 @@ class _Clock:
         assert stream.time_base is not None
         self._plan = plan
         self._time_base = stream.time_base
-        self._repair = ClockRepair(stream.time_base, plan.jumps)
+        self._repair = ClockRepair(stream.time_base, plan.jumps, sparse=_is_sparse(stream))
         self._shift = round(plan.shift / stream.time_base)
         self._ascending = Ascending(stream, copy)
         self._video = stream.type == "video" and not is_attached_picture(stream)

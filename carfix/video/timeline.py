@@ -50,17 +50,18 @@ class ClockRepair:
 
     Where decoding times step back, everything from there on is moved so that the stream goes on one packet
     after the last. Other streams of the file jump with the same clock: give them the video's `jumps`, and
-    they are moved by exactly the same amount, so that sound stays with the picture.
+    they are moved by exactly the same amount, so that sound stays with the picture. Of a `sparse` stream such as
+    subtitles, whose packets may be minutes from a jump and not in order, only such jumps are believed.
     """
 
-    def __init__(self, time_base: Fraction, jumps: tuple[Jump, ...] = ()) -> None:
+    def __init__(self, time_base: Fraction, jumps: tuple[Jump, ...] = (), *, sparse: bool = False) -> None:
         self.time_base = time_base
         self.found: list[Jump] = []
         self.strays = 0  # single packets whose time was damaged
         self._known = list(jumps)
-        self.peers: list[
-            ClockRepair
-        ] = []  # of the other streams, where nobody has read ahead for their `jumps`
+        #: Of the other streams, where nobody has read ahead for their `jumps`.
+        self.peers: list[ClockRepair] = []
+        self._sparse = sparse
         self._offset = 0  # ticks
         self._last: int | None = None  # repaired decoding time of the packet before
         self._last_raw = 0
@@ -99,20 +100,27 @@ class ClockRepair:
     def _shift(self, dts: int) -> int:
         assert self._last is not None
         before, after = self._last_raw * self.time_base, dts * self.time_base
+        jump = next((jump for jump in self._known if self._is_same(jump, before, after)), None)
+        if jump is None and self._sparse:
+            return self._offset
         shift = self._last + self._step - dts
-        for jump in self._known:
-            # The same jump, seen by another stream: as far back, give or take a second of interleaving.
-            if abs((jump.before - jump.after) - (before - after)) < 1 and abs(jump.before - before) < 10:
-                known = round(jump.shift / self.time_base)
-                if dts + known >= self._last:
-                    shift = known
-                self._known.remove(jump)
-                break
+        if jump is not None:
+            known = round(jump.shift / self.time_base)
+            if dts + known >= self._last:
+                shift = known
+            self._known.remove(jump)
         else:
             for peer in self.peers:
                 peer._known.append(Jump(before, after, shift * self.time_base))
         self.found.append(Jump(before, after, shift * self.time_base))
         return shift
+
+    def _is_same(self, jump: Jump, before: Fraction, after: Fraction) -> bool:
+        """Whether it is a jump that another stream saw: as far back, give or take a second of interleaving."""
+        if abs((jump.before - jump.after) - (before - after)) < 1 and abs(jump.before - before) < 10:
+            return True
+        far = before - after >= LARGEST_GAP  # and no two packets in the wrong order
+        return self._sparse and far and before - jump.before < 10 and jump.after - after < 10
 
 
 @dataclasses.dataclass(frozen=True)

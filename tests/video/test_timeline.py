@@ -50,6 +50,23 @@ def test_other_streams_follow_the_video_exactly() -> None:
     assert [b - a for a, b in zip(times[4:], moved[4:], strict=True)] == [920 * 48] * 2
 
 
+def test_subtitles_in_the_wrong_order_are_no_jump() -> None:
+    """All that followed were moved with them."""
+    times = [1000, 20_000, 19_000, 40_000, 60_000, 59_500, 90_000]
+    clock = ClockRepair(MS, sparse=True)
+    assert [clock.repair(time, 2000, None)[1] for time in times] == times
+    assert clock.found == []
+
+
+def test_subtitles_follow_a_jump_that_is_minutes_away() -> None:
+    video = ClockRepair(MS)
+    repaired([0, *range(300_000, 600_000, 40), *range(0, 200_000, 40)], video)
+    (jump,) = video.found
+    text = ClockRepair(MS, (jump,), sparse=True)
+    moved = [text.repair(time, 2000, None)[1] for time in (310_000, 450_000, 100_000, 150_000)]
+    assert moved == [310_000, 450_000, 700_000, 750_000]
+
+
 def test_two_jumps_add_up() -> None:
     clock = ClockRepair(MS)
     assert repaired([1000, 1040, 0, 40, 80, 120, 0], clock) == [1000, 1040, 1080, 1120, 1160, 1200, 1240]
