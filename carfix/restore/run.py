@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import IO, Any
 
 from carfix.errors import CarfixError, UsageError
-from carfix.interruption import unfinished
 from carfix.restore.batch import Event, Outcome, check_jobs, restore_batch, too_young, what_is_there
 from carfix.restore.estimate import estimate_video
 from carfix.restore.job import job_of, restore_video
@@ -149,7 +148,6 @@ def restore_through_pipe(
             check_place(output, overwrite=overwrite, parents=False)
             options["format"] = output_format(output, options["format"])
             stack.enter_context(alone_at(temporary, output))
-            stack.enter_context(unfinished(temporary))
         stack.enter_context(teller.display())
         report = restore_pipe(
             source=_bytes_of(sys.stdin, "input") if source == PIPE else source,

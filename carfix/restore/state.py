@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from carfix.errors import CarfixError
+from carfix.interruption import undisturbed, unfinished
 from carfix.restore.place import fitting
 from carfix.video.decode import Damage
 from carfix.video.faults import reason
@@ -82,18 +83,19 @@ class AtWorkError(CarfixError):
 def alone_at(part: Path, output: Path) -> Iterator[None]:
     """Only one process is in the block for `part`, under which name `output` grows without a state folder.
 
-    Raises `AtWorkError` for a second one, `CarfixError` if it cannot be written.
+    Behind it `part` is not there, as with `unfinished`. Raises `AtWorkError` for a second process, `CarfixError` if
+    it cannot be written.
     """
-    if not _HAS_LOCKS:
-        yield
-        return
-    try:
-        lock = part.open("ab")
-    except OSError as error:
-        raise CarfixError(f"cannot write {output}: {reason(error)}") from error
-    with lock:
-        if not _locked(lock):
-            raise AtWorkError(f"another carfix is at work on {output}")
+    with contextlib.ExitStack() as stack:
+        with undisturbed():  # the lock makes the file, and nothing must come before it is to go
+            if _HAS_LOCKS:
+                try:
+                    lock = stack.enter_context(part.open("ab"))
+                except OSError as error:
+                    raise CarfixError(f"cannot write {output}: {reason(error)}") from error
+                if not _locked(lock):
+                    raise AtWorkError(f"another carfix is at work on {output}")
+            stack.enter_context(unfinished(part))
         yield
 
 
