@@ -300,6 +300,8 @@ def test_where_an_open_file_holds_its_folder_nothing_is_left(
         pass  # as a run that was killed leaves it
     discard_state(tmp_path / "out.mp4")
     assert names(tmp_path) == {"in.mp4", "out.mp4"}
+
+
 def test_nothing_is_open_in_the_state_that_windows_is_to_remove(
     clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -139,7 +139,7 @@ def test_what_cannot_be_is_refused_before_any_frame(tmp_path: Path) -> None:
         ({"strength": 3.0}, "from 0 to 2"),
         ({"strength": "auto"}, r"None \(auto\), not 'auto'"),
         ({"start": -1.0}, "negative"),
-        ({"duration": math.inf}, "-t is a number of seconds, not inf"),
+        ({"duration": math.inf}, "-t takes a number of seconds, not inf"),
         ({"stream": -1}, "not -1"),
         ({"tile": 0}, "--tile must be positive"),
     ):
