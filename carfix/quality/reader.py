@@ -20,7 +20,7 @@ from carfix.restore.engine import Wanted as Moving
 from carfix.restore.trust import Bounds
 from carfix.video.choice import find_video
 from carfix.video.concealment import conceal
-from carfix.video.convert import FULL_RANGE, SCALER_THREADS
+from carfix.video.convert import FULL_RANGE, SCALER_THREADS, from_rgb, has_rgb
 from carfix.video.demux import decoded
 from carfix.video.faults import MEDIA_ERRORS, reason
 from carfix.video.luma import luma_format, read_luma
@@ -65,7 +65,11 @@ def luma_of(frame: VideoFrame) -> tuple[Planes, int]:
         layout = luma_format(frame.format.name)
     except CarfixError:
         deep = max(component.bits for component in frame.format.components) > 8
-        frame = frame.reformat(format="yuv444p16le" if deep else "yuv444p", threads=SCALER_THREADS)
+        planar = "yuv444p16le" if deep else "yuv444p"
+        if has_rgb(frame):
+            frame = from_rgb(frame, planar)
+        else:
+            frame = frame.reformat(format=planar, threads=SCALER_THREADS)
         layout = luma_format(frame.format.name)
     return read_luma(frame, layout), layout.bit_depth
 
@@ -172,7 +176,7 @@ def stacked(frames: Sequence[LumaFrame]) -> Planes:
 def has_full_range(frame: LumaFrame) -> bool:
     """Whether black is code 0 by the frame's own word. RGB is not: its luma was computed in the limited range."""
     picture = frame.picture
-    if picture is None or picture.format.is_rgb:
+    if picture is None or has_rgb(picture):
         return False
     return picture.format.name.startswith("yuvj") or picture.color_range == FULL_RANGE
 

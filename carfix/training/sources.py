@@ -18,7 +18,7 @@ from carfix.training.encoding import Luma
 from carfix.training.places import NOTES, Identity, identity
 from carfix.video.address import address
 from carfix.video.choice import find_video
-from carfix.video.convert import SCALER_THREADS
+from carfix.video.convert import SCALER_THREADS, from_rgb, has_rgb
 from carfix.video.demux import decoded
 from carfix.video.faults import reason
 from carfix.video.luma import luma_format, read_luma
@@ -54,13 +54,11 @@ def fitted(size: Size, width: int, height: int) -> Size:
 
 
 def luma_plane(frame: VideoFrame) -> Luma:
-    """The luma codes of a decoded frame, `[H, W]`, 8 bit. The plane itself: no range conversion on the way."""
+    """The luma codes of a decoded frame, `[H, W]`, 8 bit. The plane itself: no range conversion but of RGB."""
     component = frame.format.components[0]
-    if (
-        frame.format.is_rgb
-        or component.bits != 8
-        or (not frame.format.is_planar and frame.format.name != "gray")
-    ):
+    if has_rgb(frame):
+        frame = from_rgb(frame, "yuv420p")
+    elif component.bits != 8 or (not frame.format.is_planar and frame.format.name != "gray"):
         frame = frame.reformat(format="yuv420p", threads=SCALER_THREADS)
     luma: Luma = read_luma(frame, luma_format(frame.format.name))  # type: ignore[assignment] # 8 bits by now
     return luma

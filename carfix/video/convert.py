@@ -2,8 +2,8 @@
 
 from av.video.frame import VideoFrame
 
-#: AVCOL_RANGE_JPEG: full range.
-FULL_RANGE = 2
+#: AVCOL_RANGE_MPEG and AVCOL_RANGE_JPEG: limited and full range.
+LIMITED_RANGE, FULL_RANGE = 1, 2
 #: For every conversion whose codes matter. With more, swscale cuts the picture into slices, and a thread that writes a
 #: few codes beyond its last row (the vector's length, where the width is no multiple of it) may do so after another has
 #: written the row below: eight wrong codes in one of 200 frames (70 pixels wide, 10 bits, 4:2:2, on two cores).
@@ -25,4 +25,20 @@ def convert(frame: VideoFrame, pix_fmt: str, colour_range: int) -> VideoFrame:
         return frame.reformat(format=pix_fmt, threads=SCALER_THREADS)
     return frame.reformat(
         format=pix_fmt, src_color_range=range, dst_color_range=range, threads=SCALER_THREADS
+    )
+
+
+def has_rgb(frame: VideoFrame) -> bool:
+    """Whether the frame holds RGB, as itself or in a palette, and no luma."""
+    return frame.format.is_rgb or frame.format.has_palette
+
+
+def from_rgb(frame: VideoFrame, pix_fmt: str) -> VideoFrame:
+    """A frame that `has_rgb` in the YCbCr format `pix_fmt`, in the limited range, as FFmpeg's program converts it.
+
+    Unasked, swscale keeps the range that is tagged: some decoders call RGB full (PNG, FFV1, x264's), others call it
+    nothing (QuickTime's, Ut Video), and the same pictures would give other codes.
+    """
+    return frame.reformat(
+        format=pix_fmt, src_color_range=FULL_RANGE, dst_color_range=LIMITED_RANGE, threads=SCALER_THREADS
     )

@@ -7,6 +7,7 @@ from av.stream import Disposition
 from scenes import save_png, scene, write_scene
 
 from carfix.errors import CarfixError
+from carfix.quality.reader import read_frames
 from carfix.restore import tasks
 from carfix.training.sources import (
     VIDEO_SUFFIXES,
@@ -48,6 +49,24 @@ def test_a_folder_of_pictures_is_one_clip_or_many(tmp_path: Path) -> None:
     frames, _ = read_folder(tmp_path / "shots", size=None, start=1, frames=2)
     # Grey 0 to 255 becomes luma 16 to 235.
     assert np.abs(frames - (16 + scene(4)[1:3] * (219 / 255))).max() <= 1
+
+
+@pytest.mark.parametrize(("codec", "suffix"), [("png", ".avi"), ("qtrle", ".mov")])
+def test_rgb_becomes_luma_of_the_limited_range_whatever_its_decoder_calls_it(
+    tmp_path: Path, codec: str, suffix: str
+) -> None:
+    with av.open(tmp_path / f"clip{suffix}", "w") as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "rgb24"
+        gray = np.repeat(scene(2)[..., None], 3, axis=3)
+        for picture in gray:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+    expected = 16 + scene(2) * (219 / 255)
+    frames, _ = read_video(tmp_path / f"clip{suffix}", size=None, start=0, frames=2)
+    assert np.abs(frames - expected).max() <= 1
+    measured = [frame.luma for frame in read_frames(tmp_path / f"clip{suffix}")]
+    assert np.abs(measured - expected).max() <= 1
 
 
 def test_only_files_are_clips_and_pictures(tmp_path: Path) -> None:
