@@ -5,6 +5,7 @@ from pathlib import Path
 
 from carfix import __version__
 from carfix.errors import CarfixError, UsageError
+from carfix.lock import alone_in
 from carfix.training.clip import FOLDER, Built, ClipJob, build_clip, discard, folder_of, install
 from carfix.training.encoding import check_encodings
 from carfix.training.naming import BURN_IN, PLACE, Origin, name_sources
@@ -28,8 +29,9 @@ def build_dataset(
 
     A source that cannot be read is left out and named in the report. `progress` gets the number of clips done,
     their total and the last one's name. Interrupted, it stops at once; what is finished is kept. Raises `CarfixError`
-    if nothing can be written, `UsageError` for a recipe without encodings or with some that the encoder refuses, for
-    one that packs clips with text in them, and for an output that would lie where a source is.
+    if nothing can be written or another process builds there, `UsageError` for a recipe without encodings or with
+    some that the encoder refuses, for one that packs clips with text in them, and for an output that would lie where
+    a source is.
     """
     packed = recipe.pack is not None
     if not recipe.encodings and not recipe.drawn and not packed:
@@ -50,7 +52,10 @@ def build_dataset(
     jobs_to_do = _jobs(paths, output, recipe, clips)
     check_targets(paths, [folder_of(output, name) for name in jobs_to_do])
     make_folder(output / FOLDER)
-    return _build(jobs_to_do, clips, output, jobs, progress)
+    with alone_in(output):
+        if _known_clips(output) != clips:
+            raise CarfixError(f"another carfix has just worked in {output}; run the command again")
+        return _build(jobs_to_do, clips, output, jobs, progress)
 
 
 def _known_clips(output: Path) -> dict[str, Clip]:

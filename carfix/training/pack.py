@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from carfix.errors import CarfixError
+from carfix.lock import alone_in
 from carfix.training.encoding import encode_nearly_lossless, encode_photo
 from carfix.training.naming import PLACE, Named, Origin, name_sources, place_of, source_name
 from carfix.training.places import NOTES, check_targets, make_folder
@@ -43,7 +44,7 @@ def pack_corpus(
     """Pack the sources into the folder `output`; what is packed already, from the same source, is kept.
 
     Raises `UsageError`, before anything is written, if a file to write is a source, and `CarfixError` if the folder
-    cannot be written or its notes be read.
+    cannot be written, its notes cannot be read, or another process packs there.
     """
     notes = _notes(output / NOTES)
     origins = {Path(file).stem: _origin(note) for file, note in notes.items()}
@@ -53,24 +54,25 @@ def pack_corpus(
     make_folder(output)
     report = BuildReport([], [], {})
     calls = {name: (name, named, output, recipe) for name, named in names.items()}
-    try:
-        with workers(jobs) as run:
-            for done, (name, outcome) in enumerate(run(_pack, calls), 1):
-                try:
-                    file, note, changed = outcome()
-                except CarfixError as error:
-                    report.failed[str(names[name].path)] = str(error)
-                else:
-                    if changed:
-                        _install(output, file, note)
-                    elif note != notes.get(file):
-                        write_note(output, file, note)
-                    (report.built if changed else report.kept).append(name)
-                progress(done, len(names), name)
-    except BaseException:
-        for target in targets:
-            _scratch_of(target).unlink(missing_ok=True)
-        raise
+    with alone_in(output):
+        try:
+            with workers(jobs) as run:
+                for done, (name, outcome) in enumerate(run(_pack, calls), 1):
+                    try:
+                        file, note, changed = outcome()
+                    except CarfixError as error:
+                        report.failed[str(names[name].path)] = str(error)
+                    else:
+                        if changed:
+                            _install(output, file, note)
+                        elif note != notes.get(file):
+                            write_note(output, file, note)
+                        (report.built if changed else report.kept).append(name)
+                    progress(done, len(names), name)
+        except BaseException:
+            for target in targets:
+                _scratch_of(target).unlink(missing_ok=True)
+            raise
     return report
 
 

@@ -1,5 +1,6 @@
 """The training loop: Adam on aligned patches, averaged weights, validation, and exact resume."""
 
+import contextlib
 import copy
 import dataclasses
 import json
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from carfix.errors import CarfixError, UsageError
+from carfix.lock import alone_in
 from carfix.net.arch import RestorationNet, build
 from carfix.net.checkpoint import Description, load_checkpoint, save_checkpoint
 from carfix.net.config import Config
@@ -92,8 +94,9 @@ def train(
     residual blocks: they are then repeated (see `carfix.net.grow`). `teacher` is a network to distil from, of which
     the target takes `teacher_share` at first (see `carfix.training.teacher`). `term` is added to the loss; what it is
     about no validation measures, so the weights of the latest validation are kept instead of the best. `minutes` ends
-    the run early, with a checkpoint. Raises `CarfixError` if `run` belongs to other settings and when the training
-    diverges (the checkpoint and the best weights before that stay), `UsageError` for settings that cannot be right.
+    the run early, with a checkpoint. Raises `CarfixError` if `run` belongs to other settings or another process trains
+    there, and when the training diverges (the checkpoint and the best weights before that stay), `UsageError` for
+    settings that cannot be right.
     """
     check(settings)
     check_run(name, minutes)
@@ -112,94 +115,100 @@ def train(
     ema = copy.deepcopy(net).requires_grad_(False).eval()
     optimizer = torch.optim.Adam(net.parameters(), lr=settings.lr, betas=BETAS)
     make_folder(run)
-    autocast = torch.bfloat16 if settings.precision == "bf16" else None
-    record, guide = settings.record(), None
-    if teacher is not None:
-        model = load_checkpoint(teacher)
-        record |= {"teacher": model.description.sha256, "teacher_share": teacher_share}
-        guide = Teacher(net=model.net.to(place), share=teacher_share, steps=settings.steps, autocast=autocast)
-    if term is not None:
-        record |= term.record()
-    state = load_state(run, net, ema, optimizer) or Progress(settings=record)
-    if json.loads(json.dumps(record)) != json.loads(json.dumps(state.settings)):
-        raise CarfixError(f"{run} holds a training with other settings; give another --output or delete it")
-    loader = loading if rank == 0 else (lambda done, total, text: None)
-    pairs, held_out = (
-        load_pairs(dataset, split, frames=settings.frames, progress=loader) for split in ("train", "val")
-    )
-    if not allow_leaks and (leaks := find_leaks(_thumbnails(pairs), _thumbnails(held_out))):
-        raise CarfixError(
-            f"{dataset}: the validation clip {leaks[0].held_out} shows a frame of the training clip "
-            f"{leaks[0].training}; build one of them again with the other's --split, or add --allow-leaks"
-        )
-    sampler = PatchSampler(
-        pairs,
-        patch=settings.patch,
-        batch=settings.batch // world,
-        grid=settings.config.scale,
-        seed=settings.seed,
-        rank=rank,
-    )
-    validation = ValidationSet(held_out, validation_frames)
-    weights = run / f"{name}.safetensors"
-    keeper = _Keeper(
-        run, weights, name, settings, state, net, ema, optimizer, total_steps, dataset, licence, term
-    )
-    stepper: nn.Module = net
-    if world > 1:
-        stepper = nn.parallel.DistributedDataParallel(net)
-    if compile_net:
-        stepper = torch.compile(stepper)  # type: ignore[assignment]
-    log = Log(run, state.step, tensorboard=tensorboard) if rank == 0 else None
-    saved = time.monotonic()
-    losses: list[Tensor] = []
-    text = ""
-    loss_of = LOSSES[settings.loss]
-    for decoded, pristine in sampler.batches(state.step, settings.steps):
-        rate = learning_rate(settings, state.step)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        x = to_unit(decoded.to(place, non_blocking=True)).contiguous(memory_format=torch.channels_last)
-        y = to_unit(pristine.to(place, non_blocking=True))
-        target = y if guide is None else guide.target(x, y, state.step)
-        with torch.autocast(place.type, autocast, enabled=autocast is not None):
-            restored = stepper(x)
-        restored = restored.float()
-        loss = loss_of(restored, target)
+    with alone_in(run) if rank == 0 else contextlib.nullcontext():
+        autocast = torch.bfloat16 if settings.precision == "bf16" else None
+        record, guide = settings.record(), None
+        if teacher is not None:
+            model = load_checkpoint(teacher)
+            record |= {"teacher": model.description.sha256, "teacher_share": teacher_share}
+            guide = Teacher(
+                net=model.net.to(place), share=teacher_share, steps=settings.steps, autocast=autocast
+            )
         if term is not None:
-            loss = loss + term(restored, y)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        if settings.clip:
-            nn.utils.clip_grad_norm_(net.parameters(), settings.clip)
-        optimizer.step()
-        state.step += 1
-        move_average(ema, net, settings.ema, state.step)
-        losses.append(loss.detach())
-        last = state.step == settings.steps
-        late = minutes is not None and time.monotonic() - started > 60 * minutes
+            record |= term.record()
+        state = load_state(run, net, ema, optimizer) or Progress(settings=record)
+        if json.loads(json.dumps(record)) != json.loads(json.dumps(state.settings)):
+            raise CarfixError(
+                f"{run} holds a training with other settings; give another --output or delete it"
+            )
+        loader = loading if rank == 0 else (lambda done, total, text: None)
+        pairs, held_out = (
+            load_pairs(dataset, split, frames=settings.frames, progress=loader) for split in ("train", "val")
+        )
+        if not allow_leaks and (leaks := find_leaks(_thumbnails(pairs), _thumbnails(held_out))):
+            raise CarfixError(
+                f"{dataset}: the validation clip {leaks[0].held_out} shows a frame of the training clip "
+                f"{leaks[0].training}; build one of them again with the other's --split, or add --allow-leaks"
+            )
+        sampler = PatchSampler(
+            pairs,
+            patch=settings.patch,
+            batch=settings.batch // world,
+            grid=settings.config.scale,
+            seed=settings.seed,
+            rank=rank,
+        )
+        validation = ValidationSet(held_out, validation_frames)
+        weights = run / f"{name}.safetensors"
+        keeper = _Keeper(
+            run, weights, name, settings, state, net, ema, optimizer, total_steps, dataset, licence, term
+        )
+        stepper: nn.Module = net
         if world > 1:
-            late = any_process(late, place)
-        validates = state.step % validate_every == 0 or last
-        saves = last or late or time.monotonic() - saved >= checkpoint_seconds
-        if rank == 0 and (validates or saves):
-            check_state(net, losses, settings, state, weights)
-        if validates:
-            if rank == 0 and log is not None:
-                gains = validation.measure(ema, place, autocast)
-                check_gains(gains, settings, state, weights)
-                mean = float(torch.stack(losses).mean())
-                log.write(state.step, time.monotonic() - started, rate, mean, gains)
-                text = f"loss {mean:.4f}, gain {gains.psnr:+.3f} dB (worst {gains.worst:+.3f}), SSIM {gains.ssim:+.4f}"
-                keeper.offer(gains)
-            losses.clear()
-        if rank == 0:
-            if saves:
-                keeper.save()
-                saved = time.monotonic()
-            progress(state.step, settings.steps, text)
-        if late:
-            break
+            stepper = nn.parallel.DistributedDataParallel(net)
+        if compile_net:
+            stepper = torch.compile(stepper)  # type: ignore[assignment]
+        log = Log(run, state.step, tensorboard=tensorboard) if rank == 0 else None
+        saved = time.monotonic()
+        losses: list[Tensor] = []
+        text = ""
+        loss_of = LOSSES[settings.loss]
+        for decoded, pristine in sampler.batches(state.step, settings.steps):
+            rate = learning_rate(settings, state.step)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            x = to_unit(decoded.to(place, non_blocking=True)).contiguous(memory_format=torch.channels_last)
+            y = to_unit(pristine.to(place, non_blocking=True))
+            target = y if guide is None else guide.target(x, y, state.step)
+            with torch.autocast(place.type, autocast, enabled=autocast is not None):
+                restored = stepper(x)
+            restored = restored.float()
+            loss = loss_of(restored, target)
+            if term is not None:
+                loss = loss + term(restored, y)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            if settings.clip:
+                nn.utils.clip_grad_norm_(net.parameters(), settings.clip)
+            optimizer.step()
+            state.step += 1
+            move_average(ema, net, settings.ema, state.step)
+            losses.append(loss.detach())
+            last = state.step == settings.steps
+            late = minutes is not None and time.monotonic() - started > 60 * minutes
+            if world > 1:
+                late = any_process(late, place)
+            validates = state.step % validate_every == 0 or last
+            saves = last or late or time.monotonic() - saved >= checkpoint_seconds
+            if rank == 0 and (validates or saves):
+                check_state(net, losses, settings, state, weights)
+            if validates:
+                if rank == 0 and log is not None:
+                    gains = validation.measure(ema, place, autocast)
+                    check_gains(gains, settings, state, weights)
+                    mean = float(torch.stack(losses).mean())
+                    log.write(state.step, time.monotonic() - started, rate, mean, gains)
+                    text = f"loss {mean:.4f}, gain {gains.psnr:+.3f} dB (worst {gains.worst:+.3f}), "
+                    text += f"SSIM {gains.ssim:+.4f}"
+                    keeper.offer(gains)
+                losses.clear()
+            if rank == 0:
+                if saves:
+                    keeper.save()
+                    saved = time.monotonic()
+                progress(state.step, settings.steps, text)
+            if late:
+                break
     del stepper
     leave_processes(world)
     return TrainResult(

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,8 @@ import pytest
 from scenes import save_png, scene, write_scene
 
 from carfix.errors import CarfixError, UsageError
+from carfix.lock import alone_in
+from carfix.training import places
 from carfix.training.dataset import build_dataset
 from carfix.training.encoding import Encoding, paper_grid
 from carfix.training.naming import split_of
@@ -52,6 +55,36 @@ def test_a_dataset_describes_itself_and_is_only_extended(tmp_path: Path) -> None
     (tmp_path / "data" / bad.file).unlink()
     assert build(tmp_path, "street.mkv").built == ["street"]
     assert (tmp_path / "data" / bad.file).exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such locks")
+@pytest.mark.parametrize("pack", [None, 12])
+def test_two_builds_do_not_share_a_folder(tmp_path: Path, pack: int | None) -> None:
+    """The manifest of the one would lack what the other has built."""
+    write_scene(tmp_path / "street.mkv", seed=1)
+    (tmp_path / "data").mkdir()
+    recipe = Recipe(encodings=TWO, pack=pack)
+    with alone_in(tmp_path / "data"), pytest.raises(CarfixError, match="another carfix is at work in"):
+        build(tmp_path, "street.mkv", recipe=recipe)
+    assert build(tmp_path, "street.mkv", recipe=recipe).built == ["street"]
+
+
+def test_what_another_build_made_meanwhile_is_not_dropped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_scene(tmp_path / "street.mkv", seed=1)
+    write_scene(tmp_path / "yard.mkv", seed=2)
+
+    def meanwhile(folder: Path) -> None:
+        places.make_folder(folder)
+        monkeypatch.undo()
+        build(tmp_path, "yard.mkv")
+
+    monkeypatch.setattr("carfix.training.dataset.make_folder", meanwhile)
+    with pytest.raises(CarfixError, match="run the command again"):
+        build(tmp_path, "street.mkv")
+    build(tmp_path, "street.mkv")
+    assert set(read_manifest(tmp_path / "data").clips) == {"street", "yard"}
 
 
 def test_another_source_of_the_same_name_is_built_anew(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from networks import save_awake
 
 import carfix
 from carfix.errors import CarfixError, UsageError
+from carfix.lock import alone_in
 from carfix.net.checkpoint import load_checkpoint
 from carfix.net.config import CarCnnConfig, FastConfig
 from carfix.training import cache, patches
@@ -264,6 +265,15 @@ def test_a_run_folder_of_other_settings_is_not_continued(dataset: Path, tmp_path
     run(dataset, tmp_path, settings(), minutes=AT_ONCE)
     with pytest.raises(CarfixError, match="other settings"):
         run(dataset, tmp_path, settings(lr=5e-4))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such locks")
+def test_two_trainings_do_not_share_a_folder(dataset: Path, tmp_path: Path) -> None:
+    """Each would drop the other's checkpoints and write over its weights: a scheduled run that lasts too long."""
+    with alone_in(tmp_path), pytest.raises(CarfixError, match="another carfix is at work in"):
+        run(dataset, tmp_path, settings(1))
+    assert list(tmp_path.iterdir()) == []
+    assert run(dataset, tmp_path, settings(1)).finished
 
 
 def test_a_damaged_checkpoint_is_named(dataset: Path, tmp_path: Path) -> None:
