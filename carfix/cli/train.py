@@ -206,6 +206,7 @@ def train(
             allow_leaks=allow_leaks,
             tensorboard=tensorboard,
             term=term,
+            say=lambda line: stderr.print(f"carfix: {line}", markup=False, soft_wrap=True),
             progress=stage("steps"),
             loading=stage("encodings loaded"),
         )

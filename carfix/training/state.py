@@ -9,6 +9,7 @@ import dataclasses
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -72,9 +73,12 @@ def save_state(
 
 
 def load_state(
-    run: Path, net: nn.Module, ema: nn.Module, optimizer: torch.optim.Optimizer
+    run: Path, settings: Mapping[str, Any], net: nn.Module, ema: nn.Module, optimizer: torch.optim.Optimizer
 ) -> Progress | None:
-    """Continue from the newest checkpoint in `run`; None if there is none. Raises `CarfixError` if it is damaged."""
+    """Continue from the newest checkpoint in `run`; None if there is none.
+
+    Raises `CarfixError` if it is damaged, or of a training with other `settings`.
+    """
     folders = sorted(folder for folder in (run / FOLDER).glob("[0-9]*") if folder.is_dir())
     if not folders:
         return None
@@ -83,6 +87,12 @@ def load_state(
         with safe_open(newest / STATE_FILE, framework="pt") as file:
             fields = json.loads((file.metadata() or {})["progress"])
             progress = Progress(**fields)
+            # Before any tensor: another network's would look like damage, and damage is to be deleted.
+            if differing := _differing(progress.settings, settings):
+                raise CarfixError(
+                    f"{run} holds a training with other settings ({', '.join(differing)}); give another --output, "
+                    "or delete it to train anew there"
+                )
             for name, parameter in net.named_parameters():
                 parameter.data.copy_(file.get_tensor(f"net.{name}"))
                 if progress.step:
@@ -96,6 +106,26 @@ def load_state(
             f"the checkpoint {newest} is damaged ({error}); delete it to go back or start anew"
         ) from error
     return progress
+
+
+def _differing(there: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """What the settings of a training differ in from those that it is wanted with, as texts."""
+    # Through JSON and back, as the old ones have gone; checkpoints that lack a name are older than that field.
+    new = _flat(json.loads(json.dumps(wanted)))
+    old = _flat({**{key: new[key] for key in ("name", "init") if key in new}, **there})
+    return [
+        f"{key} {_shown(old.get(key))}, now {_shown(new.get(key))}"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key)
+    ]
+
+
+def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {**settings, **settings["config"], "config": None}
+
+
+def _shown(value: object) -> str:
+    return "none" if value is None else str(value)[:12]  # of a SHA-256 no more than tells it from others
 
 
 def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -3,7 +3,6 @@
 import contextlib
 import copy
 import dataclasses
-import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -85,6 +84,7 @@ def train(
     tensorboard: bool = False,
     term: Term | None = None,
     licence: str = "Apache-2.0",
+    say: Callable[[str], None] = lambda line: None,
     progress: Callable[[int, int, str], None] = lambda step, total, text: None,
     loading: Callable[[int, int, str], None] = lambda done, total, text: None,
 ) -> TrainResult:
@@ -106,7 +106,7 @@ def train(
     join_processes(place, world)
     torch.manual_seed(settings.seed)
     net = build(settings.config)
-    total_steps = 0
+    total_steps, warm = 0, None
     if init is not None:
         warm = load_checkpoint(init)
         net = _warm_start(warm.net, settings.config, init)
@@ -117,7 +117,7 @@ def train(
     make_folder(run)
     with alone_in(run) if rank == 0 else contextlib.nullcontext():
         autocast = torch.bfloat16 if settings.precision == "bf16" else None
-        record, guide = settings.record(), None
+        record, guide = settings.record() | {"name": name, "init": warm and warm.description.sha256}, None
         if teacher is not None:
             model = load_checkpoint(teacher)
             record |= {"teacher": model.description.sha256, "teacher_share": teacher_share}
@@ -126,11 +126,10 @@ def train(
             )
         if term is not None:
             record |= term.record()
-        state = load_state(run, net, ema, optimizer) or Progress(settings=record)
-        if json.loads(json.dumps(record)) != json.loads(json.dumps(state.settings)):
-            raise CarfixError(
-                f"{run} holds a training with other settings; give another --output or delete it"
-            )
+        state = load_state(run, record, net, ema, optimizer) or Progress(settings=record)
+        if state.step and rank == 0:
+            how = "is finished" if state.step >= settings.steps else f"goes on at step {state.step}"
+            say(f"the training in {run} {how}; to begin anew, give another --output")
         loader = loading if rank == 0 else (lambda done, total, text: None)
         pairs, held_out = (
             load_pairs(dataset, split, frames=settings.frames, progress=loader) for split in ("train", "val")

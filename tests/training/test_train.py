@@ -262,9 +262,32 @@ def test_a_teacher_steers_and_belongs_to_the_run(dataset: Path, tmp_path: Path) 
 
 
 def test_a_run_folder_of_other_settings_is_not_continued(dataset: Path, tmp_path: Path) -> None:
-    run(dataset, tmp_path, settings(), minutes=AT_ONCE)
-    with pytest.raises(CarfixError, match="other settings"):
-        run(dataset, tmp_path, settings(lr=5e-4))
+    """It is said in what they differ, and not that anything is damaged: what is damaged gets deleted."""
+    folder = tmp_path / "run"
+    run(dataset, folder, settings(1))
+    with pytest.raises(
+        CarfixError, match=r"run holds a training with other settings \(lr 0\.001, now 0\.1\)"
+    ):
+        run(dataset, folder, settings(1, lr=0.1))
+    wider = FastConfig(scale=2, features=16, blocks=1)
+    with pytest.raises(CarfixError, match=r"other settings \(features 8, now 16\)"):
+        run(dataset, folder, settings(1, config=wider))
+    with pytest.raises(CarfixError, match=r"other settings \(architecture fast, now car-cnn, "):
+        run(dataset, folder, settings(1, config=CarCnnConfig(features=8, blocks=1)))
+    with pytest.raises(CarfixError, match=r"other settings \(init none, now [0-9a-f]{12}\)"):
+        run(dataset, folder, settings(1), init=folder / "probe.safetensors")
+    with pytest.raises(CarfixError, match=r"other settings \(name probe, now other\)"):
+        train(dataset=dataset, run=folder, name="other", settings=settings(1), device="cpu")
+
+
+def test_that_a_training_is_not_begun_is_said(dataset: Path, tmp_path: Path) -> None:
+    """Or the weights of another dataset pass for new ones."""
+    told: list[str] = []
+    run(dataset, tmp_path, settings(2), minutes=AT_ONCE, say=told.append)
+    assert told == []
+    run(dataset, tmp_path, settings(2), say=told.append)
+    run(dataset, tmp_path, settings(2), say=told.append)
+    assert ["goes on at step 1" in told[0], "is finished" in told[1], len(told)] == [True, True, 2]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no such locks")
