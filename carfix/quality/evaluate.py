@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from carfix.errors import CarfixError, UsageError
@@ -11,7 +11,7 @@ from carfix.quality.cache import FILE_NAME, Cache, file_identity, key
 from carfix.quality.detection.agreement import Agreement
 from carfix.quality.detection.dataset import AgreementMeter, Truth, detector_json
 from carfix.quality.detection.detector import Detector
-from carfix.quality.evaluation import RIVALS, SPP, SPP_BEST, Evaluation, Measurement
+from carfix.quality.evaluation import DECODED, RIVALS, SPP, SPP_BEST, Evaluation, Measurement
 from carfix.quality.meters import Meter, Pair, QualityMeter
 from carfix.quality.methods import Decoded, Filtered, Method, released
 from carfix.quality.reader import in_batches, read_frames, select, wanted_range
@@ -25,6 +25,8 @@ BATCH = 8
 EXPECTED_TRIALS = 5
 
 Progress = Callable[[int, int, str], None]
+#: Measurements of one method by variant and clip.
+Cells = Mapping[str, Mapping[str, Measurement]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,19 +110,20 @@ def evaluate_dataset(
 def _search(run: "_Run", evaluation: Evaluation, units: list[_Unit], spp: PostFilter) -> None:
     """spp's best constant quantizer for each variant: the one of the highest mean PSNR over the clips."""
     start = FIRST_QUANTIZER
+    decoded = evaluation.cells[DECODED]  # a small quantizer may leave a flat picture as it is
     for name in evaluation.variants():
         chosen = [unit for unit in units if unit.variant.name == name]
         trials: dict[int, dict[str, Measurement]] = {}
         scores: dict[int, float] = {}
         while (quantizer := climb(scores, start)) is not None:
             method = Filtered(dataclasses.replace(spp, quantizer=quantizer))
-            trials[quantizer] = run.method(method, chosen, detecting=False)[name]
+            trials[quantizer] = run.method(method, chosen, unchanged=decoded, detecting=False)[name]
             scores[quantizer] = Measurement.pooled(list(trials[quantizer].values())).psnr
         start = max(scores, key=lambda quantizer: scores[quantizer])
         evaluation.best_quantizers[name] = start
         if run.truth:
             best = Filtered(dataclasses.replace(spp, quantizer=start))
-            trials[start] = run.method(best, chosen)[name]
+            trials[start] = run.method(best, chosen, unchanged=decoded)[name]
         evaluation.cells[SPP_BEST][name] = trials[start]
         run.total += (len(trials) - EXPECTED_TRIALS) * sum(unit.frames for unit in chosen)
         run.advance(0, f"{SPP_BEST}, {name}")
@@ -146,12 +149,14 @@ class _Run:
         units: Sequence[_Unit],
         unfiltered: list[tuple[str, str]] | None = None,
         *,
+        unchanged: Cells | None = None,
         detecting: bool = True,
     ) -> dict[str, dict[str, Measurement]]:
         """Measurements of one method by variant and clip.
 
-        What FFmpeg's filter has nothing to work with is left out and named in `unfiltered` if that is given, an
-        error otherwise. The detector, if there is one, looks at the frames unless `detecting` is off.
+        What FFmpeg's filter has nothing to work with is left out and named in `unfiltered` if that is given. For what
+        it leaves as it is the measurements in `unchanged` stand. Either is an error otherwise. The detector, if there
+        is one, looks at the frames unless `detecting` is off.
         """
         cells: dict[str, dict[str, Measurement]] = defaultdict(dict)
         with released(method):
@@ -159,9 +164,13 @@ class _Run:
                 try:
                     cells[unit.variant.name][unit.clip.name] = self._cell(method, unit, detecting)
                 except UnfilteredError:
-                    if unfiltered is None:
+                    if unchanged is not None:
+                        shown = unchanged[unit.variant.name][unit.clip.name]
+                        cells[unit.variant.name][unit.clip.name] = shown
+                    elif unfiltered is not None:
+                        unfiltered.append((unit.clip.name, unit.variant.name))
+                    else:
                         raise
-                    unfiltered.append((unit.clip.name, unit.variant.name))
         return dict(cells)
 
     def _cell(self, method: Method, unit: _Unit, detecting: bool) -> Measurement:

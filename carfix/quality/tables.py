@@ -137,9 +137,10 @@ def notes(evaluation: Evaluation) -> list[str]:
     if evaluation.detector:
         lines.append(_detector_note(evaluation))
     if evaluation.unfiltered:
+        files = ", ".join(f"{clip} {variant}" for clip, variant in evaluation.unfiltered)
         lines.append(
-            f"spp had no quantizers to work with on {len(evaluation.unfiltered)} files, which are left out of its "
-            f"row: {', '.join(f'{clip} {variant}' for clip, variant in evaluation.unfiltered)}"
+            f"spp changed nothing in {len(evaluation.unfiltered)} files (it reads no quantizers there, or the pictures "
+            f"are flat), which are left out of its row: {files}"
         )
     identical = sum(
         cell.identical

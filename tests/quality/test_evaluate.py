@@ -220,6 +220,17 @@ def test_files_that_spp_cannot_filter_are_left_out_of_its_row_alone(tmp_path: Pa
     assert len(evaluation.unfiltered) == 2
 
 
+def test_flat_pictures_that_spp_leaves_as_they_are_do_not_end_the_search(tmp_path: Path) -> None:
+    dataset = write_dataset(tmp_path / "dataset", clips=2, crfs=(29,))
+    flat = np.full_like(luma_of_file(dataset / "clips/clip1/pristine.mkv"), 90)
+    write_clip(dataset / "clips/clip1/pristine.mkv", flat, codec="ffv1", pix_fmt="gray")
+    write_clip(dataset / "clips/clip1/crf29-none.mp4", flat)
+    evaluation = evaluate_dataset(dataset=dataset, spp=PostFilter(), spp_best=PostFilter(), cache=False)
+    best, decoded = evaluation.cells["spp-best"]["crf29-none"], evaluation.cells["decoded"]["crf29-none"]
+    assert best["clip1"] == decoded["clip1"]
+    assert best["clip0"] != decoded["clip0"]
+
+
 def test_json_follows_the_documented_schema(dataset: Path) -> None:
     evaluation = evaluate_dataset(
         dataset=dataset, models=[Brighter()], spp=PostFilter(), spp_best=PostFilter()
