@@ -151,6 +151,8 @@ class PatchSampler:
     ) -> None:
         """`grid`: patches start at multiples of it, so that a network's cells keep their place in the blocks."""
         self._pairs = [pair for pair in pairs if min(pair.decoded.shape[1:]) >= patch]
+        #: Clips that patches are drawn from; the others are too small for one.
+        self.clips = {pair.clip for pair in self._pairs}
         if not self._pairs:
             raise CarfixError(f"no clip of the dataset is as large as a patch of {patch}x{patch}")
         self._ends = np.cumsum([len(pair.decoded) for pair in self._pairs])

@@ -4,7 +4,7 @@ import contextlib
 import copy
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -147,10 +147,16 @@ def train(
             seed=settings.seed,
             rank=rank,
         )
+        if rank == 0 and (small := sorted({pair.clip for pair in pairs} - sampler.clips)):
+            say(
+                f"{len(small)} of the training clips, {small[0]} among them, are smaller than a patch of "
+                f"{settings.patch}x{settings.patch} and are not trained on; a smaller --patch takes them"
+            )
         validation = ValidationSet(held_out, validation_frames)
         weights = run / f"{name}.safetensors"
+        summary = training_summary(dataset, sampler.clips)
         keeper = _Keeper(
-            run, weights, name, settings, state, net, ema, optimizer, total_steps, dataset, licence, term
+            run, weights, name, settings, state, net, ema, optimizer, total_steps, summary, licence, term
         )
         stepper: nn.Module = net
         if world > 1:
@@ -244,13 +250,14 @@ class _Keeper:
         ema: RestorationNet,
         optimizer: torch.optim.Optimizer,
         earlier_steps: int,
-        dataset: Path,
+        training_data: str,
         licence: str,
         term: Term | None,
     ) -> None:
         self._run, self._weights, self._name, self._settings = run, weights, name, settings
         self._state, self._net, self._ema, self._optimizer = state, net, ema, optimizer
-        self._earlier_steps, self._dataset, self._licence, self._term = earlier_steps, dataset, licence, term
+        self._earlier_steps, self._training_data = earlier_steps, training_data
+        self._licence, self._term = licence, term
 
     def save(self) -> None:
         save_state(self._run, self._state, self._net, self._ema, self._optimizer)
@@ -267,16 +274,16 @@ class _Keeper:
             config=self._settings.config,
             loss=self._settings.loss + (f"+{self._term.name}" if self._term is not None else ""),
             steps=self._earlier_steps + self._state.step,
-            training_data=training_summary(self._dataset),
+            training_data=self._training_data,
             gains={"psnr": gains.psnr, "ssim": gains.ssim},
             licence=self._licence,
         )
         save_checkpoint(self._weights, self._ema, description)
 
 
-def training_summary(dataset: Path) -> str:
-    """One line on the data: how many clips and encodings, under which licences."""
-    clips = read_manifest(dataset).select("train")
+def training_summary(dataset: Path, names: Collection[str] | None = None) -> str:
+    """One line on the data: how many clips (of these names, if given) and encodings, under which licences."""
+    clips = [clip for clip in read_manifest(dataset).select("train") if names is None or clip.name in names]
     encodings = sum(len(clip.variants) for clip in clips)
     photos = sum(clip.still for clip in clips)
     licences = sorted({clip.licence for clip in clips if clip.licence})

@@ -91,6 +91,20 @@ def test_patches_are_aligned_pairs_on_the_grid(dataset: Path) -> None:
     assert not np.array_equal(decoded, other_rank.draw(5)[0])
 
 
+def test_clips_too_small_for_a_patch_are_named_and_not_claimed(tmp_path: Path) -> None:
+    """What weights say of their training is what a reader has."""
+    for name, split, seed in (("large", "train", 1), ("small", "train", 2), ("other", "val", 3)):
+        side = 32 if name == "small" else 64
+        source = scenes.write_scene(tmp_path / f"{name}.mkv", 4, seed, height=side, width=side)
+        recipe = Recipe(encodings=[Encoding(crf=40)], split=split)  # type: ignore[arg-type]
+        build_dataset(sources=[source], output=tmp_path / "data", recipe=recipe)
+    told: list[str] = []
+    run(tmp_path / "data", tmp_path / "run", settings(1, patch=48), say=told.append)
+    assert len(told) == 1 and told[0].startswith("1 of the training clips, small among them, are smaller")
+    description = load_checkpoint(tmp_path / "run" / "probe.safetensors").description
+    assert description.training_data == "1 clips and 0 photographs in 1 encodings"
+
+
 def test_many_encodings_are_read_by_processes_and_are_the_same(
     dataset: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
