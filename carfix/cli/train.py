@@ -34,8 +34,9 @@ def train(
     ],
     arch: Annotated[str, typer.Option(help="car-cnn or fast.", rich_help_panel=NETWORK)] = "car-cnn",
     scale: Annotated[
-        int, typer.Option(min=1, help="fast: side of a cell in pixels.", rich_help_panel=NETWORK)
-    ] = 4,
+        int | None,
+        typer.Option(min=1, help="fast: side of a cell in pixels; 4 if not given.", rich_help_panel=NETWORK),
+    ] = None,
     features: Annotated[
         int, typer.Option(min=1, help="Features of each layer.", rich_help_panel=NETWORK)
     ] = 64,
@@ -163,9 +164,14 @@ def train(
 
     config: Config
     if arch == CarCnnConfig.architecture:
+        if scale is not None:
+            # Without --arch fast, which was meant, it would train for days what the recipe of a fast network says.
+            raise UsageError("car-cnn has no --scale: it works on whole pixels; give --arch fast, too")
         config = CarCnnConfig(features=features, blocks=blocks or CarCnnConfig.blocks)
     elif arch == FastConfig.architecture:
-        config = FastConfig(scale=scale, features=features, blocks=blocks or FastConfig.blocks)
+        config = FastConfig(
+            scale=scale or FastConfig.scale, features=features, blocks=blocks or FastConfig.blocks
+        )
     else:
         raise UsageError(f"--arch is car-cnn or fast, not {arch!r}")
     settings = TrainSettings(
