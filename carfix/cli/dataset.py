@@ -139,7 +139,7 @@ def dataset(
         variants = sum(map(len, report.dropped.values()))
         stderr.print(
             f"carfix: {variants} variants of {len(report.dropped)} clips were removed: they were of another --size, "
-            "--start or --frames, or of another source, and this run did not ask for them",
+            "--start or --frames, of another source, or with text in other fonts, and this run did not ask for them",
             soft_wrap=True,
         )
     stderr.print(f"{len(report.built)} clips built, {len(report.kept)} kept, {len(report.failed)} failed")

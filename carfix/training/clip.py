@@ -94,13 +94,23 @@ def build_clip(job: ClipJob) -> Built:
         kept = dataclasses.replace(known, split=split, licence=licence or known.licence)
         moved = dataclasses.replace(kept, settings=settings)
         return Built(clip=moved, made=False, changed=kept != known)
-    frames, fps = _frames(job, still)
-    if min(frames.shape[1:]) < WINDOW:
-        raise CarfixError(
-            f"{source} gives frames of {frames.shape[2]}x{frames.shape[1]}; SSIM, which variants are measured by, "
-            f"needs {WINDOW}x{WINDOW} or more: leave it out or give a larger --size"
-        )
-    made = _make(job, missing, frames, fps)
+    there = _kept(job, known)
+    if known is not None and there is not None and not recipe.burn_in:
+        # Not the source's once more, which another version may read otherwise: all variants are of the same pictures.
+        frames, fps, drawing = there, Fraction(known.fps), None
+    else:
+        frames, fps = _frames(job, still)
+        if min(frames.shape[1:]) < WINDOW:
+            raise CarfixError(
+                f"{source} gives frames of {frames.shape[2]}x{frames.shape[1]}; SSIM, which variants are measured by, "
+                f"needs {WINDOW}x{WINDOW} or more: leave it out or give a larger --size"
+            )
+        frames, drawing = _drawn(job, frames)
+    pristine = drawing.over(frames) if drawing else frames
+    if there is not None and not np.array_equal(there, pristine):
+        # Drawn with other fonts: variants of the one are not to be measured against the other.
+        known, there, missing = None, None, missing_encodings(job, None)
+    made = _make(job, missing, frames, pristine, drawing, fps, keeps_pristine=there is not None)
     clip = Clip(
         name=job.name,
         split=split,
@@ -182,16 +192,38 @@ def _frames(job: ClipJob, still: bool) -> tuple[Luma, Fraction]:
     return read(source, size=recipe.size, start=recipe.start, frames=recipe.frames)
 
 
-def _make(job: ClipJob, encodings: list[Encoding], frames: Luma, fps: Fraction) -> dict[str, Variant]:
-    """The pristine file and the variants, in the scratch folder; nothing is left there if that fails."""
-    frames, drawing = _drawn(job, frames)
-    pristine = drawing.over(frames) if drawing else frames
+def _kept(job: ClipJob, known: Clip | None) -> Luma | None:
+    """The frames of the clip's pristine file; None if it is not there or not whole."""
+    if known is None:
+        return None
+    try:
+        frames, _ = read_video(job.output / known.pristine, size=None, start=0, frames=known.frames + 1)
+    except CarfixError:
+        return None
+    return frames if frames.shape == (known.frames, known.height, known.width) else None
+
+
+def _make(
+    job: ClipJob,
+    encodings: list[Encoding],
+    frames: Luma,
+    pristine: Luma,
+    drawing: Drawing | None,
+    fps: Fraction,
+    *,
+    keeps_pristine: bool,
+) -> dict[str, Variant]:
+    """The pristine file and the variants, in the scratch folder; nothing is left there if that fails.
+
+    A pristine file that the clip keeps is not written again: what was measured against it would count as changed.
+    """
     scratch = scratch_of(job.output, job.name)
     discard(job.output, job.name)
     made: dict[str, Variant] = {}
     try:
         scratch.mkdir(parents=True)
-        encode_lossless(scratch / PRISTINE, pristine, fps)
+        if not keeps_pristine:
+            encode_lossless(scratch / PRISTINE, pristine, fps)
         for encoding in encodings:
             path = scratch / f"{encoding.name}{VARIANT_SUFFIX}"
             shown = pristine

@@ -121,6 +121,18 @@ def test_names_of_the_two_kinds_do_not_meet(tmp_path: Path) -> None:
     assert sorted("burn_in" in clip.settings for clip in after.values()) == [False, False, True, True]
 
 
+def test_variants_of_two_drawings_are_not_mixed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another machine's fonts draw the text otherwise."""
+    write_scene(tmp_path / "street.mkv", height=128, width=192, seed=1)
+    build(tmp_path, "street.mkv", recipe=TEXT)
+    more = Recipe(encodings=[Encoding(crf=30)], burn_in=True)
+    assert build(tmp_path, "street.mkv", recipe=more).dropped == {}
+    assert list(clips(tmp_path)["street-burn-in"].variants) == ["crf20", "crf20-over48", "crf30"]
+    monkeypatch.setattr("carfix.training.burn_in._WORDS", ("OTHER",))
+    report = build(tmp_path, "street.mkv", recipe=Recipe(encodings=[Encoding(crf=40)], burn_in=True))
+    assert report.dropped == {"street-burn-in": ["crf20", "crf20-over48", "crf30"]}
+
+
 def test_a_packed_corpus_has_no_text(tmp_path: Path) -> None:
     write_scene(tmp_path / "street.mkv")
     with pytest.raises(UsageError, match="--pack and --burn-in"):

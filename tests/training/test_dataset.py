@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -264,3 +265,46 @@ def test_damaged_notes_of_a_corpus_are_named(tmp_path: Path) -> None:
     (tmp_path / "corpus" / "corpus.json").write_text('{"street.mkv": {"licence": 1}}')
     report = build(tmp_path, "corpus")
     assert "corpus.json is damaged" in next(iter(report.failed.values()))
+
+
+def test_what_was_measured_stays_measured_when_variants_are_added(tmp_path: Path) -> None:
+    """A pristine file that is written again counts as changed: hours of an evaluation are done once more."""
+    write_scene(tmp_path / "street.mkv", seed=1)
+    build(tmp_path, "street.mkv")
+    before = stamps(tmp_path)
+    build(tmp_path, "street.mkv", recipe=Recipe(encodings=[*TWO, Encoding(crf=50)]))
+    assert len(stamps(tmp_path)) == len(before) + 1
+    assert stamps(tmp_path).items() >= before.items()
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut"])
+def test_a_pristine_file_that_is_spoilt_is_made_again(tmp_path: Path, damage: str) -> None:
+    write_scene(tmp_path / "street.mkv", seed=1)
+    build(tmp_path, "street.mkv")
+    pristine = tmp_path / "data" / read_manifest(tmp_path / "data").clips["street"].pristine
+    whole = read_video(pristine, size=None, start=0, frames=9)[0]
+    if damage == "gone":
+        pristine.unlink()
+    else:
+        pristine.write_bytes(pristine.read_bytes()[: pristine.stat().st_size // 2])
+    build(tmp_path, "street.mkv", recipe=Recipe(encodings=[*TWO, Encoding(crf=50)]))
+    assert np.array_equal(read_video(pristine, size=None, start=0, frames=9)[0], whole)
+    assert len(read_manifest(tmp_path / "data").clips["street"].variants) == 3
+
+
+def test_variants_that_are_added_are_of_the_pristine_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another version may read or scale the source otherwise: none is measured against pictures it is not of."""
+    write_scene(tmp_path / "street.mkv", seed=1)
+    build(tmp_path, "street.mkv")
+    before = read_manifest(tmp_path / "data").clips["street"]
+    monkeypatch.setattr(
+        "carfix.training.clip._frames", lambda *_: (scene(6, seed=1) + np.uint8(9), Fraction(25))
+    )
+    report = build(tmp_path, "street.mkv", recipe=Recipe(encodings=[Encoding(crf=10)]))
+    assert report.dropped == {}
+    clip = read_manifest(tmp_path / "data").clips["street"]
+    assert clip.variants.items() >= before.variants.items()
+    (shown,) = read_video(tmp_path / "data" / clip.variants["crf10"].file, size=None, start=0, frames=1)[0]
+    assert np.abs(shown.astype(int) - scene(6, seed=1)[0]).mean() < 3
