@@ -76,7 +76,6 @@ def build_clip(job: ClipJob) -> Built:
     # A clip with text is in the split of the one without, whose pictures it shows.
     own = without_burn_in(job.name) if recipe.burn_in else job.name
     split: Split = recipe.split or (note.split if note else None) or split_of(own)
-    licence = recipe.licence or (note.licence if note else "")
     sha256 = job.sha256 or source_sha256(source)
     still = source.is_file() and is_photo(source)
     settings = {
@@ -87,11 +86,14 @@ def build_clip(job: ClipJob) -> Built:
         **({BURN_IN: VERSION} if recipe.burn_in else {}),
     }
     known = job.known
+    licence = recipe.licence or (note.licence if note else "")
+    if known is not None and known.source_sha256 == sha256:
+        licence = licence or known.licence
     if known is not None and (known.source_sha256, cut(known.settings)) != (sha256, cut(settings)):
         known = None  # another source or another cut: nothing of it can be kept
     missing = missing_encodings(job, known)
     if known is not None and (job.output / known.pristine).is_file() and not missing:
-        kept = dataclasses.replace(known, split=split, licence=licence or known.licence)
+        kept = dataclasses.replace(known, split=split, licence=licence)
         moved = dataclasses.replace(kept, settings=settings)
         return Built(clip=moved, made=False, changed=kept != known)
     there = _kept(job, known)

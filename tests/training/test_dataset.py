@@ -308,3 +308,20 @@ def test_variants_that_are_added_are_of_the_pristine_file(
     assert clip.variants.items() >= before.variants.items()
     (shown,) = read_video(tmp_path / "data" / clip.variants["crf10"].file, size=None, start=0, frames=1)[0]
     assert np.abs(shown.astype(int) - scene(6, seed=1)[0]).mean() < 3
+
+
+def test_the_licence_note_stays_unless_another_is_given(tmp_path: Path) -> None:
+    """It ends in what weights say of themselves."""
+
+    def note(recipe: Recipe) -> str:
+        build(tmp_path, "street.mkv", recipe=recipe)
+        return read_manifest(tmp_path / "data").clips["street"].licence
+
+    write_scene(tmp_path / "street.mkv", seed=1)
+    assert note(Recipe(encodings=TWO, licence="CC0")) == "CC0"
+    assert note(Recipe(encodings=TWO)) == "CC0"
+    assert note(Recipe(encodings=[*TWO, Encoding(crf=50)])) == "CC0"
+    assert note(Recipe(encodings=TWO, frames=4)) == "CC0"
+    assert note(Recipe(encodings=TWO, frames=4, licence="MIT")) == "MIT"
+    write_scene(tmp_path / "street.mkv", seed=2)
+    assert note(Recipe(encodings=TWO)) == "", "of another source nothing is known"
