@@ -120,6 +120,10 @@ def train(
         record, guide = settings.record() | {"name": name, "init": warm and warm.description.sha256}, None
         if teacher is not None:
             model = load_checkpoint(teacher)
+            if settings.patch % model.config.scale:
+                raise UsageError(
+                    f"--patch {settings.patch} is no multiple of {model.config.scale}, the side of the teacher's cells"
+                )
             record |= {"teacher": model.description.sha256, "teacher_share": teacher_share}
             guide = Teacher(
                 net=model.net.to(place), share=teacher_share, steps=settings.steps, autocast=autocast

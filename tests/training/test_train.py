@@ -275,6 +275,12 @@ def test_a_teacher_steers_and_belongs_to_the_run(dataset: Path, tmp_path: Path) 
         run(dataset, tmp_path / "half", settings(12))
 
 
+def test_a_teacher_needs_patches_of_whole_cells(dataset: Path, tmp_path: Path) -> None:
+    chosen = settings(1, config=CarCnnConfig(features=4, blocks=1), patch=33)
+    with pytest.raises(UsageError, match="--patch 33 is no multiple of 4"):
+        run(dataset, tmp_path / "run", chosen, teacher=save_awake(tmp_path / "teacher.safetensors"))
+
+
 def test_a_run_folder_of_other_settings_is_not_continued(dataset: Path, tmp_path: Path) -> None:
     """It is said in what they differ, and not that anything is damaged: what is damaged gets deleted."""
     folder = tmp_path / "run"
