@@ -23,6 +23,7 @@ from carfix.training.recipe import Recipe
 from carfix.training.sources import (
     STILL_FPS,
     animate,
+    frames_in,
     is_photo,
     read_folder,
     read_photo,
@@ -92,7 +93,7 @@ def build_clip(job: ClipJob) -> Built:
     if known is not None and (known.source_sha256, cut(known.settings)) != (sha256, cut(settings)):
         known = None  # another source or another cut: nothing of it can be kept
     missing = missing_encodings(job, known)
-    if known is not None and (job.output / known.pristine).is_file() and not missing:
+    if known is not None and not missing and frames_in(job.output / known.pristine) == known.frames:
         kept = dataclasses.replace(known, split=split, licence=licence)
         moved = dataclasses.replace(kept, settings=settings)
         return Built(clip=moved, made=False, changed=kept != known)

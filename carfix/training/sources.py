@@ -100,6 +100,15 @@ def read_video(path: Path, *, size: Size | None, start: int, frames: int) -> tup
     return _stacked(planes, path), Fraction(fps)
 
 
+def frames_in(file: Path) -> int | None:
+    """Packets of a file that has a frame in each, without decoding it; None if it cannot be read."""
+    try:
+        with av.open(address(file)) as container:
+            return sum(1 for packet in container.demux(find_video(container, file)) if packet.size)
+    except (av.FFmpegError, OSError, CarfixError):
+        return None
+
+
 def read_folder(path: Path, *, size: Size | None, start: int, frames: int) -> tuple[Luma, Fraction]:
     """Luma `[N, H, W]` of a folder of pictures in the order of their names, taken as consecutive frames."""
     pictures = pictures_of(path)[start : start + frames]
