@@ -18,7 +18,7 @@ from carfix.training.encoding import Luma
 from carfix.training.places import NOTES, Identity, identity
 from carfix.video.address import address
 from carfix.video.choice import find_video
-from carfix.video.convert import SCALER_THREADS, from_rgb, has_rgb
+from carfix.video.convert import FULL_RANGE, SCALER_THREADS, convert, from_rgb, has_rgb
 from carfix.video.demux import decoded
 from carfix.video.faults import reason
 from carfix.video.luma import luma_format, read_luma
@@ -54,14 +54,21 @@ def fitted(size: Size, width: int, height: int) -> Size:
 
 
 def luma_plane(frame: VideoFrame) -> Luma:
-    """The luma codes of a decoded frame, `[H, W]`, 8 bit. The plane itself: no range conversion but of RGB."""
-    component = frame.format.components[0]
+    """The luma codes of a decoded frame, `[H, W]`, 8 bits: deeper ones are rounded, and no range but RGB's changes."""
     if has_rgb(frame):
         frame = from_rgb(frame, "yuv420p")
-    elif component.bits != 8 or (not frame.format.is_planar and frame.format.name != "gray"):
-        frame = frame.reformat(format="yuv420p", threads=SCALER_THREADS)
-    luma: Luma = read_luma(frame, luma_format(frame.format.name))  # type: ignore[assignment] # 8 bits by now
-    return luma
+    try:
+        layout = luma_format(frame.format.name)
+    except CarfixError:  # luma and chroma in one plane
+        frame = convert(frame, "yuv420p", FULL_RANGE)
+        layout = luma_format(frame.format.name)
+    luma = read_luma(frame, layout)
+    if layout.bit_depth == 8:
+        return luma  # type: ignore[return-value] # 8 bits
+    # Not by swscale, which dithers, in a pattern of blocks, and takes all deep gray for full range.
+    above = layout.bit_depth - 8
+    codes: Luma = np.minimum((luma.astype(np.uint32) + (1 << above >> 1)) >> above, 255).astype(np.uint8)
+    return codes
 
 
 def _resized(luma: Luma, size: Size) -> Luma:

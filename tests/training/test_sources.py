@@ -14,6 +14,7 @@ from carfix.training.sources import (
     animate,
     find_clips,
     fitted,
+    luma_plane,
     read_folder,
     read_photo,
     read_video,
@@ -67,6 +68,19 @@ def test_rgb_becomes_luma_of_the_limited_range_whatever_its_decoder_calls_it(
     assert np.abs(frames - expected).max() <= 1
     measured = [frame.luma for frame in read_frames(tmp_path / f"clip{suffix}")]
     assert np.abs(measured - expected).max() <= 1
+
+
+@pytest.mark.parametrize("colour_range", [0, 1, 2])
+@pytest.mark.parametrize(
+    ("pix_fmt", "above"), [("yuv420p10le", 2), ("yuv422p12be", 4), ("gray10le", 2), ("gray16le", 8)]
+)
+def test_deep_luma_is_rounded_and_nothing_else(pix_fmt: str, above: int, colour_range: int) -> None:
+    """swscale dithers, in a pattern of blocks, and takes all deep gray for full range."""
+    codes = np.linspace(16 << above, 235 << above, 64 * 64).reshape(64, 64).round().astype(np.uint16)
+    frame = av.VideoFrame(64, 64, pix_fmt)
+    frame.color_range = colour_range
+    frame.planes[0].update(codes.astype(">u2" if pix_fmt.endswith("be") else "<u2"))
+    assert np.abs(luma_plane(frame) - codes / (1 << above)).max() <= 0.5
 
 
 def test_only_files_are_clips_and_pictures(tmp_path: Path) -> None:
