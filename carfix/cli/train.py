@@ -160,6 +160,7 @@ def train(
     from carfix.net.config import CarCnnConfig, Config, FastConfig
     from carfix.training.processes import rank_and_world
     from carfix.training.settings import TrainSettings, auto_precision, pick_device
+    from carfix.training.train import LOSSES_OF_STRUCTURE
     from carfix.training.train import train as run_training
 
     config: Config
@@ -219,7 +220,10 @@ def train(
     if rank_and_world()[0] != 0:
         return  # the first of several processes validates, and tells
     which = "best" if term is None else "last"
-    best = "no validation yet" if result.best is None else f"{which} validation gain {result.best:+.4f}"
+    unit = "in SSIM" if loss in LOSSES_OF_STRUCTURE else "dB"
+    best = (
+        "no validation yet" if result.best is None else f"{which} validation gain {result.best:+.4f} {unit}"
+    )
     state = "finished" if result.finished else "stopped"
     kept = "the same command goes on from here" if result.best is None else f"weights in {result.weights}"
     stderr.print(f"{state} at step {result.step} of {steps}, {best}; {kept}", markup=False, soft_wrap=True)

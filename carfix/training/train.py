@@ -38,6 +38,8 @@ from carfix.video.manifest import read_manifest
 
 #: Adam's second beta stays at its default; the first is the paper's 0.9.
 BETAS = (0.9, 0.999)
+#: Losses whose best weights are those of the highest SSIM; the others' are those of the highest PSNR.
+LOSSES_OF_STRUCTURE = ("ssim", "both")
 
 
 class Term(Protocol):
@@ -61,7 +63,7 @@ class TrainResult:
 
     step: int
     finished: bool  # False if the time was up first
-    best: float | None
+    best: float | None  # of the validations: gain in dB, with `LOSSES_OF_STRUCTURE` in SSIM
     weights: Path
 
 
@@ -268,7 +270,7 @@ class _Keeper:
 
     def offer(self, gains: Gains) -> None:
         """Keep the averaged weights if they are the best so far by what the loss is about; with a term in any case."""
-        score = gains.ssim if self._settings.loss in ("ssim", "both") else gains.psnr
+        score = gains.ssim if self._settings.loss in LOSSES_OF_STRUCTURE else gains.psnr
         # (Not "<=": no best may be followed by what is not a number.)
         if self._term is None and self._state.best is not None and not score > self._state.best:
             return
