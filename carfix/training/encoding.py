@@ -47,6 +47,9 @@ BURN_IN_CRFS = (15, 47)
 BURN_IN_OVER_SHARE = 1 / 3
 BURN_IN_OVER_CRFS, BURN_IN_EXPORT_CRFS = (28, 43), (15, 25)
 
+#: Ticks a second that MPEG-4 Part 2 can state. Rates of phones' and cameras' files are such as 2700000/90113.
+_MPEG4_TICKS = 65535
+
 Luma = NDArray[np.uint8]
 
 
@@ -202,17 +205,20 @@ def encode(
     """
     _, height, width = frames.shape
     scale = cap_scale(width, height, fps) if scale_caps else Fraction(1)
+    rate = fps
+    if encoding.codec == "mpeg4":
+        rate = 1 / max((1 / fps).limit_denominator(_MPEG4_TICKS), Fraction(1, _MPEG4_TICKS))
     pixel_format = "yuvj420p" if encoding.codec == "mjpeg" else "yuv420p"
     chroma = np.full((height // 2, width), 128, np.uint8)  # both planes, one above the other
     try:
         with av.open(address(path), "w", format="mp4") as container:
-            stream = container.add_stream(encoding.codec, rate=fps, options=encoding.options(scale))
+            stream = container.add_stream(encoding.codec, rate=rate, options=encoding.options(scale))
             assert isinstance(stream, VideoStream)
             stream.width, stream.height, stream.pix_fmt = width, height, pixel_format
             # One thread: datasets are built by several processes anyway. Even so, x264's capped variants were seen to
             # differ by a few bytes from one process to the next: the manifest's numbers are of the files beside it.
             stream.codec_context.thread_count = 1
-            _write(container, stream, (np.concatenate([luma, chroma]) for luma in frames), fps)
+            _write(container, stream, (np.concatenate([luma, chroma]) for luma in frames), rate)
     except (av.FFmpegError, OSError, ValueError) as error:
         raise CarfixError(f"cannot encode {path.name} with {encoding.codec}: {error}") from error
     return encoding.record(scale)

@@ -57,6 +57,18 @@ def test_every_codec_that_is_drawn_encodes_every_frame(tmp_path: Path, encoding:
     assert 0 < np.abs(decoded.astype(int) - frames).mean() < 25
 
 
+@pytest.mark.parametrize("fps", [Fraction(2700000, 90113), Fraction(1080000, 2981), Fraction(1, 600)])
+def test_every_codec_takes_the_odd_rates_of_phones_and_cameras(tmp_path: Path, fps: Fraction) -> None:
+    """The mean of frames that come when they will. MPEG-4 Part 2 states no such rate exactly."""
+    for encoding in draw(40, "street"):
+        if encoding.codec != "libx264":
+            encode(tmp_path / "clip.mp4", scene(4), fps, encoding)
+            decoded, rate = read_video(tmp_path / "clip.mp4", size=None, start=0, frames=9)
+            assert len(decoded) == 4
+            if encoding.codec == "mpeg4":
+                assert float(rate) == pytest.approx(float(fps), rel=1e-4)
+
+
 def test_the_cap_binds(tmp_path: Path) -> None:
     frames = scene(50)
     sizes = []
