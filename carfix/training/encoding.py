@@ -50,6 +50,9 @@ BURN_IN_OVER_CRFS, BURN_IN_EXPORT_CRFS = (28, 43), (15, 25)
 #: Ticks a second that MPEG-4 Part 2 can state. Rates of phones' and cameras' files are such as 2700000/90113.
 _MPEG4_TICKS = 65535
 
+#: Of clips that are no longer, x265 gives times of decoding that it has never set; in such no frame is reordered.
+_X265_DELAY = 2
+
 Luma = NDArray[np.uint8]
 
 
@@ -270,8 +273,13 @@ def _write(container: OutputContainer, stream: VideoStream, pictures: Iterable[L
     assert stream.pix_fmt is not None  # both callers have just set it
     with kept_scheduling():
         container.start_encoding()
+    index = 0
     for index, picture in enumerate(pictures):
         frame = av.VideoFrame.from_ndarray(picture, format=stream.pix_fmt)
         frame.pts, frame.time_base = index, 1 / fps
         container.mux(stream.encode(frame))
-    container.mux(stream.encode(None))
+    packets = stream.encode(None)
+    if index < _X265_DELAY:
+        for packet in packets:
+            packet.dts = packet.pts
+    container.mux(packets)

@@ -1,6 +1,7 @@
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from scenes import scene
@@ -8,6 +9,7 @@ from scenes import scene
 from carfix.errors import CarfixError
 from carfix.training.encoding import (
     Encoding,
+    _write,
     cap_scale,
     check_encodings,
     draw,
@@ -67,6 +69,50 @@ def test_every_codec_takes_the_odd_rates_of_phones_and_cameras(tmp_path: Path, f
             assert len(decoded) == 4
             if encoding.codec == "mpeg4":
                 assert float(rate) == pytest.approx(float(fps), rel=1e-4)
+
+
+class Delayed:
+    """An encoder and its container: all packets come at the end, their times of decoding as x265 leaves them."""
+
+    pix_fmt = "gray"
+
+    def __init__(self) -> None:
+        self.times: list[int | None] = []
+        self.written: list[tuple[int | None, int | None]] = []
+
+    def start_encoding(self) -> None:
+        pass
+
+    def encode(self, frame: av.VideoFrame | None) -> list[av.Packet]:
+        if frame is not None:
+            self.times.append(frame.pts)
+            return []
+        packets = [av.Packet(b"picture") for _ in self.times]
+        for packet, time in zip(packets, self.times, strict=True):
+            packet.pts, packet.dts = time, -(2**61) if len(self.times) < 3 else (time or 0) - 2
+        return packets
+
+    def mux(self, packets: list[av.Packet]) -> None:
+        self.written += [(packet.pts, packet.dts) for packet in packets]
+
+
+@pytest.mark.parametrize(
+    ("frames", "expected"), [(1, [(0, 0)]), (2, [(0, 0), (1, 1)]), (3, [(0, -2), (1, -1), (2, 0)])]
+)
+def test_clips_of_a_few_frames_get_the_times_that_x265_does_not_set(
+    frames: int, expected: list[tuple[int, int]]
+) -> None:
+    """What lies in memory there was refused by the muxer now and then."""
+    both = Delayed()
+    _write(both, both, scene(frames), Fraction(25))  # type: ignore[arg-type]
+    assert both.written == expected
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3])
+def test_every_codec_takes_a_few_frames(tmp_path: Path, frames: int) -> None:
+    for encoding in draw(40, "street"):
+        encode(tmp_path / "clip.mp4", scene(frames), Fraction(25), encoding)
+        assert len(read_video(tmp_path / "clip.mp4", size=None, start=0, frames=9)[0]) == frames
 
 
 def test_the_cap_binds(tmp_path: Path) -> None:
