@@ -20,7 +20,7 @@ from carfix.restore.findings import is_damaged, tally_findings, timeline_finding
 from carfix.restore.landing import land
 from carfix.restore.models import EngineChoice
 from carfix.restore.pipeline import Pipeline, Tally
-from carfix.restore.place import check_place, check_room, make_folder, same_file
+from carfix.restore.place import RoomLeft, check_place, check_room, make_folder, same_file
 from carfix.restore.report import Counter, Progress, Report, Warnings
 from carfix.restore.state import State, kept_size, open_state
 from carfix.restore.strength import strength_of
@@ -34,7 +34,7 @@ from carfix.video.muxer import check_movflags, output_format
 from carfix.video.output import OutputPlan
 from carfix.video.rehearsal import rehearse_output
 from carfix.video.segments import DEFAULT_SEGMENT_SECONDS, Segment, plan_segments
-from carfix.video.sink import JoinedSegments
+from carfix.video.sink import JoinedSegments, SegmentFile
 from carfix.video.source import SourceInfo, decoded_by, probe
 from carfix.video.streams import COPY, check_audio_codec, plan_copy
 from carfix.video.timeline import Timeline, scan
@@ -212,7 +212,14 @@ class Job:
             earlier = [file for file in state.finished.values() if file]
             resumed = sum(file.frames for file in earlier)
             counter = Counter(self.progress, expected, resumed)
-            tally, engine = job._restore(info, timeline, encoding, segments, state, counter)
+            room = RoomLeft(self.output, frames=expected)
+
+            def keep(segment: Segment, file: SegmentFile | None) -> None:
+                state.add(segment.index, file)
+                if full := room.after(state.finished.values()):
+                    warnings.add(full)
+
+            tally, engine = job._restore(info, timeline, encoding, segments, state, keep, counter)
             for finished in earlier:
                 tally.damage.add(finished.damage)
             files = [file for segment in segments if (file := state.finished[segment.index]) is not None]
@@ -340,7 +347,8 @@ class Job:
         encoding: Encoding,
         segments: Sequence[Segment],
         state: State,
-        counter: "Counter",
+        keep: Callable[[Segment, SegmentFile | None], None],
+        counter: Counter,
     ) -> tuple[Tally, str]:
         total = Tally()
         missing = [segment for segment in segments if segment.index not in state.finished]
@@ -356,7 +364,7 @@ class Job:
                     engine=engine,
                     strength=self.choice.strength_of(engine),
                     folder=state.folder,
-                    on_segment=lambda segment, file: state.add(segment.index, file),
+                    on_segment=keep,
                     on_frame=counter.restored,
                 )
                 pipeline.run(neighbours)

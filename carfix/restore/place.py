@@ -4,10 +4,12 @@ import contextlib
 import hashlib
 import os
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 from carfix.errors import CarfixError
 from carfix.video.faults import reason
+from carfix.video.sink import SegmentFile
 from carfix.video.source import SourceInfo
 from carfix.video.timeline import Timeline
 
@@ -16,7 +18,8 @@ _COPIES = 2
 #: Bytes in a name: what the usual file systems take.
 _LONGEST_NAME = 255
 #: A restored file is rarely smaller than its input at the default quality: with less room than this part of the
-#: input's size there is no hope, with less than `_COPIES` of it some worry.
+#: input's size there is no hope, with less than `_COPIES` of it some worry. How much larger it gets, some four times
+#: or not at all, only finished segments tell: see `RoomLeft`.
 _HOPELESS = 0.5
 #: Frames stored without loss or nearly so get far smaller; their size says nothing about the output's.
 _LARGE_CODECS = ("rawvideo", "ffv1", "huffyuv", "utvideo", "prores", "dnxhd", "v210", "mjpeg", "png")
@@ -108,8 +111,38 @@ def check_room(
             f"there is no room for {output}: {_megabytes(free)} free, about {_megabytes(_COPIES * size)} needed"
         )
     if free < _COPIES * size:
-        return f"{_megabytes(free)} free beside {output}; up to {_megabytes(_COPIES * size)} may be needed"
+        return f"{_megabytes(free)} free beside {output}; {_megabytes(_COPIES * size)} or more may be needed"
     return None
+
+
+class RoomLeft:
+    """Whether the rest of a job will find room, as far as its finished segments tell."""
+
+    def __init__(self, output: Path, *, frames: int) -> None:
+        """`frames` are those of the whole output."""
+        self._output = output
+        self._frames = frames
+        self._told = False
+
+    def after(self, segments: Iterable[SegmentFile | None]) -> str | None:
+        """A warning, once, if at the rate of the finished `segments` the disk will get full."""
+        finished = [segment for segment in segments if segment is not None]
+        frames, size = sum(file.frames for file in finished), sum(file.size for file in finished)
+        if self._told or not frames:
+            return None
+        whole = size / frames * self._frames
+        needed = _COPIES * whole - size
+        try:
+            free = shutil.disk_usage(self._output.parent).free
+        except OSError:
+            return None
+        if free >= needed:
+            return None
+        self._told = True
+        return (
+            f"{_megabytes(free)} free beside {self._output}, which will be about {_megabytes(whole)}: "
+            f"{_megabytes(needed)} more are needed until it is complete"
+        )
 
 
 def _megabytes(size: float) -> str:

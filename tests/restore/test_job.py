@@ -408,7 +408,27 @@ def test_room_for_a_part_and_for_the_rest(
     size = clip.stat().st_size
     kept = sum(path.stat().st_size for path in state_folder(output).glob("*.seg"))
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=2 * size - kept))
-    assert restore(clip, output).warnings == ()
+    assert not any("may be needed" in line for line in restore(clip, output).warnings)
+
+
+def test_a_disk_that_will_get_full_is_told_early(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twice the input's size is free, but the output gets far larger than the input."""
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=2 * clip.stat().st_size))
+    said: list[tuple[str, bool]] = []
+    output = tmp_path / "out.mkv"
+    report = restore(
+        clip,
+        output,
+        encoder=LOSSLESS,
+        say=lambda line: said.append((line, len(names(state_folder(output))) < 4)),
+    )
+    [(line, early)] = [pair for pair in said if "which will be about" in pair[0]]
+    assert early and report.warnings == (line,)
+    wanted = round(output.stat().st_size / 1e6)
+    assert abs(int(line.split("about ")[1].split()[0]) - wanted) <= 1
 
 
 @pytest.mark.parametrize("moment", [1, 3, 6, 11, 16])
