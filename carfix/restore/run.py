@@ -157,21 +157,31 @@ def restore_through_pipe(
             **options,
         )
         if output != PIPE:
-            _land(temporary, output)
+            _land(temporary, output, overwrite=overwrite)
             report = dataclasses.replace(report, output=output)
     teller(Event(task, Outcome(task, "done", report)))
     if strict and report.damaged:
         raise CarfixError(f"{source} is damaged; what could be decoded was restored")
 
 
-def _land(temporary: Path, output: Path) -> None:
-    """A complete file gets its name, which no power cut leaves with less."""
+def _land(temporary: Path, output: Path, *, overwrite: bool) -> None:
+    """A complete file gets its name, which no power cut leaves with less.
+
+    What came through a pipe does not come again: if another file has the name by now, it gets one that is free.
+    """
+    name = output
     try:
         sync_file(temporary)
-        temporary.replace(output)
+        while not overwrite and name.exists():
+            name = name.with_stem(f"{name.stem}-new")
+        temporary.replace(name)
     except OSError as error:
-        raise CarfixError(f"cannot write {output}: {reason(error)}") from error
+        raise CarfixError(f"cannot write {name}: {reason(error)}") from error
     sync_folder(output.parent)
+    if name != output:
+        raise CarfixError(
+            f"{output} was created meanwhile, and is left as it is; the restored video is {name}"
+        )
 
 
 def _bytes_of(stream: Any, name: str) -> IO[bytes]:  # noqa: ANN401 - text on top of bytes, which typeshed has no type for

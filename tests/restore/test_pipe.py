@@ -367,6 +367,29 @@ def test_a_file_is_on_the_disk_before_it_gets_its_name(
     assert (output.stat().st_ino, False) in forced
 
 
+def test_a_file_that_was_created_meanwhile_stays(clip: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out.mkv"
+
+    class Late(Adding):
+        def restore(self, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401
+            output.write_bytes(b"another's")
+            return super().restore(*arguments, **options)
+
+    with pytest.raises(CarfixError, match="created meanwhile"):
+        restore_through_pipe(
+            clip,
+            output,
+            teller=Teller(Console(file=io.StringIO()), mode="none", quiet=True, many=False, log=None),
+            overwrite=False,
+            strict=False,
+            format=None,
+            choice=EngineChoice(model=Late(1)),
+        )
+    assert output.read_bytes() == b"another's"
+    assert len(media.frame_times(tmp_path / "out-new.mkv")) == 30
+    assert not (tmp_path / ".out.mkv.part").exists()
+
+
 def test_the_command(clip: Path, tmp_path: Path) -> None:
     model = save_awake(tmp_path / "awake.safetensors")
     program = [sys.executable, "-c", "from carfix.cli import main; main()", "restore", "-m", str(model)]
