@@ -1,9 +1,10 @@
-"""Folders that one process works in at a time: a second one ends before it has done anything."""
+"""What one process works at a time: a second one ends before it has done anything."""
 
 import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from carfix.errors import CarfixError
 
@@ -12,6 +13,8 @@ try:
 except ImportError:  # Windows: two runs are not kept apart there, nor can a folder be opened
     fcntl = None  # type: ignore[assignment]
 
+HAS_LOCKS = fcntl is not None
+
 
 @contextlib.contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
@@ -19,21 +22,46 @@ def alone_in(folder: Path) -> Iterator[None]:
 
     Raises `CarfixError` if another process is at work there. Some network folders have no locks: nobody is kept out.
     """
-    descriptor = os.open(folder, os.O_RDONLY) if fcntl is not None else None
+    descriptor = os.open(folder, os.O_RDONLY) if HAS_LOCKS else None
     try:
-        if descriptor is not None:
-            with contextlib.suppress(OSError):
-                _lock(descriptor, folder)
+        if descriptor is not None and not _locked(descriptor):
+            raise CarfixError(
+                f"another carfix is at work in {folder}: wait until it is done, or give another folder"
+            )
         yield
     finally:
         if descriptor is not None:
             os.close(descriptor)
 
 
-def _lock(descriptor: int, folder: Path) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise CarfixError(
-            f"another carfix is at work in {folder}: wait until it is done, or give another folder"
-        ) from None
+def lock_file(path: Path) -> IO[bytes] | None:
+    """`path`, made if need be, open and locked by this process; None if another one has it. Raises `OSError`.
+
+    Who has it may remove it, and others may have opened it before: it locks nothing then, and the one that is there by
+    now counts.
+    """
+    while True:
+        file = path.open("ab")
+        try:
+            if not _locked(file.fileno()):
+                file.close()
+                return None
+            with contextlib.suppress(FileNotFoundError):
+                if not HAS_LOCKS or os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                    return file
+        except BaseException:
+            file.close()
+            raise
+        file.close()
+
+
+def _locked(descriptor: int) -> bool:
+    """Whether this process has the lock now; True as well where there are none (Windows, some network folders)."""
+    if HAS_LOCKS:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:
+            pass
+    return True

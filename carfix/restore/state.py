@@ -11,19 +11,16 @@ from typing import IO, Any
 
 from carfix.errors import CarfixError
 from carfix.interruption import undisturbed, unfinished
+from carfix.lock import HAS_LOCKS, lock_file
 from carfix.restore.place import fitting
 from carfix.video.decode import Damage
 from carfix.video.faults import reason
 from carfix.video.sink import SegmentFile, check_segment
 
-try:
-    import fcntl
-except ImportError:  # Windows: two runs for one output are not kept apart there
-    fcntl = None  # type: ignore[assignment]
-
-_HAS_LOCKS = fcntl is not None
 _JOURNAL = "journal.jsonl"
 _LOCK = "lock"
+#: How often the folder may be removed, by runs that end, between its making and its locking.
+_TRIES = 100
 
 
 def state_folder(output: Path) -> Path:
@@ -44,15 +41,18 @@ def discard_state(output: Path) -> None:
     """Remove what is left of work on `output`, unless another process is at it."""
     folder = state_folder(output)
     with contextlib.suppress(OSError):
-        with (folder / _LOCK).open("ab") as lock:
-            held = _locked(lock) and _removed_but_for_lock(folder, lock)
+        lock = lock_file(folder / _LOCK)
+        if lock is None:
+            return
+        with lock:
+            held = _removed_but_for_lock(folder, lock)
         if held:
             _remove_emptied(folder)
 
 
 def _removed_but_for_lock(folder: Path, lock: IO[bytes]) -> bool:
     """Remove a folder whose lock is open here. True: it is there until the lock is closed (NFS, FUSE)."""
-    if not _HAS_LOCKS:
+    if not HAS_LOCKS:
         lock.close()  # Windows removes nothing that is open
     shutil.rmtree(folder, ignore_errors=True)
     return folder.exists()
@@ -61,18 +61,6 @@ def _removed_but_for_lock(folder: Path, lock: IO[bytes]) -> bool:
 def _remove_emptied(folder: Path) -> None:
     with contextlib.suppress(OSError):  # another run has come
         folder.rmdir()
-
-
-def _locked(lock: IO[bytes]) -> bool:
-    """Whether this process has the lock now; True as well where there are none (Windows, some network folders)."""
-    if _HAS_LOCKS:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError:
-            pass
-    return True
 
 
 class AtWorkError(CarfixError):
@@ -88,13 +76,14 @@ def alone_at(part: Path, output: Path) -> Iterator[None]:
     """
     with contextlib.ExitStack() as stack:
         with undisturbed():  # the lock makes the file, and nothing must come before it is to go
-            if _HAS_LOCKS:
+            if HAS_LOCKS:
                 try:
-                    lock = stack.enter_context(part.open("ab"))
+                    lock = lock_file(part)
                 except OSError as error:
                     raise CarfixError(f"cannot write {output}: {reason(error)}") from error
-                if not _locked(lock):
+                if lock is None:
                     raise AtWorkError(f"another carfix is at work on {output}")
+                stack.enter_context(lock)
             stack.enter_context(unfinished(part))
         yield
 
@@ -223,13 +212,12 @@ def open_state(output: Path) -> Iterator[State]:
     """
     folder = state_folder(output)
     try:
-        folder.mkdir(exist_ok=True)
-        lock = (folder / _LOCK).open("ab")
+        lock = _lock_of(folder)
     except OSError as error:
         raise CarfixError(f"cannot write to {folder}: {reason(error)}") from error
+    if lock is None:
+        raise AtWorkError(f"another carfix is at work on {output}")
     with lock:
-        if not _locked(lock):
-            raise AtWorkError(f"another carfix is at work on {output}")
         state = State(folder, lock)
         try:
             yield state
@@ -239,6 +227,15 @@ def open_state(output: Path) -> Iterator[State]:
             raise
         finally:
             state.close()
+
+
+def _lock_of(folder: Path) -> IO[bytes] | None:
+    """The lock in `folder`, which is created if need be; None if another process has it. Raises `OSError`."""
+    for _ in range(_TRIES):
+        folder.mkdir(exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # a run that ends has removed the folder meanwhile
+            return lock_file(folder / _LOCK)
+    return None
 
 
 def sync_file(path: Path) -> None:

@@ -22,7 +22,7 @@ from networks import save_awake
 
 from carfix.errors import CarfixError
 from carfix.restore.report import Progress
-from carfix.restore.state import discard_state, open_state, state_folder
+from carfix.restore.state import AtWorkError, discard_state, open_state, state_folder
 from carfix.video.encoder import EncoderSettings
 from carfix.video.headers.nal import nal_units
 
@@ -259,6 +259,24 @@ def test_only_one_run_works_on_an_output(clip: Path, tmp_path: Path) -> None:
         restore(clip, tmp_path / "out.mp4")
 
 
+def test_a_lock_that_was_removed_while_it_was_taken_is_taken_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a run that ends just then, and throws its folder away with the lock in it."""
+    fcntl = pytest.importorskip("fcntl", reason="there are no locks on Windows")
+    output = tmp_path / "out.mp4"
+    moments = iter([lambda: shutil.rmtree(state_folder(output))] * 2)
+    lock = fcntl.flock
+
+    def late(descriptor: int, how: int) -> None:
+        next(moments, lambda: None)()
+        lock(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with open_state(output) as state, pytest.raises(AtWorkError), open_state(output):
+        assert state.folder.exists()
+
+
 def test_an_input_that_is_replaced_is_not_mixed_with_what_took_its_place(clip: Path, tmp_path: Path) -> None:
     """Video of the one with sound of the other, as recorders that use their names again would make it."""
     other = media.write_clip(tmp_path / "other.mp4", frames=40, sounds=[Sound()])
@@ -314,7 +332,7 @@ def test_nothing_is_open_in_the_state_that_windows_is_to_remove(
         held.extend(str(link.readlink()) for link in descriptors.iterdir() if link.is_symlink())
         remove(folder, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("carfix.restore.state._HAS_LOCKS", False)
+    monkeypatch.setattr("carfix.restore.state.HAS_LOCKS", False)
     monkeypatch.setattr("carfix.restore.state.shutil.rmtree", removed)
     restore(clip, tmp_path / "out.mp4")
     assert held
