@@ -140,8 +140,14 @@ class State:
             os.fsync(journal.fileno())
 
     def has_work(self) -> bool:
-        """Whether the journal lists a segment; an earlier run's, too, before or while it is taken over."""
-        return bool(self._read_journal()[1])
+        """Whether the journal lists a segment; an earlier run's, too, before or while it is taken over.
+
+        Also if it cannot be read: nobody knows.
+        """
+        try:
+            return bool(self._read_journal()[1])
+        except CarfixError:
+            return True
 
     def discard(self) -> None:
         """Remove the folder and all that is in it."""
@@ -176,8 +182,10 @@ class State:
             header = json.loads(lines[0])
             if not isinstance(header, dict) or "index" in header:
                 return None, {}  # someone removed the file while segments were added
-        except (OSError, ValueError, IndexError):
+        except (FileNotFoundError, ValueError, IndexError):
             return None, {}
+        except OSError as error:  # to begin anew would throw away what it lists
+            raise CarfixError(f"cannot read {self.folder / _JOURNAL}: {reason(error)}") from error
         for line in lines[1:]:
             try:
                 fields = json.loads(line)

@@ -277,6 +277,28 @@ def test_a_lock_that_was_removed_while_it_was_taken_is_taken_again(
         assert state.folder.exists()
 
 
+def test_a_journal_that_cannot_be_read_is_not_begun_anew(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a disk or a network refuses at this moment, it may give at the next."""
+    output = tmp_path / "out.mp4"
+    interrupted(clip, output)
+    before = names(state_folder(output))
+    read = Path.read_text
+
+    def refused(path: Path, *arguments: Any, **options: Any) -> str:  # noqa: ANN401 - as `read_text`
+        if path.name == "journal.jsonl":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return read(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "read_text", refused)
+    with pytest.raises(CarfixError, match=r"cannot read .*journal\.jsonl"):
+        restore(clip, output)
+    assert names(state_folder(output)) == before
+    monkeypatch.undo()
+    assert restore(clip, output).resumed > 0
+
+
 def test_an_input_that_is_replaced_is_not_mixed_with_what_took_its_place(clip: Path, tmp_path: Path) -> None:
     """Video of the one with sound of the other, as recorders that use their names again would make it."""
     other = media.write_clip(tmp_path / "other.mp4", frames=40, sounds=[Sound()])
