@@ -25,6 +25,10 @@ from carfix.video.source import probe, probe_restored
 from carfix.video.timeline import scan
 from carfix.video.verify import lateness
 
+#: Seconds in which what ends everything (a shutdown, `systemctl stop`) has reached this process, too, and not one
+#: worker alone, as an administrator or a watch over memory does.
+_TOGETHER = 1.0
+
 Status = Literal["done", "skipped", "failed", "not started"]
 
 
@@ -160,7 +164,8 @@ class _Batch:
         self._workers.remove(worker)
         if isinstance(message, Failed):
             if message.exit_code == EXIT_INTERRUPTED:
-                raise KeyboardInterrupt
+                time.sleep(_TOGETHER)
+                message = Failed("its process was told to end (SIGTERM); the next run goes on with it")
             self._end(self._failed(task, message))
         elif message.damaged and self._strict:
             reason = (

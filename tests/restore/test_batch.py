@@ -74,6 +74,15 @@ def test_a_crash_costs_one_file(tmp_path: Path) -> None:
     assert not tasks[1].output.exists()
 
 
+@pytest.mark.skipif(os.name != "posix", reason="Windows ends processes without asking")
+def test_a_process_that_is_told_to_end_costs_one_file(tmp_path: Path) -> None:
+    tasks = clips(tmp_path, 3)
+    media.write_clip(tasks[1].source, frames=10, width=96)
+    outcomes = batch(tasks, model=faults.Told(96))
+    assert statuses(outcomes) == ["done", "failed", "done"]
+    assert "was told to end" in outcomes[1].reason
+
+
 def test_a_file_that_is_no_video_costs_one_file(tmp_path: Path) -> None:
     tasks = clips(tmp_path, 3)
     tasks[0].source.write_text("words")
