@@ -140,7 +140,7 @@ class _Batch:
         try:
             self._workers.append(Worker(task, self._options, self._threads(), self._caches))
         except OSError as error:  # too many processes or open files, or no memory, at this moment
-            why = f"cannot start a process for it: {media_reason(error)}"
+            why = f"cannot start a process for it: {_why_not(error)}"
             self._end(Outcome(task, "failed", reason=why))
 
     def _threads(self) -> int | None:
@@ -187,6 +187,15 @@ class _Batch:
     def _end(self, outcome: Outcome) -> None:
         self._outcomes[outcome.task] = outcome
         self._tell(Event(outcome.task, outcome))
+
+
+def _why_not(error: OSError) -> str:
+    """Why a process could not be started."""
+    try:
+        Path.cwd()
+    except OSError:
+        return "the current folder was removed, in which it would run; start again from another"
+    return media_reason(error)
 
 
 def too_young(task: Task, min_age: float) -> Outcome | None:

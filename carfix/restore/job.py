@@ -201,7 +201,7 @@ class Job:
             warnings.add(tight)
         if self.parents:
             make_folder(self.output.parent)
-        with open_state(self.output) as state:
+        with open_state(self.output, self.source) as state:
             check_place(
                 self.output, overwrite=self.overwrite, parents=False
             )  # another run may just have ended

@@ -213,8 +213,10 @@ def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
 
 
 @contextlib.contextmanager
-def open_state(output: Path) -> Iterator[State]:
+def open_state(output: Path, source: Path | None = None) -> Iterator[State]:
     """The state folder of `output`, created if need be and locked.
+
+    A failure leaves it with what is finished, unless `source`, with which alone that is of use, has been deleted.
 
     Raises `CarfixError` if it cannot be written, `AtWorkError` if another process works on the same output.
     """
@@ -230,11 +232,19 @@ def open_state(output: Path) -> Iterator[State]:
         try:
             yield state
         except BaseException:
-            if not state.has_work():
+            if not state.has_work() or (source is not None and _is_deleted(source)):
                 state.discard()  # nothing in it is worth coming back for
             raise
         finally:
             state.close()
+
+
+def _is_deleted(path: Path) -> bool:
+    """Whether `path` is gone from a folder that holds others: an empty one may be of a disk that is not there now."""
+    try:
+        return not path.exists() and any(path.parent.iterdir())
+    except OSError:
+        return False
 
 
 def _lock_of(folder: Path) -> IO[bytes] | None:

@@ -367,6 +367,15 @@ def test_a_process_that_cannot_be_started_costs_one_file(
     assert "cannot start a process for it: " in outcomes[0].reason
 
 
+@pytest.mark.skipif(os.name != "posix", reason="Windows keeps a folder that is a process's")
+def test_a_current_folder_that_was_removed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    (tmp_path / "here").rmdir()
+    [outcome] = batch(clips(tmp_path, 1))
+    assert outcome.status == "failed" and "the current folder was removed" in outcome.reason
+
+
 def test_a_worker_tells_an_interruption_from_an_error() -> None:
     amid_a_lock = RuntimeError("cannot release un-acquired lock")
     amid_a_lock.__context__ = KeyboardInterrupt()

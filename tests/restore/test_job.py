@@ -314,6 +314,30 @@ def test_an_input_that_is_replaced_is_not_mixed_with_what_took_its_place(clip: P
     assert restore(clip, output).frames == 40
 
 
+@pytest.mark.parametrize("others", [True, False])
+def test_an_input_that_is_deleted_leaves_no_work(clip: Path, tmp_path: Path, others: bool) -> None:
+    """By a recorder in want of room, whose file does not come back; a disk that is away comes back with it."""
+    (tmp_path / "in").mkdir()
+    source = clip.rename(tmp_path / "in" / clip.name)
+    if others:
+        (tmp_path / "in" / "next.mp4").touch()
+    output = tmp_path / "out.mp4"
+
+    class Deleting(Adding):
+        def restore(self, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401
+            if self.planes > 20:
+                source.rename(tmp_path / "away")
+                raise CarfixError("broke")
+            return super().restore(*arguments, **options)
+
+    with pytest.raises(CarfixError, match="broke"):
+        restore(source, output, model=Deleting())
+    assert state_folder(output).exists() != others
+    if not others:
+        (tmp_path / "away").rename(source)
+        assert restore(source, output).resumed > 0
+
+
 def test_a_state_that_cannot_be_written_is_named(clip: Path, tmp_path: Path) -> None:
     """One that another user has left: the folder around it can be written to, and is not what is wrong."""
     output = tmp_path / "out.mp4"
