@@ -3,6 +3,7 @@ import os
 import platform
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -308,3 +309,22 @@ def test_a_precision_that_the_cpu_lacks_is_a_plain_error(monkeypatch: pytest.Mon
 def test_a_missing_gpu_is_named() -> None:
     with pytest.raises(MissingPartError, match="CUDA"):
         open_engine(awake_model(FAST), device="cuda")
+
+
+def test_threads_that_share_an_engine_keep_the_weights_of_few_sizes() -> None:
+    """Packed at the same moment, those of two sizes were one too many, and from then on all were kept."""
+    engine = fused_engine(awake_model(FAST), None)
+    net = engine._net  # type: ignore[attr-defined]
+    together = threading.Barrier(2)
+    for number in range(8):
+
+        def pack(side: int) -> None:
+            together.wait()
+            net.packed_for(side, 64)
+
+        threads = [threading.Thread(target=pack, args=(64 + 32 * number + 16 * n,)) for n in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(net._packed) <= 4

@@ -6,6 +6,7 @@ on the user's machine and a minute to start.
 """
 
 import functools
+import threading
 from collections.abc import Callable, Sequence
 
 import torch
@@ -46,27 +47,29 @@ class FusedNet:
         self._net: CarCnn | FastNet = net
         self._dtype = dtype
         self._packed: dict[tuple[int, int], list[_Packed]] = {}
+        self._packing = threading.Lock()
 
     def packed_for(self, height: int, width: int) -> Callable[[Tensor], Tensor]:
-        """What computes windows of this size, `[H, W]` fp32 in [-1, 1], from any number of threads.
+        """What computes windows of this size, `[H, W]` fp32 in [-1, 1], from any number of threads."""
+        with self._packing:
+            if (height, width) not in self._packed:
+                if len(self._packed) == _SHAPES_KEPT:
+                    del self._packed[next(iter(self._packed))]
+                self._packed[height, width] = self._pack(height, width)
+            return functools.partial(self._compute, self._packed[height, width])
 
-        Itself not for several threads at once: it packs the weights for sizes that it does not know.
-        """
-        if (height, width) not in self._packed:
-            if len(self._packed) == _SHAPES_KEPT:
-                del self._packed[next(iter(self._packed))]
-            scale = self._net.config.scale
-            layers = convolution_layers(self._net)
-            self._packed[height, width] = [
-                _Packed(
-                    layer,
-                    self._dtype,
-                    self._net.config.negative_slope if number < len(layers) - 1 else None,
-                    (1, layer.in_channels, height // scale, width // scale),
-                )
-                for number, layer in enumerate(layers)
-            ]
-        return functools.partial(self._compute, self._packed[height, width])
+    def _pack(self, height: int, width: int) -> list["_Packed"]:
+        scale = self._net.config.scale
+        layers = convolution_layers(self._net)
+        return [
+            _Packed(
+                layer,
+                self._dtype,
+                self._net.config.negative_slope if number < len(layers) - 1 else None,
+                (1, layer.in_channels, height // scale, width // scale),
+            )
+            for number, layer in enumerate(layers)
+        ]
 
     def _compute(self, packed: Sequence["_Packed"], x: Tensor) -> Tensor:
         layers = iter(packed)
