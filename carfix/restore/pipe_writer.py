@@ -37,6 +37,7 @@ from carfix.video.pyav import KEEP_ODD_TAGS
 from carfix.video.scheduling import kept_scheduling
 from carfix.video.source import SourceInfo
 from carfix.video.streams import add_copy, cover_left_out, formless_left_out, has_form, left_out, try_copy
+from carfix.video.y4m import Y4mFile
 
 #: What leaves streams of a kind out.
 _LEAVE_OUT = {"audio": "-c:a none", "subtitle": "-sn"}
@@ -63,8 +64,10 @@ class PipeWriter:
         self._progress = progress
         self._to_file = isinstance(output, Path)
         self._closed = False
+        self._counts = format == Y4M
+        self._y4m = Y4mFile(output, reader.info) if format == Y4M else None
         self._container: OutputContainer = av.open(
-            address(output) if isinstance(output, Path) else output,
+            self._y4m or (address(output) if isinstance(output, Path) else output),
             "w",
             format=format,
             container_options=muxer_options(format, reader.container.metadata),
@@ -77,7 +80,6 @@ class PipeWriter:
             video.codec_context.flags &= ~Flags.global_header
         video.codec_context.time_base = video_clock(format, video.codec_context.time_base, info.rate)
         video.time_base = video.codec_context.time_base
-        self._counts = format == Y4M
         if tag := codec_tag(video.codec_context.codec.canonical_name, format):
             video.codec_context.codec_tag = tag
         if info.display_matrix is not None:
@@ -166,6 +168,8 @@ class PipeWriter:
         if not self._closed:
             self._closed = True
             self._container.close()
+            if self._y4m is not None:
+                self._y4m.finish()
 
     def write(self, items: Iterable[Item], threads: FramePipeline) -> None:
         """Write every frame that comes, and what the other streams have brought meanwhile."""

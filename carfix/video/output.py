@@ -20,6 +20,7 @@ from carfix.video.encoder import RAW
 from carfix.video.matroska import MATROSKA, ROOM, Shape, write_shapes
 from carfix.video.muxer import (
     BARE,
+    Y4M,
     codec_tag,
     kept_tags,
     movie_timescale,
@@ -32,6 +33,7 @@ from carfix.video.sound import add_encoded_audio
 from carfix.video.source import SourceInfo
 from carfix.video.streams import CopyPlan, add_copy
 from carfix.video.timeline import Jump
+from carfix.video.y4m import Y4mFile
 
 if TYPE_CHECKING:
     from av.container.core import Chapter
@@ -114,8 +116,9 @@ class OutputFile:
         self, target: Path | IO[bytes], plan: OutputPlan, source: InputContainer, template: VideoStream
     ) -> None:
         self.plan = plan
+        self._y4m = Y4mFile(target, plan.info) if plan.format == Y4M else None
         self.container: OutputContainer = av.open(
-            address(target) if isinstance(target, Path) else target,
+            self._y4m or (address(target) if isinstance(target, Path) else target),
             "w",
             format=plan.format,
             container_options=muxer_options(
@@ -158,6 +161,8 @@ class OutputFile:
 
     def complete(self, target: Path) -> None:
         """Add to the file `target`, which is closed, what its muxer could not be told."""
+        if self._y4m is not None:
+            self._y4m.finish()
         write_shapes(target, self.plan.format, self._shapes)
 
     def _add_video(self, stream: Stream, template: VideoStream) -> VideoStream:

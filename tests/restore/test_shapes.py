@@ -1,5 +1,6 @@
 """Anamorphic video: the shape of its pixels goes along, or it is said that it does not."""
 
+import io
 import zlib
 from fractions import Fraction
 from pathlib import Path
@@ -8,8 +9,11 @@ import av
 import media
 import pytest
 from av.video.stream import VideoStream
+from engines import Adding
 from jobs import LOSSLESS, restore
 
+from carfix.restore.models import EngineChoice
+from carfix.restore.pipe import restore_pipe
 from carfix.video.encoder import EncoderSettings
 from carfix.video.matroska import ROOM
 
@@ -66,6 +70,30 @@ def test_pixels_keep_their_shape(
     assert shapes(output) == [(PAL, name if suffix != ".mp4" else None)]
     assert suffix == ".mp4" or is_sound(output)
     assert len(media.frame_times(output)) == media.FRAMES
+
+
+@pytest.mark.parametrize("way", ["file", "pipe", "pipe into a file"])
+def test_y4m_tells_of_pixels_what_the_video_did(way: str, tmp_path: Path) -> None:
+    """FFmpeg's own program writes the same line; where chroma lies is H.264's usual place."""
+    source = media.write_clip(tmp_path / "in.mkv", setup=narrow)
+    output = tmp_path / "out.y4m"
+    if way == "file":
+        restore(source, output, encoder=None)
+    else:
+        target = io.BytesIO()
+        restore_pipe(
+            source=io.BytesIO(source.read_bytes()),
+            output=target if way == "pipe" else output,
+            format="yuv4mpegpipe",
+            choice=EngineChoice(model=Adding(0)),
+        )
+        if way == "pipe":
+            output.write_bytes(target.getvalue())
+    header = output.read_bytes().partition(b"\n")[0].split(b" ")
+    assert b"A16:11" in header and b"C420mpeg2" in header
+    assert shapes(output) == [(PAL, None)]
+    with av.open(str(output)) as container:
+        assert sum(1 for _ in container.decode(video=0)) == media.FRAMES
 
 
 def test_a_copied_video_has_its_own(tmp_path: Path) -> None:
