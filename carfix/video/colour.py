@@ -128,9 +128,8 @@ def chroma_location(container: InputContainer, stream_index: int) -> str | None:
         text: str = container.dumps_format()  # type: ignore[attr-defined]
     for line in text.splitlines():
         if re.match(rf"\s*Stream #0:{stream_index}\b.*: Video:", line):
-            # "yuv420p(tv, bt709, progressive, left)"
-            for group in re.findall(r"\(([^()]*)\)", line):
-                for word in group.split(", "):
-                    if word in _CHROMA_LOCATIONS:
-                        return str(word)
+            # "yuv420p(tv, bt709, progressive, left)", "yuv420p(tv, top coded first (swapped), left)"
+            for word in re.split(r"[(),]", line):
+                if word.strip() in _CHROMA_LOCATIONS:
+                    return word.strip()
     return None

@@ -10,6 +10,7 @@ import av
 import media
 import numpy as np
 import pytest
+from av.video.stream import VideoStream
 from fidelity import assert_same_times, assert_same_video, restore
 from media import Sound
 
@@ -251,11 +252,22 @@ def mastering(data: dict[str, bytes]) -> list[float]:
     return [n / d for n, d in zip(numbers[:20:2], numbers[1:20:2], strict=True)]
 
 
+@pytest.mark.parametrize("fields", [None, 4])  # 4: the top field is coded first, and shown second
 @pytest.mark.parametrize("location", ["topleft", "center"])
-def test_chroma_location_is_kept(location: str, tmp_path: Path) -> None:
+def test_chroma_location_is_kept(location: str, fields: int | None, tmp_path: Path) -> None:
     from carfix.video.source import probe
 
-    source = media.write_clip(tmp_path / "in.mp4", options={**media.X264, "chroma_sample_location": location})
+    def order(video: VideoStream) -> None:
+        if fields is not None:
+            video.codec_context.field_order = fields
+
+    source = media.write_clip(
+        tmp_path / "in.mkv",
+        interlaced=fields is not None,
+        options={**media.X264, "chroma_sample_location": location, "x264-params": "tff=1"},
+        setup=order,
+    )
+    assert probe(source).field_order == fields or fields is None
     assert probe(source).colour.chroma_location == location
-    restore(source, tmp_path / "out.mp4")
-    assert probe(tmp_path / "out.mp4").colour.chroma_location == location
+    restore(source, tmp_path / "out.mkv")
+    assert probe(tmp_path / "out.mkv").colour.chroma_location == location
