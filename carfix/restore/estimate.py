@@ -3,16 +3,21 @@
 import dataclasses
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from carfix.restore.fields import prepare_pictures
 from carfix.restore.findings import timeline_findings
-from carfix.restore.job import job_of
+from carfix.restore.job import Job, job_of
 from carfix.restore.pipeline import Pipeline
+from carfix.restore.state import difference, earlier_work
 from carfix.restore.tasks import Task
+from carfix.video.encoder import Encoding
 from carfix.video.segments import Segment
 from carfix.video.sink import SegmentFile
+from carfix.video.source import SourceInfo
+from carfix.video.timeline import Timeline
 
 #: Frames that are restored to measure speed and size: enough for the pipeline to fill, few enough to wait for.
 SAMPLE_FRAMES = 12
@@ -25,7 +30,8 @@ class Estimate:
     task: Task
     frames: int
     segments: int
-    seconds: float  # on this machine, model and encoder as they are now
+    done: int  # of the frames, by an earlier run
+    seconds: float  # for the others, on this machine, model and encoder as they are now
     size: int  # bytes of the output
     engine: str
     warnings: tuple[str, ...]
@@ -59,6 +65,7 @@ def estimate_video(task: Task, **options: Any) -> Estimate:  # noqa: ANN401 - th
         pipeline.run([sample])
         elapsed = time.monotonic() - began
         name = f"{engine.model.description.name}: {engine.description}"
+    done = _done(job, info, encoding, timeline, segments)
     written = max(1, pipeline.tally.frames)
     size = sum(file.size for file in files if file is not None)
     others = info.path.stat().st_size - int(timeline.sizes.sum())
@@ -66,8 +73,20 @@ def estimate_video(task: Task, **options: Any) -> Estimate:  # noqa: ANN401 - th
         task=task,
         frames=len(times),
         segments=len(segments),
-        seconds=elapsed / written * len(times),
+        done=done,
+        seconds=elapsed / written * max(0, len(times) - done),
         size=max(0, others) + round(size / written * len(times)),
         engine=name,
         warnings=(*encoding.warnings, *plan.warnings, *timeline_findings(timeline)),
     )
+
+
+def _done(
+    job: Job, info: SourceInfo, encoding: Encoding, timeline: Timeline, segments: Sequence[Segment]
+) -> int:
+    """Frames that `job` would find finished. Raises `CarfixError`."""
+    header, frames = earlier_work(job.output)
+    if not frames or not job.resume:
+        return 0
+    job = dataclasses.replace(job, choice=job.choice.continuing(header.get("model")))
+    return 0 if difference(header, job.fingerprint(info, encoding, timeline, segments)) else frames

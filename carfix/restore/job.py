@@ -206,7 +206,7 @@ class Job:
                 self.output, overwrite=self.overwrite, parents=False
             )  # another run may just have ended
             job = dataclasses.replace(self, choice=self.choice.continuing(state.header().get("model")))
-            why = state.load(job._fingerprint(info, encoding, timeline, segments), resume=self.resume)
+            why = state.load(job.fingerprint(info, encoding, timeline, segments), resume=self.resume)
             if why:
                 warnings.add(f"earlier work on {self.output} is not used: {why}")
             earlier = [file for file in state.finished.values() if file]
@@ -319,7 +319,7 @@ class Job:
             timeline, info.time_base, seconds=self.segment_seconds, window=self.trim.window(info)
         )
 
-    def _fingerprint(
+    def fingerprint(
         self, info: SourceInfo, encoding: Encoding, timeline: Timeline, segments: Sequence[Segment]
     ) -> dict[str, Any]:
         """What must be the same for finished segments to be of use, by the name that a person knows it under."""

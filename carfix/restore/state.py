@@ -37,6 +37,15 @@ def kept_size(output: Path) -> int:
     return size
 
 
+def earlier_work(output: Path) -> tuple[Mapping[str, Any], int]:
+    """The fingerprint of what an earlier run has left of `output`, and how many frames it finished; empty and 0: none.
+
+    Raises `CarfixError` if its journal cannot be read.
+    """
+    header, entries = _read_journal(state_folder(output))
+    return header or {}, sum(segment.frames for segment in entries.values() if segment is not None)
+
+
 def discard_state(output: Path) -> None:
     """Remove what is left of work on `output`, unless another process is at it."""
     folder = state_folder(output)
@@ -104,20 +113,20 @@ class State:
 
     def header(self) -> Mapping[str, Any]:
         """The fingerprint of the work that an earlier run left here; empty if there is none."""
-        return self._read_journal()[0] or {}
+        return _read_journal(self.folder)[0] or {}
 
     def load(self, fingerprint: Mapping[str, Any], *, resume: bool) -> str | None:
         """Take over what an earlier run with the same `fingerprint` finished, or start the journal.
 
         Returns why an earlier run's work is not used, or None.
         """
-        header, entries = self._read_journal()
+        header, entries = _read_journal(self.folder)
         why: str | None = None
         if header is not None:
             if not resume:
                 why = "--no-resume was given"
             else:
-                why = _difference(header, fingerprint)
+                why = difference(header, fingerprint)
         if header is None or why is not None:
             self._begin(fingerprint)
             return why
@@ -145,7 +154,7 @@ class State:
         Also if it cannot be read: nobody knows.
         """
         try:
-            return bool(self._read_journal()[1])
+            return bool(_read_journal(self.folder)[1])
         except CarfixError:
             return True
 
@@ -175,25 +184,26 @@ class State:
         temporary.replace(self.folder / _JOURNAL)
         sync_folder(self.folder)
 
-    def _read_journal(self) -> tuple[dict[str, Any] | None, dict[int, SegmentFile | None]]:
-        entries: dict[int, SegmentFile | None] = {}
+
+def _read_journal(folder: Path) -> tuple[dict[str, Any] | None, dict[int, SegmentFile | None]]:
+    entries: dict[int, SegmentFile | None] = {}
+    try:
+        lines = (folder / _JOURNAL).read_text(encoding="utf-8").splitlines()
+        header = json.loads(lines[0])
+        if not isinstance(header, dict) or "index" in header:
+            return None, {}  # someone removed the file while segments were added
+    except (FileNotFoundError, ValueError, IndexError):
+        return None, {}
+    except OSError as error:  # to begin anew would throw away what it lists
+        raise CarfixError(f"cannot read {folder / _JOURNAL}: {reason(error)}") from error
+    for line in lines[1:]:
         try:
-            lines = (self.folder / _JOURNAL).read_text(encoding="utf-8").splitlines()
-            header = json.loads(lines[0])
-            if not isinstance(header, dict) or "index" in header:
-                return None, {}  # someone removed the file while segments were added
-        except (FileNotFoundError, ValueError, IndexError):
-            return None, {}
-        except OSError as error:  # to begin anew would throw away what it lists
-            raise CarfixError(f"cannot read {self.folder / _JOURNAL}: {reason(error)}") from error
-        for line in lines[1:]:
-            try:
-                fields = json.loads(line)
-                index = int(fields.pop("index"))
-                entries[index] = _segment(fields) if fields else None
-            except (ValueError, TypeError, KeyError, AttributeError):
-                break  # torn while it was written
-        return header, entries
+            fields = json.loads(line)
+            index = int(fields.pop("index"))
+            entries[index] = _segment(fields) if fields else None
+        except (ValueError, TypeError, KeyError, AttributeError):
+            break  # torn while it was written
+    return header, entries
 
 
 def _segment(fields: Mapping[str, Any]) -> SegmentFile:
@@ -205,7 +215,8 @@ def _line(index: int, segment: SegmentFile | None) -> str:
     return json.dumps({"index": index, **fields}, sort_keys=True) + "\n"
 
 
-def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
+def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
+    """Why work with the fingerprint `old` is of no use for what has `new`; None if it is."""
     # Through JSON and back, as the old one has gone.
     new = json.loads(json.dumps(new))
     changed = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]

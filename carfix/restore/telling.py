@@ -128,8 +128,9 @@ class Teller:
         """What a dry run found out about one file."""
         for warning in estimate.warnings:
             self._say(estimate.task, warning)
+        done = f" ({estimate.done} are done)" if estimate.done else ""
         self._print(
-            f"{estimate.task.source} -> {estimate.task.output}: {estimate.frames} frames in {estimate.segments} "
+            f"{estimate.task.source} -> {estimate.task.output}: {estimate.frames} frames{done} in {estimate.segments} "
             f"segments, about {_duration(estimate.seconds)} and {estimate.size / 1e6:.1f} MB ({estimate.engine})"
         )
         self.log(

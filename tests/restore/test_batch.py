@@ -23,6 +23,7 @@ import carfix.restore.worker as worker_module
 from carfix.errors import EXIT_INTERRUPTED, CarfixError, MissingPartError, UsageError
 from carfix.restore.batch import Outcome, restore_batch
 from carfix.restore.engine import Planes, Strengths
+from carfix.restore.estimate import estimate_video
 from carfix.restore.job import restore_video
 from carfix.restore.report import Report
 from carfix.restore.run import restore_files
@@ -220,6 +221,30 @@ def test_dry_run_writes_nothing(tmp_path: Path) -> None:
     )
     assert "10 frames in" in screen and "1 of 2 files failed" in screen
     assert sorted(path for path in tmp_path.rglob("*")) == before
+
+
+def test_a_dry_run_knows_what_is_half_done(tmp_path: Path) -> None:
+    [task] = clips(tmp_path, 1)
+    media.write_clip(task.source, frames=30)
+    task.output.parent.mkdir()
+
+    class Stopping(faults.Slow):
+        planes = 0
+
+        def restore(self, planes: Planes, bit_depth: int, strengths: Strengths | None = None) -> Planes:
+            self.planes += len(planes)
+            if self.planes > 20:
+                raise CarfixError("stopped")
+            return super().restore(planes, bit_depth, strengths)
+
+    with pytest.raises(CarfixError, match="stopped"):
+        restore_video(source=task.source, output=task.output, model=Stopping(), **OPTIONS)
+    estimate = estimate_video(task, model=faults.Slow(), **OPTIONS)
+    assert estimate.frames == 30 and 0 < estimate.done <= 20
+    _, screen = tell([task], dry_run=True)
+    assert f"30 frames ({estimate.done} are done)" in screen
+    assert estimate_video(task, model=faults.Slow(), **OPTIONS, resume=False).done == 0
+    assert estimate_video(task, model=faults.Slow(), **{**OPTIONS, "segment_seconds": 0.3}).done == 0
 
 
 class Growing(faults.Slow):
