@@ -29,6 +29,9 @@ from carfix.video.verify import lateness
 #: worker alone, as an administrator or a watch over memory does.
 _TOGETHER = 1.0
 
+#: Seconds by which the times of two files may differ for nothing: disks round them.
+_CLOCKS_DIFFER = 2.0
+
 Status = Literal["done", "skipped", "failed", "not started"]
 
 
@@ -228,7 +231,18 @@ def what_is_there(task: Task, options: Mapping[str, Any]) -> Outcome | None:
     if why is not None:
         return Outcome(task, "failed", reason=f"{task.output} exists, but {why}; -y overwrites it")
     discard_state(task.output)  # of a run that was killed just after it had finished
-    return Outcome(task, "skipped", reason="already restored")
+    later = _changed_since(task)
+    return Outcome(task, "skipped", reason=f"already restored{later}")
+
+
+def _changed_since(task: Task) -> str:
+    """That the input is younger than its output: a recording under an older one's name is, and so is a plain copy."""
+    try:
+        if task.source.stat().st_mtime <= task.output.stat().st_mtime + _CLOCKS_DIFFER:
+            return ""
+    except OSError:
+        return ""
+    return f", and the input was changed since: if it is another recording, remove {task.output}"
 
 
 def why_unfinished(task: Task, options: Mapping[str, Any]) -> str | None:

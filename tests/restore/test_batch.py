@@ -112,6 +112,18 @@ def test_finished_outputs_are_verified_not_guessed(tmp_path: Path) -> None:
     assert statuses(batch(tasks, overwrite=True)) == ["done"] * 4
 
 
+def test_an_input_that_is_younger_than_its_output_is_told(tmp_path: Path) -> None:
+    """A camera that uses its names again makes recordings of as many frames at the same times."""
+    tasks = clips(tmp_path, 2)
+    batch(tasks, keep_times=True)
+    shutil.copyfile(tasks[1].source, tasks[0].source)
+    os.utime(tasks[0].source, (time.time() + 60,) * 2)
+    outcomes = batch(tasks, keep_times=True)
+    assert statuses(outcomes) == ["skipped"] * 2
+    assert "if it is another recording, remove" in outcomes[0].reason
+    assert outcomes[1].reason == "already restored"
+
+
 def test_an_input_that_cannot_be_compared_with_its_output_costs_one_file(tmp_path: Path) -> None:
     """As one is whose size changes, when a part of it was restored under its name: that ended the whole batch."""
     good, gone = clips(tmp_path, 2)
