@@ -14,6 +14,8 @@ except ImportError:  # Windows: two runs are not kept apart there, nor can a fol
     fcntl = None  # type: ignore[assignment]
 
 HAS_LOCKS = fcntl is not None
+#: How often a file may be removed while it is locked. A disk whose numbers of files mean nothing has them all.
+_TRIES = 20
 
 
 @contextlib.contextmanager
@@ -40,19 +42,26 @@ def lock_file(path: Path) -> IO[bytes] | None:
     Who has it may remove it, and others may have opened it before: it locks nothing then, and the one that is there by
     now counts.
     """
+    tries = 0
     while True:
         file = path.open("ab")
         try:
             if not _locked(file.fileno()):
                 file.close()
                 return None
-            with contextlib.suppress(FileNotFoundError):
-                if not HAS_LOCKS or os.path.samestat(os.fstat(file.fileno()), path.stat()):
-                    return file
+            tries += 1
+            if not HAS_LOCKS or tries == _TRIES or _is_at(path, file):
+                return file
         except BaseException:
             file.close()
             raise
         file.close()
+
+
+def _is_at(path: Path, file: IO[bytes]) -> bool:
+    with contextlib.suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    return False
 
 
 def _locked(descriptor: int) -> bool:

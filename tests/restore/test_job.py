@@ -277,6 +277,14 @@ def test_a_lock_that_was_removed_while_it_was_taken_is_taken_again(
         assert state.folder.exists()
 
 
+def test_a_disk_that_numbers_its_files_anew_has_locks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os.path, "samestat", lambda *_: False)
+    with open_state(tmp_path / "out.mp4"), pytest.raises(AtWorkError), open_state(tmp_path / "out.mp4"):
+        pass
+
+
 def test_a_journal_that_cannot_be_read_is_not_begun_anew(
     clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
