@@ -29,6 +29,8 @@ from carfix.video.verify import lateness
 #: worker alone, as an administrator or a watch over memory does.
 _TOGETHER = 1.0
 
+#: Seconds after which a process that could not be started is tried once more.
+_BREATH = 10.0
 #: Seconds by which the times of two files may differ for nothing: disks round them.
 _CLOCKS_DIFFER = 2.0
 
@@ -141,10 +143,20 @@ class _Batch:
             return
         self._tell(Event(task, "start"))
         try:
-            self._workers.append(Worker(task, self._options, self._threads(), self._caches))
+            self._workers.append(self._started(task))
         except OSError as error:  # too many processes or open files, or no memory, at this moment
             why = f"cannot start a process for it: {_why_not(error)}"
             self._end(Outcome(task, "failed", reason=why))
+
+    def _started(self, task: Task) -> Worker:
+        """A process for `task`. Raises `OSError` if there is none now nor a while later: all would fail at once."""
+        try:
+            return Worker(task, self._options, self._threads(), self._caches)
+        except OSError:
+            if not _is_anywhere():
+                raise
+        time.sleep(_BREATH)
+        return Worker(task, self._options, self._threads(), self._caches)
 
     def _threads(self) -> int | None:
         return None if self._jobs == 1 else max(1, len(cores()) // self._jobs)
@@ -192,13 +204,20 @@ class _Batch:
         self._tell(Event(outcome.task, outcome))
 
 
-def _why_not(error: OSError) -> str:
-    """Why a process could not be started."""
+def _is_anywhere() -> bool:
+    """Whether this process's current folder is still there, without which none can be started."""
     try:
         Path.cwd()
     except OSError:
-        return "the current folder was removed, in which it would run; start again from another"
-    return media_reason(error)
+        return False
+    return True
+
+
+def _why_not(error: OSError) -> str:
+    """Why a process could not be started."""
+    if _is_anywhere():
+        return media_reason(error)
+    return "the current folder was removed, in which it would run; start again from another"
 
 
 def too_young(task: Task, min_age: float) -> Outcome | None:
