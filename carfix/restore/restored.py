@@ -2,7 +2,7 @@
 
 import functools
 import threading
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from pathlib import Path
 
 from av.video.frame import VideoFrame
@@ -20,9 +20,9 @@ from carfix.video.choice import check_stream
 from carfix.video.encoder import RAW, EncoderSettings, check_settings
 from carfix.video.hwaccel import NONE, check_hwaccel
 from carfix.video.luma import luma_format, write_luma
-from carfix.video.segments import plan_segments
-from carfix.video.source import decoded_by, probe
-from carfix.video.timeline import scan
+from carfix.video.segments import Segment, plan_segments
+from carfix.video.source import SourceInfo, decoded_by, probe
+from carfix.video.timeline import Timeline, scan
 
 #: Finished frames that wait for the caller: enough that a slow look at one does not halt the network at once.
 _WAITING = 4
@@ -66,13 +66,14 @@ def restored_frames(
     trim = Trim.of(start, duration, end)
     return _handed_over(
         functools.partial(
-            _restore, Path(source), choice, stream, hwaccel, pix_fmt, trim, say or (lambda _: None)
+            _prepared, Path(source), choice, stream, hwaccel, pix_fmt, trim, say or (lambda _: None)
         )
     )
 
 
-def _handed_over(restore: Callable[[Channel[VideoFrame]], None]) -> Generator[VideoFrame]:
-    """What `restore`, in a thread, puts into the channel that it is given. Raises what it raises."""
+def _handed_over(prepare: Callable[[], Callable[[Channel[VideoFrame]], None]]) -> Generator[VideoFrame]:
+    """What `prepare` returns puts frames, in a thread, into the channel that it is given. Raises what either raises."""
+    restore = prepare()
     consumer = threading.current_thread()  # the one that asked last
     # When a program ends, Python waits for its threads before it closes a generator that was left half way.
     ready: Channel[VideoFrame] = Channel(
@@ -102,7 +103,7 @@ def _handed_over(restore: Callable[[Channel[VideoFrame]], None]) -> Generator[Vi
         raise failures[0]
 
 
-def _restore(
+def _prepared(
     source: Path,
     choice: EngineChoice,
     stream: str | None,
@@ -110,8 +111,10 @@ def _restore(
     pix_fmt: str | None,
     trim: Trim,
     say: Callable[[str], None],
-    ready: Channel[VideoFrame],
-) -> None:
+) -> Callable[[Channel[VideoFrame]], None]:
+    """What restores the file. Ctrl-C ends this at once, in the caller's thread, and another thread only between frames:
+    so the file is looked through here, and engines are timed where that is still to do.
+    """
     info = decoded_by(probe(source, stream), hwaccel, say)
     pix_fmt = pix_fmt or info.pix_fmt
     luma_format(pix_fmt, source)
@@ -120,6 +123,19 @@ def _restore(
         say(line)
     # What is held, and what a frame's share follows, begins anew with a segment, here as in a file that is written.
     segments = plan_segments(timeline, info.time_base, window=trim.window(info))
+    choice.fingerprint()
+    return functools.partial(_restore, info, timeline, segments, choice, pix_fmt, say)
+
+
+def _restore(
+    info: SourceInfo,
+    timeline: Timeline,
+    segments: Sequence[Segment],
+    choice: EngineChoice,
+    pix_fmt: str,
+    say: Callable[[str], None],
+    ready: Channel[VideoFrame],
+) -> None:
     tally = Tally()
 
     def hand_over(items: Iterable[Item]) -> None:

@@ -4,9 +4,10 @@ import math
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import media
@@ -19,6 +20,9 @@ from networks import save_awake
 
 import carfix
 from carfix.errors import CarfixError, UsageError
+from carfix.net.checkpoint import Model
+from carfix.restore.engine import choose
+from carfix.video.timeline import scan
 
 SAMPLE = Path(__file__).parents[1] / "data" / "highway.mp4"
 
@@ -117,6 +121,34 @@ time.sleep(1)  # all that may wait for the program does
 assert threading.active_count() > 1
 """
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+def test_what_takes_long_before_the_first_frame_is_done_where_ctrl_c_ends_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The look through a long file, and the timing of engines: another thread would go on to its end."""
+    clip = media.write_clip(tmp_path / "in.mp4", frames=10)
+    weights = save_awake(tmp_path / "awake.safetensors")
+    where: list[str] = []
+
+    def seen(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:  # noqa: ANN401 - as `function`
+            if threading.current_thread() is threading.main_thread():
+                where.append(name)
+            return function(*arguments)
+
+        return call
+
+    def measured(model: Model, kinds: Sequence[str]) -> choose.Choice:
+        return choose.Choice(kinds[0])
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(choose, "_chosen", {})
+    monkeypatch.setattr(choose, "candidates", lambda _: (choose.TORCH_FP32, choose.TORCH_BF16))
+    monkeypatch.setattr(choose, "measure", seen("timing", measured))
+    monkeypatch.setattr("carfix.restore.restored.scan", seen("look", scan))
+    assert sum(1 for _ in carfix.restored_frames(clip, model=weights, device="cpu")) == 10
+    assert where == ["look", "timing"]
 
 
 def test_failures_reach_the_caller(tmp_path: Path) -> None:
