@@ -24,6 +24,7 @@ from carfix.video.covers import attach, is_attached, is_cover
 from carfix.video.encoder import Encoding, configure
 from carfix.video.faults import MEDIA_ERRORS, reason
 from carfix.video.luma import write_luma
+from carfix.video.matroska import make_room, write_shapes
 from carfix.video.muxer import (
     BARE,
     WITHOUT_HEADERS,
@@ -62,6 +63,7 @@ class PipeWriter:
         self.refused = 0  # packets of other streams
         self._reader = reader
         self._progress = progress
+        self._output, self._format = output, format
         self._to_file = isinstance(output, Path)
         self._closed = False
         self._counts = format == Y4M
@@ -87,6 +89,9 @@ class PipeWriter:
         video.metadata.update(kept_tags(reader.video.metadata))
         video.disposition = reader.video.disposition
         self._video = video
+        # A pipe has no place to come back to: there, what codecs say themselves is all.
+        pixels = info.sample_aspect_ratio if self._to_file else None
+        self._shape = make_room(video, format, pixels)
         self._container.metadata.update(kept_tags(reader.container.metadata))
         self._container.set_chapters(
             [chapter for chapter in reader.container.chapters() if chapter["time_base"]]
@@ -170,6 +175,8 @@ class PipeWriter:
             self._container.close()
             if self._y4m is not None:
                 self._y4m.finish()
+            if self._shape is not None and isinstance(self._output, Path):
+                write_shapes(self._output, self._format, [self._shape])
 
     def write(self, items: Iterable[Item], threads: FramePipeline) -> None:
         """Write every frame that comes, and what the other streams have brought meanwhile."""

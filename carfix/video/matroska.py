@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
+from av.video.stream import VideoStream
+
 #: FFmpeg's names of the containers.
 MATROSKA = ("matroska", "webm")
 #: What a track's name ends with until the file is complete: more bytes than a shape takes, and no one's text.
@@ -42,6 +44,15 @@ class Shape:
             ratio = self.pixels * self.width / self.height
             width, height, unit = ratio.numerator, ratio.denominator, _element(_DISPLAY_UNIT, _number(_RATIO))
         return _element(_DISPLAY_WIDTH, _number(width)) + _element(_DISPLAY_HEIGHT, _number(height)) + unit
+
+
+def make_room(video: VideoStream, format: str, pixels: Fraction | None) -> Shape | None:
+    """Make room in the name of a track, which has its size, for `pixels`; None where nothing is to be said of them."""
+    if format not in MATROSKA or not pixels or pixels == 1:
+        return None
+    name = video.metadata.get("title", "")
+    video.metadata["title"] = name + ROOM
+    return Shape(pixels=pixels, width=video.width, height=video.height, name=name)
 
 
 def write_shapes(path: Path, format: str, shapes: Sequence[Shape]) -> None:

@@ -17,7 +17,7 @@ from carfix.video.address import address
 from carfix.video.audio import AudioEncoder
 from carfix.video.covers import attach, is_cover
 from carfix.video.encoder import RAW
-from carfix.video.matroska import MATROSKA, ROOM, Shape, write_shapes
+from carfix.video.matroska import Shape, make_room, write_shapes
 from carfix.video.muxer import (
     BARE,
     Y4M,
@@ -154,10 +154,8 @@ class OutputFile:
             self.encoders[stream.index] = AudioEncoder(stream, target)
 
     def _make_room(self, video: VideoStream, pixels: Fraction | None) -> None:
-        if self.container.format.name in MATROSKA and pixels and pixels != 1:
-            name = video.metadata.get("title", "")
-            self._shapes.append(Shape(pixels=pixels, width=video.width, height=video.height, name=name))
-            video.metadata["title"] = name + ROOM
+        if (shape := make_room(video, self.container.format.name, pixels)) is not None:
+            self._shapes.append(shape)
 
     def complete(self, target: Path) -> None:
         """Add to the file `target`, which is closed, what its muxer could not be told."""

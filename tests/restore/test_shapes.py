@@ -96,6 +96,18 @@ def test_y4m_tells_of_pixels_what_the_video_did(way: str, tmp_path: Path) -> Non
         assert sum(1 for _ in container.decode(video=0)) == media.FRAMES
 
 
+@pytest.mark.parametrize("name", [None, "Gate 3"])
+def test_a_file_from_a_pipe_has_the_shape_in_its_container(name: str | None, tmp_path: Path) -> None:
+    tags = {} if name is None else {"title": name}
+    source = media.write_clip(tmp_path / "in.mkv", setup=narrow, video_tags=tags)
+    output = tmp_path / "out.mkv"
+    with source.open("rb") as data:
+        restore_pipe(source=data, output=output, encoder=LOSSLESS, choice=EngineChoice(model=Adding(0)))
+    assert shapes(output) == [(PAL, name)]
+    assert is_sound(output)
+    assert len(media.frame_times(output)) == media.FRAMES
+
+
 def test_a_copied_video_has_its_own(tmp_path: Path) -> None:
     large = media.write_clip(tmp_path / "large.mp4")
     small = media.write_clip(
