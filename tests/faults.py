@@ -12,7 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from carfix.errors import CarfixError
+from carfix.errors import EXIT_INTERRUPTED, CarfixError
 from carfix.restore.engine.tune_cache import TuneCache, cache_folder
 from carfix.restore.job import restore_video
 from carfix.restore.report import Progress
@@ -88,12 +88,16 @@ def start(function: Callable[..., None], *args: Any) -> BaseProcess:  # noqa: AN
 class Told(Slow):
     """Is told to end, as `earlyoom` does it, where frames have a certain width."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, *, busy: bool = False) -> None:
+        """`busy`: with a window that takes longer than a process that was told to end is there."""
         super().__init__()
         self._width = width
+        self._busy = busy
 
     def restore(self, planes: Any, bit_depth: int, strengths: Any = None) -> Any:  # noqa: ANN401
         if planes.shape[-1] == self._width:
+            if self._busy:
+                os._exit(EXIT_INTERRUPTED)
             os.kill(os.getpid(), signal.SIGTERM)
         return super().restore(planes, bit_depth, strengths)
 

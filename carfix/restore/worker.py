@@ -78,6 +78,8 @@ class Worker:
         """Why the process ended without a result."""
         self._wait()
         code = self.process.exitcode or 0
+        if code == EXIT_INTERRUPTED:  # told to end, and not done with that in time
+            return Failed("interrupted", EXIT_INTERRUPTED)
         if code < 0:
             name = signal.Signals(-code).name
             return Failed(f"its process was ended by {name}: a codec broke down, or memory ran out")

@@ -76,10 +76,11 @@ def test_a_crash_costs_one_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="Windows ends processes without asking")
-def test_a_process_that_is_told_to_end_costs_one_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("busy", [False, True])
+def test_a_process_that_is_told_to_end_costs_one_file(busy: bool, tmp_path: Path) -> None:
     tasks = clips(tmp_path, 3)
     media.write_clip(tasks[1].source, frames=10, width=96)
-    outcomes = batch(tasks, model=faults.Told(96))
+    outcomes = batch(tasks, model=faults.Told(96, busy=busy))
     assert statuses(outcomes) == ["done", "failed", "done"]
     assert "was told to end" in outcomes[1].reason
 
