@@ -241,12 +241,6 @@ def open_state(output: Path) -> Iterator[State]:
             state.close()
 
 
-def sync_file(path: Path) -> None:
-    """Force a complete file to the disk. Raises `OSError`."""
-    with path.open("r+b") as file:  # Windows forces nothing that is open for reading alone
-        os.fsync(file.fileno())
-
-
 def sync_folder(folder: Path) -> None:
     """Force names that were created or renamed in `folder` to the disk, where the system can."""
     with contextlib.suppress(OSError):

@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from carfix.errors import CarfixError
+from carfix.video.on_disk import force_to_disk
 
 FOLDER = "checkpoints"
 STATE_FILE = "state.safetensors"
@@ -59,8 +60,7 @@ def save_state(
         )
         save_file(_plain(averaged), temporary / EMA_FILE)
         for file in temporary.iterdir():
-            with file.open("r+b") as stream:  # Windows forces nothing that is open for reading alone
-                os.fsync(stream.fileno())
+            force_to_disk(file)
         if final.exists():
             shutil.rmtree(final)
         temporary.rename(final)
