@@ -1,4 +1,4 @@
-"""Linux with what Windows refuses of files: to remove or rename open ones, to force those to the disk that are only read."""
+"""Linux with what Windows refuses: to remove or rename open files, to force to the disk what is only read."""
 
 import errno
 import fcntl
@@ -24,7 +24,7 @@ def refuse_as_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsync", writable_only)
     for name in ("unlink", "remove", "rename", "replace"):
         monkeypatch.setattr(os, name, _closed_only(getattr(os, name)))
-    monkeypatch.setattr(state, "fcntl", None)
+    monkeypatch.setattr(state, "_HAS_LOCKS", False)
 
 
 def _closed_only(function: Callable[..., None]) -> Callable[..., None]:

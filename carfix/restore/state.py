@@ -18,9 +18,10 @@ from carfix.video.sink import SegmentFile, check_segment
 
 try:
     import fcntl
-except ImportError:  # Windows: two runs for one output are not kept apart there
+except ImportError:
     fcntl = None  # type: ignore[assignment]
 
+#: False on Windows, where two runs for one output are not kept apart.
 _HAS_LOCKS = fcntl is not None
 _JOURNAL = "journal.jsonl"
 _LOCK = "lock"
@@ -73,6 +74,12 @@ def _locked(lock: IO[bytes]) -> bool:
         except OSError:
             pass
     return True
+
+
+def _remove(folder: Path, lock: IO[bytes]) -> None:
+    if not _HAS_LOCKS:
+        lock.close()  # it locks nothing there, and Windows removes no file that is open
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 class AtWorkError(CarfixError):

@@ -8,11 +8,14 @@ import pytest
 from windows import refuse_as_windows
 
 from carfix.restore.job import restore_video
+from carfix.restore.state import discard_state, state_folder
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="asks Linux which files are open")
 
 
-def test_a_restore_and_another_over_it(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_restore_is_whole_and_leaves_nothing_behind(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     refuse_as_windows(monkeypatch)
     output = tmp_path / "out.mp4"
     for _ in range(2):
@@ -24,4 +27,13 @@ def test_a_restore_and_another_over_it(clip: Path, tmp_path: Path, monkeypatch: 
             segment_seconds=faults.SEGMENT,
             overwrite=True,
         )
-        assert output.is_file()
+        assert sorted(tmp_path.iterdir()) == [clip, output]
+
+
+def test_what_a_killed_run_left_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refuse_as_windows(monkeypatch)
+    folder = state_folder(tmp_path / "out.mp4")
+    folder.mkdir()
+    (folder / "000000.seg").write_bytes(b"")
+    discard_state(tmp_path / "out.mp4")
+    assert not folder.exists()
