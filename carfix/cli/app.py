@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from carfix import __version__
-from carfix.errors import EXIT_FAILED, EXIT_INTERRUPTED, CarfixError
+from carfix.errors import EXIT_FAILED, EXIT_INTERRUPTED, CarfixError, MissingPartError
 from carfix.interruption import was_interrupted
 
 
@@ -108,14 +108,25 @@ def run() -> None:
         if was_interrupted(error):
             stderr.print("carfix: interrupted")
             sys.exit(EXIT_INTERRUPTED)
-        report_error(error, verbose=verbose)
-        sys.exit(EXIT_FAILED)
+        missing = _missing_part(error)
+        report_error(missing or error, verbose=verbose)
+        sys.exit(missing.exit_code if missing else EXIT_FAILED)
 
 
 @functools.cache
 def _load_commands() -> None:
     for command in COMMANDS:
         importlib.import_module(f"carfix.cli.{command}").register(app)
+
+
+def _missing_part(error: Exception) -> MissingPartError | None:
+    """What an import failed for, where it is a package that carfix is installed with."""
+    package = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+    if package in ("", __package__.partition(".")[0]):
+        return None
+    missing = MissingPartError(f"the package {package} is not installed; `pip install carfix` brings it")
+    missing.__cause__ = error
+    return missing
 
 
 def report_error(error: BaseException, *, verbose: bool) -> None:
