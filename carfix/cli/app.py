@@ -39,13 +39,19 @@ stderr = Console(file=cast(IO[str], _Stderr()), highlight=False, emoji=False)
 
 #: Columns of tables that go into a file or a program, which nothing should wrap.
 _WIDE = 240
+#: The fewest that they are laid out for: below, columns would go away, those of the files' names first.
+_NARROW = 80
 
 
 def table_console() -> Console:
-    """For tables on stdout: as wide as the terminal, or as they need where there is none."""
+    """For tables on stdout: as wide as the terminal, or as they need where there is none.
+
+    A terminal too narrow for their columns wraps the lines.
+    """
     console = Console(emoji=False)
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = _WIDE
+    console.width = max(console.width, _NARROW)
     return console
 
 
