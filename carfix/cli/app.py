@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from carfix import __version__
+from carfix.cli.patterns import expanded
 from carfix.errors import EXIT_FAILED, EXIT_INTERRUPTED, CarfixError, MissingPartError
 from carfix.interruption import was_interrupted
 
@@ -102,7 +103,8 @@ def run() -> None:
     _load_commands()
     verbose = any(arg in ("-v", "--verbose") for arg in sys.argv[1:])
     try:
-        app(prog_name="carfix")
+        # Given none, typer would take patterns for names on Windows, those behind --include as well.
+        app(expanded(sys.argv[1:]) if os.name == "nt" else None, prog_name="carfix")
     except SystemExit as end:
         if end.code == EXIT_INTERRUPTED:  # as typer ends what Ctrl-C has interrupted, without a word
             stderr.print("carfix: interrupted")
