@@ -1,7 +1,6 @@
 """Linux with what Windows refuses: to remove or rename open files, to force to the disk what is only read."""
 
 import errno
-import fcntl
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +12,8 @@ from carfix.restore import state
 
 
 def refuse_as_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also takes away the locks that Windows has not."""
+    import fcntl  # which Windows has not
+
     fsync = os.fsync
 
     def writable_only(descriptor: int) -> None:
@@ -24,7 +24,7 @@ def refuse_as_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsync", writable_only)
     for name in ("unlink", "remove", "rename", "replace"):
         monkeypatch.setattr(os, name, _closed_only(getattr(os, name)))
-    monkeypatch.setattr(state, "_HAS_LOCKS", False)
+    monkeypatch.setattr(state, "_WINDOWS", True)
 
 
 def _closed_only(function: Callable[..., None]) -> Callable[..., None]:

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -16,13 +17,12 @@ from carfix.video.decode import Damage
 from carfix.video.faults import reason
 from carfix.video.sink import SegmentFile, check_segment
 
-try:
+if sys.platform == "win32":
+    import msvcrt
+else:
     import fcntl
-except ImportError:
-    fcntl = None  # type: ignore[assignment]
 
-#: False on Windows, where two runs for one output are not kept apart.
-_HAS_LOCKS = fcntl is not None
+_WINDOWS = sys.platform == "win32"
 _JOURNAL = "journal.jsonl"
 _LOCK = "lock"
 
@@ -65,20 +65,22 @@ def _remove_emptied(folder: Path) -> None:
 
 
 def _locked(lock: IO[bytes]) -> bool:
-    """Whether this process has the lock now; True as well where there are none (Windows, some network folders)."""
-    if _HAS_LOCKS:
-        try:
+    """Whether this process has the lock now; True as well where there are none (some network folders)."""
+    try:
+        if sys.platform == "win32":
+            msvcrt.locking(lock.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError:
-            pass
+    except (BlockingIOError, PermissionError):
+        return False
+    except OSError:
+        pass
     return True
 
 
 def _remove(folder: Path, lock: IO[bytes]) -> None:
-    if not _HAS_LOCKS:
-        lock.close()  # it locks nothing there, and Windows removes no file that is open
+    if _WINDOWS:
+        lock.close()  # no file that is open is removed there
     shutil.rmtree(folder, ignore_errors=True)
 
 
