@@ -96,7 +96,7 @@ def read_video(path: Path, *, size: Size | None, start: int, frames: int) -> tup
         with av.open(address(path)) as container:
             stream = find_video(container, path)
             stream.thread_type = "AUTO"
-            fps = stream.average_rate or stream.guessed_rate or Fraction(25)
+            fps = Fraction(stream.average_rate or stream.guessed_rate or 25)
             for index, frame in enumerate(decoded(container, stream)):
                 if index >= start:
                     planes.append(_prepared(luma_plane(frame), size))

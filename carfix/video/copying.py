@@ -107,9 +107,9 @@ class _Clock:
     def __init__(self, stream: Stream, copy: Stream | None, plan: OutputPlan) -> None:
         assert stream.time_base is not None
         self._plan = plan
-        self._time_base = stream.time_base
-        self._repair = ClockRepair(stream.time_base, plan.jumps, sparse=_is_sparse(stream))
-        self._shift = round(plan.shift / stream.time_base)
+        self._time_base = Fraction(stream.time_base)
+        self._repair = ClockRepair(self._time_base, plan.jumps, sparse=_is_sparse(stream))
+        self._shift = round(plan.shift / self._time_base)
         self._ascending = Ascending(stream, copy)
         self._video = stream.type == "video" and not is_attached_picture(stream)
         # Elsewhere one is made of the other, and in a time lapse they are far apart.
@@ -159,7 +159,7 @@ class Ascending:
 
     def __init__(self, stream: Stream, copy: Stream | None) -> None:
         self._copy = copy
-        self._time_base = stream.time_base
+        self._time_base = None if stream.time_base is None else Fraction(stream.time_base)
         context = stream.codec_context
         # Matroska's first frames have no decoding times, as many as are reordered: below the presentation of all.
         self._lead = context.reorder_depth if isinstance(context, VideoCodecContext) else 0
