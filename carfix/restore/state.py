@@ -53,8 +53,8 @@ def discard_state(output: Path) -> None:
 
 def _removed_but_for_lock(folder: Path, lock: IO[bytes]) -> bool:
     """Remove a folder whose lock is open here. True: it is there until the lock is closed (NFS, FUSE)."""
-    if not _HAS_LOCKS:
-        lock.close()  # Windows removes nothing that is open
+    if _WINDOWS:
+        lock.close()  # no file that is open is removed there
     shutil.rmtree(folder, ignore_errors=True)
     return folder.exists()
 
@@ -78,12 +78,6 @@ def _locked(lock: IO[bytes]) -> bool:
     return True
 
 
-def _remove(folder: Path, lock: IO[bytes]) -> None:
-    if _WINDOWS:
-        lock.close()  # no file that is open is removed there
-    shutil.rmtree(folder, ignore_errors=True)
-
-
 class AtWorkError(CarfixError):
     """Another process works on the same output."""
 
@@ -97,7 +91,7 @@ def alone_at(part: Path, output: Path) -> Iterator[None]:
     """
     with contextlib.ExitStack() as stack:
         with undisturbed():  # the lock makes the file, and nothing must come before it is to go
-            if _HAS_LOCKS:
+            if not _WINDOWS:  # where a file that is open cannot get its name
                 try:
                     lock = stack.enter_context(part.open("ab"))
                 except OSError as error:
