@@ -25,6 +25,7 @@ from carfix.video.colour import (
     chroma_location,
     display_matrix_of_frame,
     hdr_of_frame,
+    matrix_of,
 )
 from carfix.video.demux import demux
 from carfix.video.faults import MEDIA_ERRORS, reason
@@ -202,7 +203,7 @@ def describe(container: InputContainer, stream: VideoStream, frame: VideoFrame, 
             range=_first_set(UNSPECIFIED_RANGE, context.color_range, frame.color_range),
             primaries=_first_set(UNSPECIFIED, context.color_primaries, frame.color_primaries),
             transfer=_first_set(UNSPECIFIED, context.color_trc, frame.color_trc),
-            matrix=_first_set(UNSPECIFIED, context.colorspace, frame.colorspace),
+            matrix=matrix_of(frame, _first_set(UNSPECIFIED, context.colorspace, frame.colorspace)),
             chroma_location=chroma_location(container, stream.index),
         ),
         hdr=hdr_of_frame(frame),
