@@ -97,6 +97,16 @@ def test_streams_that_take_over_in_the_middle(codec: str, tmp_path: Path) -> Non
     assert sum("is left out: it holds nothing that tells its form" in line for line in report.warnings) == 2
 
 
+def test_frames_of_one_time_are_no_reason_to_refuse(tmp_path: Path) -> None:
+    """Careless recorders write them, and a DVD's file that begins within a picture; MP4 was refused for it."""
+    tick = Fraction(1, 1000)
+    times = [0, 40, 80, 80, 160, 200, 240]
+    source = media.write_clip(tmp_path / "in.mkv", codec="ffv1", times=times, time_base=tick)
+    report = restore(source, tmp_path / "out.mp4")
+    assert report.warnings == ("1 frames were moved so that times ascend",)
+    assert media.frame_times(tmp_path / "out.mp4") == [time * tick for time in (0, 40, 80, 81, 160, 200, 240)]
+
+
 def test_a_copied_video_keeps_its_pauses(tmp_path: Path) -> None:
     """A second stream in small, whose B-frames are shown minutes after they are decoded."""
     ticks = [*range(12), *range(7500, 7512)]
