@@ -1,5 +1,6 @@
-"""Sound that is encoded anew, and what is named to those whose sound a container cannot hold."""
+"""Sound that is encoded anew, or hidden, and what is named to those whose sound a container cannot hold."""
 
+import io
 from pathlib import Path
 
 import av
@@ -11,6 +12,8 @@ from jobs import restore
 from media import Sound
 
 from carfix.errors import CarfixError
+from carfix.restore.models import EngineChoice
+from carfix.restore.pipe import restore_pipe
 from carfix.video.encoder import EncoderSettings
 
 
@@ -125,3 +128,32 @@ def test_encoded_sound_without_a_place_is_refused_before_work(
     with pytest.raises(CarfixError, match=rf"audio stream 1 cannot be encoded by {codec} for \w+: .*{why}"):
         restore(source, tmp_path / name, audio_codec=codec, model=engine)
     assert engine.planes == 0
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".avi", ".mp4"])
+@pytest.mark.parametrize("piped", [False, True])
+def test_sound_that_an_edit_list_hides_stays_hidden(suffix: str, piped: bool, tmp_path: Path) -> None:
+    """A trimmed recording holds half a second of it: heard before the picture in Matroska, all else late in AVI."""
+    source = media.write_clip(
+        tmp_path / "in.mp4",
+        codec="mpeg4",
+        muxer={"avoid_negative_ts": "disabled", "movflags": "faststart"},
+        sounds=[Sound(start=-0.5, seconds=1)],
+    )
+    output = tmp_path / f"out{suffix}"
+    with av.open(str(source)) as container:
+        packets = [packet for packet in container.demux(audio=0) if packet.size]
+    shown = [bytes(packet) for packet in packets if not packet.is_discard]
+    assert len(shown) < len(packets) - 20
+    if piped:
+        restore_pipe(
+            source=io.BytesIO(source.read_bytes()), output=output, choice=EngineChoice(model=Adding(0))
+        )
+    else:
+        restore(source, output)
+    with av.open(str(output)) as container:
+        got = [packet for packet in container.demux(audio=0) if packet.size]
+    if suffix == ".mp4":
+        assert [packet.is_discard for packet in got] == [packet.is_discard for packet in packets]
+    else:  # the one of which the decoder has to know
+        assert [bytes(packet) for packet in got][1:] == shown
