@@ -30,6 +30,7 @@ from carfix.video.muxer import (
     Y4M,
     codec_tag,
     kept_tags,
+    lost_turn,
     muxer_options,
     video_clock,
 )
@@ -83,6 +84,8 @@ class PipeWriter:
             video.codec_context.codec_tag = tag
         if info.display_matrix is not None:
             video.set_display_matrix(info.display_matrix)
+            for line in lost_turn(info.display_matrix, format):
+                say(line)
         video.metadata.update(kept_tags(reader.video.metadata))
         video.disposition = reader.video.disposition
         self._video = video

@@ -4,7 +4,7 @@ import functools
 import io
 import math
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -68,6 +68,9 @@ _LARGEST_TIMESCALE = 2**31 - 1
 MOV_FORMATS = {"mp4", "mov", "ipod", "3gp", "3g2", "ismv", "f4v"}
 #: Of them those whose size and index are written last and elsewhere (the other one is always in fragments).
 WITH_AN_INDEX = MOV_FORMATS - {"ismv"}
+
+#: Containers that say how a video is turned when it is shown.
+_TURNING = MOV_FORMATS | {"matroska", "webm"}
 
 #: Suffixes that people give for FFmpeg's names of containers.
 _ALIASES = {"y4m": "yuv4mpegpipe", "mkv": "matroska", "ts": "mpegts"}
@@ -158,6 +161,13 @@ def codec_tag(codec: str, format: str) -> str | None:
 def video_clock(format: str, time_base: Fraction, rate: Fraction) -> Fraction:
     """Seconds a tick of the video in `format`. y4m's header gives it for the frame rate: its frames have no times."""
     return 1 / rate if format == Y4M else time_base
+
+
+def lost_turn(matrix: Sequence[int] | None, format: str) -> tuple[str, ...]:
+    """A line if players turn or mirror the video by a display `matrix` that `format` has no place for."""
+    if matrix is None or format in _TURNING:
+        return ()
+    return (f"the video is turned when it is shown, which {format} cannot say; .mp4, .mov and .mkv can",)
 
 
 def kept_tags(tags: Mapping[str, str]) -> dict[str, str]:
