@@ -34,6 +34,8 @@ RAW = "rawvideo"
 
 #: Encoders that code two fields in one frame and say so in their stream.
 _INTERLACED_CODECS = ("libx264", "mpeg2video", "mpeg4", "prores_ks", "ffv1", "dnxhd")
+#: Of them those that flag a frame whatever they were opened for.
+_FLAGS_EACH_FRAME = ("ffv1",)
 #: Whom to name when an encoder cannot take a pixel format, most usual first.
 _ALTERNATIVES = ("libx264", "libx265", "libsvtav1", "libvpx-vp9", "ffv1")
 #: Encoders whose own settings are one text of KEY=VALUE parts, and the option that holds it.
@@ -254,6 +256,12 @@ class Encoding:
     time_base: Fraction | None  # of the encoder; None: it only counts frames (MPEG-2's fixed rates)
     interlaced: bool
     warnings: tuple[str, ...]
+
+
+def flags_fields(encoding: Encoding) -> bool:
+    """Whether interlaced frames come out flagged, be it because the user asks x264 for it."""
+    asked = encoding.options.get("x264-params", "").split(":")
+    return encoding.interlaced or encoding.codec in _FLAGS_EACH_FRAME or bool({"tff=1", "bff=1"} & set(asked))
 
 
 def resolve_encoding(info: SourceInfo, settings: EncoderSettings) -> Encoding:
