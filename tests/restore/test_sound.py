@@ -1,6 +1,7 @@
-"""Sound that is encoded anew, or hidden, and what is named to those whose sound a container cannot hold."""
+"""Sound that is encoded anew, changes, or is hidden, and what is named to those whose sound a container cannot hold."""
 
 import io
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -157,3 +158,28 @@ def test_sound_that_an_edit_list_hides_stays_hidden(suffix: str, piped: bool, tm
         assert [packet.is_discard for packet in got] == [packet.is_discard for packet in packets]
     else:  # the one of which the decoder has to know
         assert [bytes(packet) for packet in got][1:] == shown
+
+
+@pytest.mark.parametrize("rate", [48_000, 44_100])
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
+def test_sound_that_changes_or_overlaps_on_the_way_is_encoded(suffix: str, rate: int, tmp_path: Path) -> None:
+    """A broadcast between two programmes, a recording joined of parts: it failed when all frames were computed."""
+    parts = [
+        media.write_clip(
+            tmp_path / f"part{begin}.ts",
+            times=[90_000 * begin + 3600 * i for i in range(12)],
+            time_base=Fraction(1, 90_000),
+            sounds=[Sound(codec="mp2", rate=rate, start=begin, seconds=1.1)],
+            muxer={"mpegts_copyts": "1"},
+        )
+        for begin, rate in ((1, 48_000), (2, rate))
+    ]
+    (tmp_path / "in.ts").write_bytes(b"".join(part.read_bytes() for part in parts))
+    output = tmp_path / f"out{suffix}"
+    restore(tmp_path / "in.ts", output, audio_codec="aac")
+    with av.open(str(output)) as container:
+        frames = list(container.decode(audio=0))
+        heard = [frame.pts * frame.time_base for frame in frames]  # type: ignore[operator]
+    assert heard == sorted(heard)
+    assert heard[0] < 1.01 and 3.03 < heard[-1] < 3.11
+    assert all(np.abs(frame.to_ndarray()).max() > 0.1 for frame in frames[10:-10])
