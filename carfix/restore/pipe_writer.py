@@ -33,6 +33,7 @@ from carfix.video.muxer import (
     lost_turn,
     muxer_options,
     video_clock,
+    without_statistics,
 )
 from carfix.video.preroll import PreRoll
 from carfix.video.pyav import KEEP_ODD_TAGS
@@ -86,7 +87,7 @@ class PipeWriter:
             video.set_display_matrix(info.display_matrix)
             for line in lost_turn(info.display_matrix, format):
                 say(line)
-        video.metadata.update(kept_tags(reader.video.metadata))
+        video.metadata.update(without_statistics(kept_tags(reader.video.metadata)))
         video.disposition = reader.video.disposition
         self._video = video
         self._container.metadata.update(kept_tags(reader.container.metadata))

@@ -379,3 +379,12 @@ def test_the_command(clip: Path, tmp_path: Path) -> None:
     subprocess.run([*program, "-", str(output)], input=done.stdout, capture_output=True, check=True)
     assert len(media.frame_times(output)) == 30
     assert sorted(path.name for path in tmp_path.iterdir()) == ["awake.safetensors", "in.nut", "out.mp4"]
+
+
+def test_figures_of_the_old_video_do_not_go_along(tmp_path: Path) -> None:
+    """As mkvmerge writes them: they were true of what came in."""
+    source = media.write_clip(tmp_path / "in.mkv", video_tags={"BPS": "123456", "title": "camera"})
+    through(source.read_bytes(), tmp_path / "out.mkv", "matroska")
+    with av.open(str(tmp_path / "out.mkv")) as container:
+        tags = container.streams.video[0].metadata
+    assert tags["title"] == "camera" and "BPS" not in tags
