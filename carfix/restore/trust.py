@@ -3,7 +3,8 @@
 An encoder's error is about as large as its quantizer's step. A network that has seen nothing but cameras' pictures
 takes the strokes of a clock that is written into them for ringing, and changes them by several steps. Where that
 happens the network does not know what it sees: nothing of its correction is taken there, and a part of it beside.
-By `bench/overlays.py`, text is left as it was decoded, and what cameras record loses nothing.
+All networks that ship have been trained on text since, and need it less; what they have not met it still holds back,
+and what cameras record loses nothing (`bench/overlays.py`, `bench/fit_bounds.py`).
 """
 
 import dataclasses
