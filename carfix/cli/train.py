@@ -84,6 +84,9 @@ def train(
         ),
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the weights.", rich_help_panel=RUNNING)] = None,
+    licence: Annotated[
+        str, typer.Option(help="Licence that the weights state as their own.", rich_help_panel=RUNNING)
+    ] = "",
     init: Annotated[
         str | None,
         typer.Option(
@@ -213,6 +216,7 @@ def train(
             allow_leaks=allow_leaks,
             tensorboard=tensorboard,
             term=term,
+            licence=licence,
             say=lambda line: stderr.print(f"carfix: {line}", markup=False, soft_wrap=True),
             progress=stage("steps"),
             loading=stage("encodings loaded"),

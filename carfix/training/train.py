@@ -85,7 +85,7 @@ def train(
     allow_leaks: bool = False,
     tensorboard: bool = False,
     term: Term | None = None,
-    licence: str = "Apache-2.0",
+    licence: str = "",
     say: Callable[[str], None] = lambda line: None,
     progress: Callable[[int, int, str], None] = lambda step, total, text: None,
     loading: Callable[[int, int, str], None] = lambda done, total, text: None,
@@ -95,10 +95,10 @@ def train(
     Writes `run/NAME.safetensors` whenever validation improves. `init` is a warm start, which may have fewer
     residual blocks: they are then repeated (see `carfix.net.grow`). `teacher` is a network to distil from, of which
     the target takes `teacher_share` at first (see `carfix.training.teacher`). `term` is added to the loss; what it is
-    about no validation measures, so the weights of the latest validation are kept instead of the best. `minutes` ends
-    the run early, with a checkpoint. Raises `CarfixError` if `run` belongs to other settings or another process trains
-    there, and when the training diverges (the checkpoint and the best weights before that stay), `UsageError` for
-    settings that cannot be right.
+    about no validation measures, so the weights of the latest validation are kept instead of the best. `licence` is
+    what the weights state as their own. `minutes` ends the run early, with a checkpoint. Raises `CarfixError` if `run`
+    belongs to other settings or another process trains there, and when the training diverges (the checkpoint and the
+    best weights before that stay), `UsageError` for settings that cannot be right.
     """
     check(settings)
     check_run(name, minutes)

@@ -103,6 +103,7 @@ def test_clips_too_small_for_a_patch_are_named_and_not_claimed(tmp_path: Path) -
     assert len(told) == 1 and told[0].startswith("1 of the training clips, small among them, are smaller")
     description = load_checkpoint(tmp_path / "run" / "probe.safetensors").description
     assert description.training_data == "1 clips and 0 photographs in 1 encodings"
+    assert description.licence == "", "nobody gave one"
 
 
 def test_many_encodings_are_read_by_processes_and_are_the_same(
