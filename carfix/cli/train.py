@@ -57,8 +57,13 @@ def train(
     lr: Annotated[float, typer.Option(help="Adam's learning rate.", rich_help_panel=OPTIMISER)] = 1e-4,
     schedule: Annotated[str, typer.Option(help="cosine or constant.", rich_help_panel=OPTIMISER)] = "cosine",
     warmup: Annotated[
-        int, typer.Option(min=0, help="Steps of linear warm-up.", rich_help_panel=OPTIMISER)
-    ] = 200,
+        int | None,
+        typer.Option(
+            min=0,
+            help="Steps of linear warm-up; default: 200, at most a tenth of all.",
+            rich_help_panel=OPTIMISER,
+        ),
+    ] = None,
     ema: Annotated[
         float,
         typer.Option(

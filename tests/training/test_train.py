@@ -339,6 +339,16 @@ def test_the_learning_rate_warms_up_and_falls() -> None:
     assert {learning_rate(constant, step) for step in range(10, 100)} == {1.0}
 
 
+def test_a_short_training_warms_up_briefly() -> None:
+    """A trial run that ends within the usual warm-up would never reach its rate."""
+    short = settings(150, lr=1.0, warmup=None)
+    assert max(learning_rate(short, step) for step in range(150)) == pytest.approx(1.0)
+    assert short.record()["warmup"] == 15
+    assert settings(60_000, warmup=None).record()["warmup"] == 200
+    assert settings(1, warmup=None).warmup_steps == 0
+    assert settings(150, warmup=200).record()["warmup"] == 200, "what was asked for"
+
+
 @pytest.mark.parametrize(
     "changes",
     [
