@@ -77,6 +77,8 @@ def test_from_clips_to_weights_to_a_restored_video(tmp_path: Path) -> None:
         (["train", "nowhere", "--arch", "vgg"], 2, "vgg"),
         (["train", "nowhere", "--loss", "l1"], 2, "l1"),
         (["train", "nowhere", "--scale", "2", "--features", "32"], 2, "--arch fast"),
+        (["train", "nowhere", "--teacher-share", "0.9"], 2, "--teacher"),
+        (["train", "nowhere", "--detector-weight", "2"], 2, "--detector"),
         (["train", "nowhere", "--init", "missing.safetensors"], 1, "missing.safetensors"),
         (["train", "nowhere", "--init", "missing"], 1, "installed are"),
         # A name is found, as its other architecture shows.
