@@ -116,22 +116,21 @@ def train(
     net = net.to(place).to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stubs lack it
     ema = copy.deepcopy(net).requires_grad_(False).eval()
     optimizer = torch.optim.Adam(net.parameters(), lr=settings.lr, betas=BETAS)
+    autocast = torch.bfloat16 if settings.precision == "bf16" else None
+    record, guide = settings.record() | {"name": name, "init": warm and warm.description.sha256}, None
+    if teacher is not None:
+        model = load_checkpoint(teacher)
+        if settings.patch % model.config.scale:
+            raise UsageError(
+                f"--patch {settings.patch} is no multiple of {model.config.scale}, the side of the teacher's cells"
+            )
+        record |= {"teacher": model.description.sha256, "teacher_share": teacher_share}
+        guide = Teacher(net=model.net.to(place), share=teacher_share, steps=settings.steps, autocast=autocast)
+    if term is not None:
+        record |= term.record()
+    read_manifest(dataset)  # a mistyped one leaves no folder behind
     make_folder(run)
     with alone_in(run) if rank == 0 else contextlib.nullcontext():
-        autocast = torch.bfloat16 if settings.precision == "bf16" else None
-        record, guide = settings.record() | {"name": name, "init": warm and warm.description.sha256}, None
-        if teacher is not None:
-            model = load_checkpoint(teacher)
-            if settings.patch % model.config.scale:
-                raise UsageError(
-                    f"--patch {settings.patch} is no multiple of {model.config.scale}, the side of the teacher's cells"
-                )
-            record |= {"teacher": model.description.sha256, "teacher_share": teacher_share}
-            guide = Teacher(
-                net=model.net.to(place), share=teacher_share, steps=settings.steps, autocast=autocast
-            )
-        if term is not None:
-            record |= term.record()
         state = load_state(run, record, net, ema, optimizer) or Progress(settings=record)
         if state.step and rank == 0:
             how = "is finished" if state.step >= settings.steps else f"goes on at step {state.step}"

@@ -320,6 +320,12 @@ def test_two_trainings_do_not_share_a_folder(dataset: Path, tmp_path: Path) -> N
     assert run(dataset, tmp_path, settings(1)).finished
 
 
+def test_a_mistyped_dataset_leaves_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(CarfixError, match="nowhere"):
+        run(tmp_path / "nowhere", tmp_path / "run", settings())
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_damaged_checkpoint_is_named(dataset: Path, tmp_path: Path) -> None:
     run(dataset, tmp_path, settings(), minutes=AT_ONCE)
     (file,) = (tmp_path / "checkpoints").rglob("state.safetensors")
