@@ -23,6 +23,7 @@ from carfix.video.demux import decoded
 from carfix.video.faults import reason
 from carfix.video.luma import luma_format, read_luma
 from carfix.video.manifest import FILE_NAME
+from carfix.video.source import probe
 from carfix.video.suffixes import VIDEO_SUFFIXES
 
 PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"})
@@ -105,6 +106,14 @@ def read_video(path: Path, *, size: Size | None, start: int, frames: int) -> tup
     except (av.FFmpegError, OSError) as error:
         raise CarfixError(f"{path} cannot be decoded: {error}") from error
     return _stacked(planes, path), Fraction(fps)
+
+
+def is_interlaced(source: Path) -> bool:
+    """Whether the frames of a video show two moments, line by line, by what its first one says."""
+    try:
+        return not (source.is_dir() or is_photo(source)) and probe(source).interlaced
+    except CarfixError:
+        return False
 
 
 def frames_in(file: Path) -> int | None:
