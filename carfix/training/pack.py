@@ -191,4 +191,6 @@ def _notes(path: Path) -> dict[str, Note]:
         notes: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return {name: Note(**note) for name, note in notes.items()}
     except (ValueError, TypeError, AttributeError, OSError) as error:
-        raise CarfixError(f"{path} is damaged: {error}; pack the corpus again, in a new folder") from error
+        raise CarfixError(
+            f"{path} is damaged: {reason(error)}; pack the corpus again, in a new folder"
+        ) from error

@@ -104,7 +104,7 @@ def read_video(path: Path, *, size: Size | None, start: int, frames: int) -> tup
                 if len(planes) >= frames:
                     break
     except (av.FFmpegError, OSError) as error:
-        raise CarfixError(f"{path} cannot be decoded: {error}") from error
+        raise CarfixError(f"{path} cannot be decoded: {reason(error)}") from error
     return _stacked(planes, path), Fraction(fps)
 
 
@@ -181,8 +181,10 @@ def _full_range(path: Path) -> NDArray[np.float32]:
         with av.open(address(path)) as container:
             frame = next(container.decode(video=0))
             rgb = frame.reformat(format="rgb24", threads=SCALER_THREADS).to_ndarray().astype(np.float32)
-    except (av.FFmpegError, OSError, StopIteration, IndexError) as error:
-        raise CarfixError(f"{path} cannot be decoded: {error}") from error
+    except (StopIteration, IndexError):
+        raise CarfixError(f"{path} cannot be decoded: there is no picture in it") from None
+    except (av.FFmpegError, OSError) as error:
+        raise CarfixError(f"{path} cannot be decoded: {reason(error)}") from error
     luma: NDArray[np.float32] = rgb @ np.array([0.299, 0.587, 0.114], np.float32)
     return luma
 

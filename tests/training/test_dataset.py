@@ -316,6 +316,16 @@ def test_variants_that_are_added_are_of_the_pristine_file(
     assert np.abs(shown.astype(int) - scene(6, seed=1)[0]).mean() < 3
 
 
+def test_damaged_sources_are_told_in_words(tmp_path: Path) -> None:
+    (tmp_path / "noise.mp4").write_bytes(bytes(range(256)) * 16)
+    save_png(tmp_path / "cut.png", scene(1)[0])
+    (tmp_path / "cut.png").write_bytes((tmp_path / "cut.png").read_bytes()[:100])
+    (tmp_path / "empty.jpg").touch()
+    report = build(tmp_path, "noise.mp4", "cut.png", "empty.jpg")
+    assert len(report.failed) == 3
+    assert not any("Errno" in why for why in report.failed.values()), report.failed
+
+
 @pytest.mark.parametrize("pack", [None, 20])
 def test_interlaced_clips_are_named(pack: int | None, tmp_path: Path) -> None:
     write_scene(tmp_path / "street.mkv", seed=1)
