@@ -81,6 +81,7 @@ class ComparisonRun:
                 shortest=self.shortest,
                 align_start=self.align_start,
                 unmatched=unmatched,
+                skipped=self.wanted[0] if self.wanted else 0,
             )
             fitted = ((first, self._fitted(first, second, candidate)) for first, second in found)
             for batch in in_alike_batches(fitted, BATCH, lambda pair: (layout(pair[0]), layout(pair[1]))):

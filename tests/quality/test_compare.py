@@ -125,6 +125,11 @@ def test_a_network_shows_what_restore_would_write(tmp_path: Path, interlaced: bo
     assert [result.quality.identical for result in comparison.results] == [0, 6]
 
 
+def test_more_skipped_than_there_is_is_told(reference: Path, compressed: Path) -> None:
+    with pytest.raises(CarfixError, match="no frames behind the first 400, which are skipped"):
+        compare_videos(reference=reference, candidates=[compressed], skip=400)
+
+
 def test_skip_and_frames_choose_the_range(reference: Path, compressed: Path) -> None:
     whole = compare_videos(reference=reference, candidates=[compressed]).results[0]
     part = compare_videos(reference=reference, candidates=[compressed], skip=2, frames=4).results[0]
