@@ -21,7 +21,7 @@ from carfix.quality.damage import Damage, decoded_around
 from carfix.quality.gain import GainFit
 from carfix.quality.methods import Restored
 from carfix.quality.reader import luma_of
-from carfix.restore.strength import DOUBTED, Levels
+from carfix.restore.strength import DOUBTED, Levels, installed_curve
 from carfix.video.choice import find_video
 from carfix.video.faults import MEDIA_ERRORS, reason
 from carfix.video.quantizer import Scale, Told, export_quantizers, told_quantizer
@@ -125,7 +125,9 @@ def inspect_file(
     bits = rate / (fps * pixels) if rate and fps else None
     gain = None
     if fit is not None and is_h264 and quantizer and bits and bits > 0:
-        gain = _predicted(fit, quantizer, bits, level if again else None)
+        curve = installed_curve(fit.sha256)
+        share = 1.0 if curve is None or level is None else curve.at(level)
+        gain = _predicted(fit, quantizer, bits, level if again else None, share)
     return Inspection(
         path=path,
         chosen=chosen,
@@ -192,11 +194,11 @@ def _share(chosen: Chosen) -> float:
     return sizes.get(chosen.stream, 0) / sum(sizes.values()) if any(sizes.values()) else 1.0
 
 
-def _predicted(fit: GainFit, quantizer: float, bits: float, level: float | None) -> float:
+def _predicted(fit: GainFit, quantizer: float, bits: float, level: float | None, share: float) -> float:
     """The gain to expect; of a video that was encoded before, at `level`, what that encoding would have promised."""
     if level is None:
-        return fit.predict(quantizer, bits)
-    return fit.predict(level, bits * 2 ** ((quantizer - level) / QUANTIZERS_A_HALF))
+        return fit.predict(quantizer, bits, share)
+    return fit.predict(level, bits * 2 ** ((quantizer - level) / QUANTIZERS_A_HALF), share)
 
 
 def _looked_at(
