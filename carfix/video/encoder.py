@@ -61,7 +61,8 @@ os.environ.setdefault("SVT_LOG", "1")
 class EncoderSettings:
     """How the restored video is encoded; None leaves a value to the encoder.
 
-    Rates are texts as FFmpeg takes them ("2M", "800k").
+    Rates are texts as FFmpeg takes them ("2M", "800k"); they and all else may be numbers, too. Raises `UsageError` for
+    what is no number and has to be one.
     """
 
     codec: str = DEFAULT_CODEC
@@ -76,9 +77,22 @@ class EncoderSettings:
     options: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Call the encoder by its own name: `h264`, a codec's, is FFmpeg's short one for its first encoder of that."""
+        """Call the encoder by its own name: `h264`, a codec's, is FFmpeg's short one for its first encoder of that.
+
+        And hold everything as FFmpeg takes it: `preset=8` and `{"threads": 1}` are what one writes in Python.
+        """
         with contextlib.suppress(UnknownCodecError):  # said by who checks
             object.__setattr__(self, "codec", Codec(self.codec, "w").name)
+        for name in ("preset", "bitrate", "maxrate", "bufsize", "tune"):
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(self, name, str(value))
+        object.__setattr__(self, "options", {key: str(value) for key, value in self.options.items()})
+        for name, number in (("crf", float), ("gop", int)):
+            if (value := getattr(self, name)) is not None:
+                try:
+                    object.__setattr__(self, name, number(value))
+                except (TypeError, ValueError):
+                    raise UsageError(f"{name} is a number, not {value!r}") from None
 
     def to_options(self) -> dict[str, str]:
         """As options of FFmpeg. Raises `UsageError` for an encoder or option that does not exist."""
