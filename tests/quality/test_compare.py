@@ -1,5 +1,6 @@
 import itertools
 import json
+import pickle
 import re
 import subprocess
 from collections.abc import Iterator
@@ -106,6 +107,9 @@ def test_spp_and_a_network_are_further_candidates(reference: Path, compressed: P
     assert searched.quality.psnr.mean() >= constant.quality.psnr.mean()
     expected = measure(luma_of_file(reference), np.minimum(luma_of_file(compressed), 251) + np.uint8(4))
     assert shifted.quality.psnr == pytest.approx(expected.psnr, abs=0.05)
+    # A pool of processes hands it on.
+    kept = pickle.loads(pickle.dumps(comparison))
+    assert kept.results[2].quality.psnr.tolist() == shifted.quality.psnr.tolist()
     # Types and quantizers are the file's, whatever happened to the frames since.
     assert constant.kinds == searched.kinds == decoded.kinds
     assert shifted.quantizers == decoded.quantizers
