@@ -25,7 +25,9 @@ from carfix.restore.strength import DOUBTED, Levels, installed_curve
 from carfix.video.choice import find_video
 from carfix.video.faults import MEDIA_ERRORS, reason
 from carfix.video.quantizer import Scale, Told, export_quantizers, told_quantizer
-from carfix.video.source import MAX_RATE, open_input
+from carfix.video.set_back import is_set_back
+from carfix.video.source import MAX_RATE, open_input, probe
+from carfix.video.timeline import scan
 
 #: Places of a file whose quantizers are looked at, and frames there: an archive must be inspected in minutes.
 PLACES = 4
@@ -97,7 +99,9 @@ def inspect_file(
             fps = _rate(video)
             size = path.stat().st_size
             duration = _duration(container, video, fps, size)
-            frames = _frames(video, duration, fps, size)
+            stated, frames = duration, _frames(video, duration, fps, size)
+            if is_set_back(path, container, video):
+                duration, frames = _counted(path, stream)
             rate = _bit_rate(video, duration or (frames / fps if frames and fps else None), size)
             codec, width, height = context.codec.canonical_name, video.width, video.height
             chosen = choose_in(container, path, stream)
@@ -106,7 +110,7 @@ def inspect_file(
             damage = Damage()
             found: list[Told | None] = []
             levels: list[tuple[float | None, float | None]] = []
-            for some in _sampled(container, video, duration, damage):
+            for some in _sampled(container, video, stated, damage):
                 told, both = _looked_at(some)
                 found += told
                 levels.append(both)
@@ -175,6 +179,14 @@ def _frames(stream: VideoStream, duration: float | None, fps: float | None, size
     if 0 < stream.frames <= size and (expected is None or stream.frames <= MOST_FRAMES * expected):
         return stream.frames
     return None if expected is None else round(expected)
+
+
+def _counted(path: Path, stream: str | None) -> tuple[float, int]:
+    """Seconds and frames of a file whose packets have to be read for that."""
+    info = probe(path, stream)
+    timeline = scan(info)
+    times = timeline.presentation
+    return float((int(times[-1] - times[0]) + timeline.last_duration) * info.time_base), len(times)
 
 
 def _bit_rate(stream: VideoStream, seconds: float | None, size: int) -> float | None:

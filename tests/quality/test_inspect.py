@@ -85,6 +85,17 @@ def test_no_gain_is_promised_where_a_restore_changes_nothing(tmp_path: Path) -> 
     assert found.predicted_gain == 0
 
 
+def test_recordings_put_together_are_counted_whole(tmp_path: Path) -> None:
+    """FFmpeg's duration of them is that of the last one."""
+    part = write_clip(tmp_path / "part.ts", moving_picture(30), options={"qp": "30", "threads": "1"})
+    whole = tmp_path / "whole.ts"
+    whole.write_bytes(3 * part.read_bytes())
+    one, three = inspect_file(part, seconds_per_pixel=1e-6), inspect_file(whole, seconds_per_pixel=1e-6)
+    assert (one.frames, three.frames, three.duration) == (30, 90, pytest.approx(90 / 25, abs=0.05))
+    assert three.bits_per_pixel == pytest.approx(one.bits_per_pixel, rel=0.05)
+    assert three.seconds == pytest.approx(3 * (one.seconds or 0))
+
+
 def test_too_few_clips_are_an_error() -> None:
     with pytest.raises(CarfixError, match="at least 3 clips, not 2"):
         fit_gain(points(clips=2), "abc")
