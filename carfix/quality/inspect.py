@@ -25,9 +25,8 @@ from carfix.restore.strength import DOUBTED, Levels, installed_curve
 from carfix.video.choice import find_video
 from carfix.video.faults import MEDIA_ERRORS, reason
 from carfix.video.quantizer import Scale, Told, export_quantizers, told_quantizer
-from carfix.video.set_back import is_set_back
-from carfix.video.source import MAX_RATE, open_input, probe
-from carfix.video.timeline import scan
+from carfix.video.set_back import counted, is_set_back
+from carfix.video.source import MAX_RATE, open_input
 
 #: Places of a file whose quantizers are looked at, and frames there: an archive must be inspected in minutes.
 PLACES = 4
@@ -101,7 +100,7 @@ def inspect_file(
             duration = _duration(container, video, fps, size)
             stated, frames = duration, _frames(video, duration, fps, size)
             if is_set_back(path, container, video):
-                duration, frames = _counted(path, stream)
+                duration, frames = counted(path, stream)
             rate = _bit_rate(video, duration or (frames / fps if frames and fps else None), size)
             codec, width, height = context.codec.canonical_name, video.width, video.height
             chosen = choose_in(container, path, stream)
@@ -179,14 +178,6 @@ def _frames(stream: VideoStream, duration: float | None, fps: float | None, size
     if 0 < stream.frames <= size and (expected is None or stream.frames <= MOST_FRAMES * expected):
         return stream.frames
     return None if expected is None else round(expected)
-
-
-def _counted(path: Path, stream: str | None) -> tuple[float, int]:
-    """Seconds and frames of a file whose packets have to be read for that."""
-    info = probe(path, stream)
-    timeline = scan(info)
-    times = timeline.presentation
-    return float((int(times[-1] - times[0]) + timeline.last_duration) * info.time_base), len(times)
 
 
 def _bit_rate(stream: VideoStream, seconds: float | None, size: int) -> float | None:

@@ -12,6 +12,8 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from carfix.video.faults import MEDIA_ERRORS
+from carfix.video.source import probe
+from carfix.video.timeline import scan
 
 #: Formats of packets that state their times and can be read from anywhere; files of others have an index.
 _FORMATS = ("mpegts", "mpeg")
@@ -44,6 +46,14 @@ def is_set_back(path: Path, container: InputContainer, video: VideoStream) -> bo
         ]
     times = [time for time in found if time is not None]
     return any(after < before for before, after in itertools.pairwise(times))
+
+
+def counted(path: Path, stream: str | None) -> tuple[float, int]:
+    """Seconds and frames of a video whose packets have to be read for that. Raises `CarfixError`."""
+    info = probe(path, stream)
+    timeline = scan(info)
+    times = timeline.presentation
+    return float((int(times[-1] - times[0]) + timeline.last_duration) * info.time_base), len(times)
 
 
 def _time_at(file: BinaryIO, offset: int, format: str, number: int) -> Fraction | None:

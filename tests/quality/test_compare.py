@@ -164,6 +164,18 @@ def test_sizes_that_differ_need_scale(reference: Path, tmp_path: Path) -> None:
     assert 15 < result.quality.psnr.mean() < 45
 
 
+def test_the_bit_rate_of_recordings_put_together_is_theirs(tmp_path: Path) -> None:
+    """FFmpeg's duration of them is that of the last one."""
+    part = write_clip(tmp_path / "part.ts", moving_picture(30), options=X264)
+    whole = tmp_path / "whole.ts"
+    whole.write_bytes(3 * part.read_bytes())
+    rates = [
+        compare_videos(reference=path, candidates=[path], frames=1).results[0].bit_rate
+        for path in (part, whole)
+    ]
+    assert rates[1] == pytest.approx(rates[0], rel=0.05)
+
+
 @pytest.mark.parametrize("second", [{"width": 96, "height": 80}, {"pix_fmt": "yuv420p10le"}], ids=str)
 def test_frames_that_change_on_the_way_are_measured_as_they_are(
     second: dict[str, object], tmp_path: Path
