@@ -4,7 +4,7 @@
     python bench/fit_strength.py data -m car-cnn-mse -m car-cnn -m car-cnn-ssim --frames 1 --stills 30
 
 `data` is a dataset with training clips (never the clips that carfix is measured on) in H.264 of all levels. Networks
-that are not named keep the curve that they have.
+that are not named keep the curve that they have, installed ones also where another network has their name.
 """
 
 import argparse
@@ -13,8 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from carfix.net.catalog import load_model
-from carfix.quality.strength_fit import KNOTS, Sample, fit_curve, mean_gain, random_parts, sample_of
+from carfix.net.catalog import installed, load_model
+from carfix.net.checkpoint import read_description
+from carfix.quality.strength_fit import KNOTS, Sample, fit_curve, mean_gain, place_of, random_parts, sample_of
 from carfix.restore.engine import open_engine
 from carfix.restore.strength import Curve, curves_from_json, curves_to_json
 from carfix.training.patches import chosen_frames
@@ -70,9 +71,10 @@ def main() -> None:
                 found.append(sample_of(engine, quantizer, decoded, pristine, structure=structure))
         print(f"{number}/{len(clips)} {clip.name}: {len(samples[0])} frames", flush=True)
     curves = curves_from_json(arguments.output.read_text()) if arguments.output.exists() else {}
+    shipped = {read_description(path).sha256 for path in installed().values()}
     for model, found in zip(models, samples, strict=True):
-        name = model.description.name
-        curves[name] = curve = fit_curve(found, model.description.sha256)
+        name = place_of(curves, model.description.name, model.sha256, shipped)
+        curves[name] = curve = fit_curve(found, model.sha256)
         print(f"{name}: {dict(zip(KNOTS, curve.strengths, strict=True))}")
         print_gains(found, curve)
     arguments.output.write_text(curves_to_json(curves))

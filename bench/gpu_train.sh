@@ -29,7 +29,7 @@ train() { # name loss steps lr seed init
   # shellcheck disable=SC2086 # options, not one word
   carfix train "$data" --arch car-cnn --name "$1" -o "$runs/$1" --loss "$2" --steps "$3" --lr "$4" --seed "$5" \
     --init "$6" --batch 48 --patch 128 --warmup 100 --compile --validate-every 400 \
-    --minutes "$(awk "BEGIN {print $left / 60}")" ${CARFIX_TRAIN:-} |& tee "$runs/$1.out"
+    --licence Apache-2.0 --minutes "$(awk "BEGIN {print $left / 60}")" ${CARFIX_TRAIN:-} |& tee "$runs/$1.out"
   grep -q "^finished" "$runs/$1.out" || { echo "call again to go on with $1"; exit 0; }
   touch "$runs/$1/finished"
 }

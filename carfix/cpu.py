@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import functools
+import math
 import os
 import platform
 import subprocess
@@ -13,15 +14,56 @@ from pathlib import Path
 _ARCH_PRCTL, _REQUEST, _TILE_DATA = 158, 0x1023, 18
 #: Where Linux keeps what it knows of each processor.
 _PROCESSORS = Path("/sys/devices/system/cpu")
+#: Where Linux keeps the limits of groups of processes, and to which of them this process belongs.
+_GROUPS, _OWN_GROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+#: Files of a group that tell how many microseconds of all processors it gets in a period, and the period, which one
+#: file of the second version holds together.
+_QUOTAS = (("cpu.max",), ("cpu.cfs_quota_us", "cpu.cfs_period_us"))
 #: How a user bounds the threads of numerical libraries; the first that is set counts, as for torch.
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def cores() -> list[int]:
-    """The processors that this process may use: containers and `taskset` give fewer than the machine has."""
+    """The processors that this process may use: containers and `taskset` give fewer than the machine has.
+
+    Where a container is given their time (`docker run --cpus 2`, a limit of Kubernetes), it is as many as that is of.
+    """
+    processors = _processors()
+    return processors[: math.ceil(min(_granted(), len(processors)))]
+
+
+def _processors() -> list[int]:
     if hasattr(os, "sched_getaffinity"):
         return sorted(os.sched_getaffinity(0))
     return list(range(os.cpu_count() or 1))
+
+
+def _granted(groups: Path = _GROUPS, own: Path = _OWN_GROUPS) -> float:
+    """How many processors' time the groups of this process get: more threads than that would be halted in turn."""
+    try:
+        lines = own.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return math.inf
+    granted = math.inf
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        # In a container the group's own folder may be out of sight, and its limits lie at the top.
+        folder = groups / controllers / path.strip("/")
+        above = (each for each in (folder, *folder.parents) if each.is_relative_to(groups))
+        granted = min(granted, *map(_quota, above))
+    return granted
+
+
+def _quota(group: Path) -> float:
+    for names in _QUOTAS:
+        with contextlib.suppress(OSError, ValueError):
+            told = " ".join((group / name).read_text(encoding="ascii") for name in names)
+            quota, period = map(int, told.split())  # "max" is none
+            if quota > 0 and period > 0:
+                return quota / period
+    return math.inf
 
 
 def available_threads() -> int:
@@ -34,7 +76,7 @@ def available_threads() -> int:
 
         most = torch.get_num_threads()
     else:
-        most = _asked_for() or _physical(cores())
+        most = _asked_for() or _physical(_processors())
     return max(1, min(most, len(cores())))
 
 

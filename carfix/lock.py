@@ -2,18 +2,19 @@
 
 import contextlib
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
 from carfix.errors import CarfixError
 
-try:
+if sys.platform == "win32":
+    import msvcrt
+else:
     import fcntl
-except ImportError:  # Windows: two runs are not kept apart there, nor can a folder be opened
-    fcntl = None  # type: ignore[assignment]
 
-HAS_LOCKS = fcntl is not None
+WINDOWS = sys.platform == "win32"
 #: How often a file may be removed while it is locked. A disk whose numbers of files mean nothing has them all.
 _TRIES = 20
 
@@ -22,9 +23,10 @@ _TRIES = 20
 def alone_in(folder: Path) -> Iterator[None]:
     """Keeps others out of `folder`, which exists, while the block runs. The end of the process ends it, too.
 
-    Raises `CarfixError` if another process is at work there. Some network folders have no locks: nobody is kept out.
+    Raises `CarfixError` if another process is at work there. Some network folders have no locks, and Windows opens no
+    folders: nobody is kept out.
     """
-    descriptor = os.open(folder, os.O_RDONLY) if HAS_LOCKS else None
+    descriptor = None if WINDOWS else os.open(folder, os.O_RDONLY)
     try:
         if descriptor is not None and not _locked(descriptor):
             raise CarfixError(
@@ -50,7 +52,7 @@ def lock_file(path: Path) -> IO[bytes] | None:
                 file.close()
                 return None
             tries += 1
-            if not HAS_LOCKS or tries == _TRIES or _is_at(path, file):
+            if WINDOWS or tries == _TRIES or _is_at(path, file):
                 return file
         except BaseException:
             file.close()
@@ -65,12 +67,14 @@ def _is_at(path: Path, file: IO[bytes]) -> bool:
 
 
 def _locked(descriptor: int) -> bool:
-    """Whether this process has the lock now; True as well where there are none (Windows, some network folders)."""
-    if HAS_LOCKS:
-        try:
+    """Whether this process has the lock now; True as well where there are none (some network folders)."""
+    try:
+        if sys.platform == "win32":
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        else:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError:
-            pass
+    except (BlockingIOError, PermissionError):
+        return False
+    except OSError:
+        pass
     return True

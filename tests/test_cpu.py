@@ -1,6 +1,7 @@
 """What is known of the CPU without torch is what torch says of it."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -58,6 +59,53 @@ def test_two_threads_of_a_core_are_one(tmp_path: Path) -> None:
     assert cpu._physical([0, 1, 2, 3], tmp_path) == 2
     assert cpu._physical([0, 2], tmp_path) == 1
     assert cpu._physical([4, 5, 6], tmp_path) == 3  # nothing is told of them
+
+
+@pytest.mark.parametrize(
+    ("own", "limits", "granted"),
+    [
+        ("0::/", {"cpu.max": "200000 100000"}, 2.0),  # in a container
+        ("0::/", {"cpu.max": "max 100000"}, math.inf),
+        ("0::/", {}, math.inf),  # the top of a machine without limits
+        ("0::/batch.slice/car:fix.service", {"batch.slice/cpu.max": "150000 100000"}, 1.5),
+        (
+            "0::/a/b",
+            {"a/cpu.max": "400000 100000", "a/b/cpu.max": "max 100000", "cpu.max": "300000 100000"},
+            3.0,
+        ),
+        (
+            "5:memory:/x\n4:cpu,cpuacct:/docker/0123\n0::/y",
+            {"cpu,cpuacct/cpu.cfs_quota_us": "50000", "cpu,cpuacct/cpu.cfs_period_us": "100000"},
+            0.5,
+        ),
+        (
+            "4:cpu:/",
+            {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"},
+            math.inf,
+        ),
+        ("1:cpuset:/", {"cpuset/cpu.max": "100000 100000"}, math.inf),
+    ],
+)
+def test_a_container_is_given_the_time_of_some_processors(
+    own: str, limits: dict[str, str], granted: float, tmp_path: Path
+) -> None:
+    groups = tmp_path / "cgroup"
+    for name, limit in limits.items():
+        (groups / name).parent.mkdir(parents=True, exist_ok=True)
+        (groups / name).write_text(limit + "\n")
+    (tmp_path / "own").write_text(own + "\n")
+    assert cpu._granted(groups, tmp_path / "own") == granted
+    assert cpu._granted(groups, tmp_path / "none") == math.inf
+
+
+@pytest.mark.parametrize(("granted", "count"), [(0.5, 1), (1.5, 2), (2.0, 2), (math.inf, 8)])
+def test_no_more_cores_than_there_is_time_for(
+    granted: float, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cpu, "_processors", lambda: list(range(8)))
+    monkeypatch.setattr(cpu, "_granted", lambda: granted)
+    assert len(cpu.cores()) == count
+    assert 1 <= cpu.available_threads() <= count
 
 
 def test_instructions_for_bf16_are_those_that_torch_finds() -> None:

@@ -3,7 +3,7 @@
 import contextlib
 import sys
 
-from carfix.cli.standard_streams import fill_standard_streams
+from carfix.cli.standard_streams import fill_standard_streams, spell_unknown_letters
 from carfix.errors import EXIT_INTERRUPTED
 from carfix.interruption import ENDING, ending_on
 
@@ -12,6 +12,7 @@ def main() -> None:
     """Run the command line; the process ends with the exit code of DESIGN section 2."""
     try:
         fill_standard_streams()
+        spell_unknown_letters()
         with ending_on(*ENDING, last=_last_words):
             from carfix.cli.app import run  # takes a moment, in which Ctrl-C must not show a traceback
 

@@ -12,7 +12,8 @@ import typer
 from rich.console import Console
 
 from carfix import __version__
-from carfix.errors import EXIT_FAILED, EXIT_INTERRUPTED, CarfixError
+from carfix.cli.patterns import expanded
+from carfix.errors import EXIT_FAILED, EXIT_INTERRUPTED, CarfixError, MissingPartError
 from carfix.interruption import was_interrupted
 
 
@@ -39,13 +40,19 @@ stderr = Console(file=cast(IO[str], _Stderr()), highlight=False, emoji=False)
 
 #: Columns of tables that go into a file or a program, which nothing should wrap.
 _WIDE = 240
+#: The fewest that they are laid out for: below, columns would go away, those of the files' names first.
+_NARROW = 80
 
 
 def table_console() -> Console:
-    """For tables on stdout: as wide as the terminal, or as they need where there is none."""
+    """For tables on stdout: as wide as the terminal, or as they need where there is none.
+
+    A terminal too narrow for their columns wraps the lines.
+    """
     console = Console(emoji=False)
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = _WIDE
+    console.width = max(console.width, _NARROW)
     return console
 
 
@@ -96,7 +103,8 @@ def run() -> None:
     _load_commands()
     verbose = any(arg in ("-v", "--verbose") for arg in sys.argv[1:])
     try:
-        app(prog_name="carfix")
+        # Given none, typer would take patterns for names on Windows, those behind --include as well.
+        app(expanded(sys.argv[1:]) if os.name == "nt" else None, prog_name="carfix")
     except SystemExit as end:
         if end.code == EXIT_INTERRUPTED:  # as typer ends what Ctrl-C has interrupted, without a word
             stderr.print("carfix: interrupted")
@@ -108,14 +116,25 @@ def run() -> None:
         if was_interrupted(error):
             stderr.print("carfix: interrupted")
             sys.exit(EXIT_INTERRUPTED)
-        report_error(error, verbose=verbose)
-        sys.exit(EXIT_FAILED)
+        missing = _missing_part(error)
+        report_error(missing or error, verbose=verbose)
+        sys.exit(missing.exit_code if missing else EXIT_FAILED)
 
 
 @functools.cache
 def _load_commands() -> None:
     for command in COMMANDS:
         importlib.import_module(f"carfix.cli.{command}").register(app)
+
+
+def _missing_part(error: Exception) -> MissingPartError | None:
+    """What an import failed for, where it is a package that carfix is installed with."""
+    package = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+    if package in ("", __package__.partition(".")[0]):
+        return None
+    missing = MissingPartError(f"the package {package} is not installed; `pip install carfix` brings it")
+    missing.__cause__ = error
+    return missing
 
 
 def report_error(error: BaseException, *, verbose: bool) -> None:

@@ -135,6 +135,13 @@ def dataset(
         )
     for source, reason in sorted(report.failed.items()):
         stderr.print(f"carfix: left out {escape(source)}: {escape(reason)}", soft_wrap=True)
+    if report.interlaced:
+        stderr.print(
+            f"carfix: {len(report.interlaced)} clips are interlaced, {escape(report.interlaced[0])} among them: their "
+            "frames show two moments, line by line, and networks learn that, while restore shows them fields; "
+            "deinterlace such video before (ffmpeg -i IN -vf bwdif -c:v ffv1 OUT.mkv)",
+            soft_wrap=True,
+        )
     if report.dropped:
         variants = sum(map(len, report.dropped.values()))
         stderr.print(

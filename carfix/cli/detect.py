@@ -75,7 +75,7 @@ def detect(
 ) -> None:
     """Run an object detector on the decoded and on the restored frames, side by side.
 
-    Detections are counted by class. Needs `pip install 'carfix[detect]'`.
+    Detections are counted by class. Needs `pip install "carfix[detect]"`.
     """
     import json
     import sys

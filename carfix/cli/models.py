@@ -63,7 +63,7 @@ def models(
             str(model["receptive_field_radius"]),
             f"{model['multiply_adds_per_pixel']:,.0f}",
             "-" if gain is None else f"{gain:+.2f}",
-            literal(model["licence"]),
+            literal(model["licence"] or "-"),
             model["sha256"][:8],
         )
     table_console().print(table if found else "no weights are installed")

@@ -1,4 +1,4 @@
-"""Standard streams that whoever started carfix has closed (`2>&-` in a crontab)."""
+"""Standard streams that whoever started carfix has closed (`2>&-` in a crontab), or whose code page lacks letters."""
 
 import io
 import os
@@ -31,3 +31,13 @@ def fill_standard_streams() -> None:
         sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - for as long as the process lives
     if sys.stdout is None:
         sys.stdout = _NoStdout()
+
+
+def spell_unknown_letters() -> None:
+    """Let stdout write as `\\u65e5`, as stderr does, what its encoding lacks.
+
+    On Windows that of a file or a program (`> list.txt`) is a code page: a table must not be lost for a name in another
+    script.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")

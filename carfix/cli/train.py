@@ -57,8 +57,13 @@ def train(
     lr: Annotated[float, typer.Option(help="Adam's learning rate.", rich_help_panel=OPTIMISER)] = 1e-4,
     schedule: Annotated[str, typer.Option(help="cosine or constant.", rich_help_panel=OPTIMISER)] = "cosine",
     warmup: Annotated[
-        int, typer.Option(min=0, help="Steps of linear warm-up.", rich_help_panel=OPTIMISER)
-    ] = 200,
+        int | None,
+        typer.Option(
+            min=0,
+            help="Steps of linear warm-up; default: 200, at most a tenth of all.",
+            rich_help_panel=OPTIMISER,
+        ),
+    ] = None,
     ema: Annotated[
         float,
         typer.Option(
@@ -84,6 +89,9 @@ def train(
         ),
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the weights.", rich_help_panel=RUNNING)] = None,
+    licence: Annotated[
+        str, typer.Option(help="Licence that the weights state as their own.", rich_help_panel=RUNNING)
+    ] = "",
     init: Annotated[
         str | None,
         typer.Option(
@@ -96,14 +104,14 @@ def train(
         typer.Option(help="Distil from these weights (a name or a path), too.", rich_help_panel=OPTIMISER),
     ] = None,
     teacher_share: Annotated[
-        float,
+        float | None,
         typer.Option(
             min=0,
             max=1,
-            help="The teacher's share of the target at first; falls to 0.",
+            help="The teacher's share of the target at first, 0.5 if not given; falls to 0.",
             rich_help_panel=OPTIMISER,
         ),
-    ] = 0.5,
+    ] = None,
     detector: Annotated[
         Path | None,
         typer.Option(
@@ -113,9 +121,13 @@ def train(
         ),
     ] = None,
     detector_weight: Annotated[
-        float,
-        typer.Option(min=0, help="Weight of the detector's part of the loss.", rich_help_panel=OPTIMISER),
-    ] = 1.0,
+        float | None,
+        typer.Option(
+            min=0,
+            help="Weight of the detector's part of the loss; 1 if not given.",
+            rich_help_panel=OPTIMISER,
+        ),
+    ] = None,
     minutes: Annotated[
         float | None, typer.Option(help="Stop after so long, with a checkpoint.", rich_help_panel=RUNNING)
     ] = None,
@@ -175,6 +187,10 @@ def train(
         )
     else:
         raise UsageError(f"--arch is car-cnn or fast, not {arch!r}")
+    if teacher is None and teacher_share is not None:
+        raise UsageError("--teacher-share goes with --teacher")
+    if detector is None and detector_weight is not None:
+        raise UsageError("--detector-weight goes with --detector")
     settings = TrainSettings(
         config=config,
         loss=loss,
@@ -195,7 +211,7 @@ def train(
     if detector is not None:
         from carfix.quality.detection.teaching import DetectorLoss
 
-        term = DetectorLoss(detector, weight=detector_weight, patch=patch)
+        term = DetectorLoss(detector, weight=1.0 if detector_weight is None else detector_weight, patch=patch)
     with counted(stderr) as stage:
         result = run_training(
             dataset=dataset,
@@ -205,7 +221,7 @@ def train(
             device=device,
             init=resolve(init) if init is not None else None,
             teacher=resolve(teacher) if teacher is not None else None,
-            teacher_share=teacher_share,
+            teacher_share=0.5 if teacher_share is None else teacher_share,
             minutes=minutes,
             validate_every=validate_every,
             checkpoint_seconds=checkpoint_seconds,
@@ -213,6 +229,7 @@ def train(
             allow_leaks=allow_leaks,
             tensorboard=tensorboard,
             term=term,
+            licence=licence,
             say=lambda line: stderr.print(f"carfix: {line}", markup=False, soft_wrap=True),
             progress=stage("steps"),
             loading=stage("encodings loaded"),

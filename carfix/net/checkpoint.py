@@ -69,7 +69,7 @@ class Description:
     steps: int  # optimiser steps that led here, warm starts included
     training_data: str  # a summary and its sources' licences
     gains: Mapping[str, float]  # measured: {"psnr": dB over the decoded frames, "ssim": ...}
-    licence: str
+    licence: str  # of the weights; empty where nobody stated one
     sha256: str = ""  # of the tensors; filled in by `save_checkpoint`
 
 

@@ -69,7 +69,7 @@ def onnx_model(model: Model) -> "ModelProto":
         from onnx import checker, helper
     except ImportError:
         raise MissingPartError(
-            "the package onnx is not installed; install it with `pip install 'carfix[export]'`"
+            'the package onnx is not installed; install it with `pip install "carfix[export]"`'
         ) from None
     graph = _Graph()
     graph.network(model.net)

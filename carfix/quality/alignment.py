@@ -30,19 +30,22 @@ def aligned(
     align_start: bool = False,
     unmatched: Unmatched | None = None,
     strict: bool = False,
+    skipped: int = 0,
 ) -> Iterator[tuple[LumaFrame, LumaFrame]]:
     """Pairs of frames of the same presentation time.
 
     Videos without times (raw H.264) are paired in order. Without `shortest` every frame must have its
     counterpart; with it the others are left out and counted in `unmatched`. `align_start` moves the candidate in
     time so that the first frames coincide. Raises `CarfixError` for starts or frames that do not meet; the message
-    names these two options of `carfix compare`, unless the caller is `strict` and has none to offer.
+    names these two options of `carfix compare`, unless the caller is `strict` and has none to offer. `skipped` frames
+    of either were left out before.
     """
     unmatched = unmatched if unmatched is not None else Unmatched()
     ours, theirs = _Clock(reference), _Clock(candidate)
     for name, clock in zip(names, (ours, theirs), strict=True):
         if clock.ended:
-            raise CarfixError(f"{name} has no frames to compare")
+            where = f"behind the first {skipped}, which are skipped" if skipped else "to compare"
+            raise CarfixError(f"{name} has no frames {where}")
     by_time = ours.time is not None and theirs.time is not None
     offset = ours.seconds - theirs.seconds if align_start else 0.0
     if by_time and not shortest and abs(ours.seconds - theirs.seconds - offset) >= _tolerance(ours, theirs):

@@ -30,6 +30,7 @@ from carfix.quality.vmaf import VmafMeter
 from carfix.restore.engine import Planes
 from carfix.video.choice import find_video
 from carfix.video.convert import SCALER_THREADS
+from carfix.video.set_back import counted, is_set_back
 from carfix.video.source import open_input
 
 #: Frames that are measured at once: enough to keep every core busy, few enough for 4K.
@@ -81,6 +82,7 @@ class ComparisonRun:
                 shortest=self.shortest,
                 align_start=self.align_start,
                 unmatched=unmatched,
+                skipped=self.wanted[0] if self.wanted else 0,
             )
             fitted = ((first, self._fitted(first, second, candidate)) for first, second in found)
             for batch in in_alike_batches(fitted, BATCH, lambda pair: (layout(pair[0]), layout(pair[1]))):
@@ -114,7 +116,7 @@ class ComparisonRun:
             indices=[fact.index for fact in facts],
             kinds=[fact.kind for fact in facts],
             quantizers=[fact.quantizer for fact in facts],
-            bit_rate=bit_rate(candidate.path),
+            bit_rate=bit_rate(candidate.chosen),
             unmatched=unmatched,
             damage=damage,
             mixed_ranges=mixed,
@@ -168,10 +170,13 @@ class _Facts:
         return cls(time, reference.index, shown.index, shown.kind, shown.quantizer)
 
 
-def bit_rate(path: Path) -> float | None:
+def bit_rate(chosen: Chosen) -> float | None:
     """Bits a second of the whole file; None if it states no duration."""
+    path, stream = chosen.path, str(chosen.stream)
     with open_input(path) as container:
         duration = (container.duration or 0) / av.time_base
+        if is_set_back(path, container, find_video(container, path, stream)):
+            duration, _ = counted(path, stream)
     return 8 * path.stat().st_size / duration if duration > 0 else None
 
 

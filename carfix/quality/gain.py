@@ -41,12 +41,18 @@ class GainFit:
     clips: int
     variants: int
     quantizers: tuple[float, float]  # least and largest that were measured: no extrapolation beyond
+    gains: tuple[float, float]  # least and largest that it predicts for what was measured, in dB: the same
 
-    def predict(self, quantizer: float, bits_per_pixel: float) -> float:
-        """The gain in dB to expect."""
+    def predict(self, quantizer: float, bits_per_pixel: float, share: float = 1.0) -> float:
+        """The gain in dB to expect where a restore takes `share` of the network's correction."""
         bounded = min(max(quantizer, self.quantizers[0]), self.quantizers[1])
         row = [1.0, *(_term(term, bounded, bits_per_pixel) for term in self.terms)]
-        return float(np.dot(row, self.coefficients))
+        # A part of a correction takes this much of what all of it takes off the squared error, however few bits
+        # a still picture needs.
+        most = 1 - (1 - min(share, 1.0)) ** 2
+        low, high = self.gains
+        gain = min(max(float(np.dot(row, self.coefficients)), most * low), most * high)
+        return gain or 0.0  # no -0.0
 
 
 def _term(name: str, quantizer: float, bits_per_pixel: float) -> float:
@@ -68,15 +74,18 @@ def fit_gain(points: Sequence[Point], sha256: str) -> GainFit:
     choices = [terms for count in range(1, len(TERMS) + 1) for terms in itertools.combinations(TERMS, count)]
     errors = {terms: _error_on_unseen(points, clips, terms) for terms in choices}
     best = min(choices, key=lambda terms: errors[terms])
+    coefficients = _solve(points, best)
+    predicted = _matrix(points, best) @ coefficients
     quantizers = [point.quantizer for point in points]
     return GainFit(
         sha256=sha256,
         terms=best,
-        coefficients=tuple(_solve(points, best)),
+        coefficients=tuple(coefficients),
         error=errors[best],
         clips=len(clips),
         variants=len(points),
         quantizers=(min(quantizers), max(quantizers)),
+        gains=(float(predicted.min()), float(predicted.max())),
     )
 
 
@@ -116,6 +125,7 @@ def fits_from_json(text: str) -> dict[str, GainFit]:
                 "terms": tuple(fields["terms"]),
                 "coefficients": tuple(fields["coefficients"]),
                 "quantizers": tuple(fields["quantizers"]),
+                "gains": tuple(fields["gains"]),
             }
         )
         for name, fields in json.loads(text).items()

@@ -21,10 +21,11 @@ from carfix.quality.damage import Damage, decoded_around
 from carfix.quality.gain import GainFit
 from carfix.quality.methods import Restored
 from carfix.quality.reader import luma_of
-from carfix.restore.strength import DOUBTED, Levels
+from carfix.restore.strength import DOUBTED, Levels, installed_curve
 from carfix.video.choice import find_video
 from carfix.video.faults import MEDIA_ERRORS, reason
 from carfix.video.quantizer import Scale, Told, export_quantizers, told_quantizer
+from carfix.video.set_back import counted, is_set_back
 from carfix.video.source import MAX_RATE, open_input
 
 #: Places of a file whose quantizers are looked at, and frames there: an archive must be inspected in minutes.
@@ -97,7 +98,9 @@ def inspect_file(
             fps = _rate(video)
             size = path.stat().st_size
             duration = _duration(container, video, fps, size)
-            frames = _frames(video, duration, fps, size)
+            stated, frames = duration, _frames(video, duration, fps, size)
+            if is_set_back(path, container, video):
+                duration, frames = counted(path, stream)
             rate = _bit_rate(video, duration or (frames / fps if frames and fps else None), size)
             codec, width, height = context.codec.canonical_name, video.width, video.height
             chosen = choose_in(container, path, stream)
@@ -106,7 +109,7 @@ def inspect_file(
             damage = Damage()
             found: list[Told | None] = []
             levels: list[tuple[float | None, float | None]] = []
-            for some in _sampled(container, video, duration, damage):
+            for some in _sampled(container, video, stated, damage):
                 told, both = _looked_at(some)
                 found += told
                 levels.append(both)
@@ -125,7 +128,9 @@ def inspect_file(
     bits = rate / (fps * pixels) if rate and fps else None
     gain = None
     if fit is not None and is_h264 and quantizer and bits and bits > 0:
-        gain = _predicted(fit, quantizer, bits, level if again else None)
+        curve = installed_curve(fit.sha256)
+        share = 1.0 if curve is None or level is None else curve.at(level)
+        gain = _predicted(fit, quantizer, bits, level if again else None, share)
     return Inspection(
         path=path,
         chosen=chosen,
@@ -192,11 +197,11 @@ def _share(chosen: Chosen) -> float:
     return sizes.get(chosen.stream, 0) / sum(sizes.values()) if any(sizes.values()) else 1.0
 
 
-def _predicted(fit: GainFit, quantizer: float, bits: float, level: float | None) -> float:
+def _predicted(fit: GainFit, quantizer: float, bits: float, level: float | None, share: float) -> float:
     """The gain to expect; of a video that was encoded before, at `level`, what that encoding would have promised."""
     if level is None:
-        return fit.predict(quantizer, bits)
-    return fit.predict(level, bits * 2 ** ((quantizer - level) / QUANTIZERS_A_HALF))
+        return fit.predict(quantizer, bits, share)
+    return fit.predict(level, bits * 2 ** ((quantizer - level) / QUANTIZERS_A_HALF), share)
 
 
 def _looked_at(

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -129,7 +130,10 @@ class Restored:
             f"strength {self._strength.identity()}"
         )
         self._model = model
-        self._open: Callable[[], Engine] = lambda: open_engine(model, device=device, precision=precision)
+        # Not a lambda: results hold their methods, and go from one process to another.
+        self._open: Callable[[], Engine] = functools.partial(
+            open_engine, model, device=device, precision=precision
+        )
         self._engine: Engine | None = None
 
     @property

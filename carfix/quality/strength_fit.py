@@ -1,7 +1,7 @@
 """Fits the share of a network's correction that frames should take to the quantizer that they were encoded with."""
 
 import dataclasses
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -124,6 +124,18 @@ def fit_curve(samples: Sequence[Sample], sha256: str) -> Curve:
     knots = _best_structure(samples, basis) if samples[0].structure else _best_psnr(samples, basis)
     knots *= np.interp(KNOTS, (FINE, COARSE), (0.0, 1.0))
     return Curve(sha256, KNOTS, tuple(round(float(share), 3) for share in knots))
+
+
+def place_of(curves: Mapping[str, Curve], name: str, sha256: str, installed: Container[str]) -> str:
+    """Under which name the curve of a network called `name` goes among `curves`, which are found by `sha256`.
+
+    That of another network of this name is replaced, unless that one is among the `installed`, by their SHA-256:
+    `fast` is what a training of one's own calls its weights, too.
+    """
+    there = curves.get(name)
+    if there is None or there.sha256 == sha256 or there.sha256 not in installed:
+        return name
+    return f"{name}-{sha256[:8]}"
 
 
 def _best_psnr(samples: Sequence[Sample], basis: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -30,6 +30,11 @@ def packet_findings(jumps: Iterable[Jump], strays: int, corrupt: int) -> Iterato
 def tally_findings(tally: Tally, *, expected: int, frames: int) -> Iterator[str]:
     """What decoding a file showed; `expected` frames by the packets, `frames` in the output."""
     yield from damage_findings(tally.damage)
+    if tally.unflagged:
+        yield (
+            f"{tally.unflagged} frames are interlaced, which the first is not: the output does not flag them; "
+            "-c:v libx264 -x x264-params=tff=1 (or bff=1) flags all"
+        )
     if frames != expected:
         yield f"the input promises {expected} frames; {frames} could be decoded"
 

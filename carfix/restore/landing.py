@@ -7,9 +7,10 @@ from carfix.errors import CarfixError
 from carfix.interruption import unfinished
 from carfix.restore.findings import refused_findings
 from carfix.restore.place import copy_times
-from carfix.restore.state import State, sync_file, sync_folder
+from carfix.restore.state import State, sync_folder
 from carfix.video.faults import reason
 from carfix.video.mux import write_output
+from carfix.video.on_disk import force_to_disk
 from carfix.video.output import OutputPlan
 from carfix.video.sink import JoinedSegments
 from carfix.video.verify import verify_output
@@ -43,7 +44,7 @@ def land(
             state.discard()
             raise CarfixError(f"{output} was created meanwhile; -y overwrites it")
         try:
-            sync_file(temporary)
+            force_to_disk(temporary)
             if times_of is not None and (lost := copy_times(times_of, temporary)):
                 warnings.append(lost)
             temporary.replace(output)

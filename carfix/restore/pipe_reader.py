@@ -4,6 +4,7 @@ import contextlib
 import heapq
 from collections import deque
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,8 @@ class PipeReader:
         """Frames with strictly ascending `pts`, in the order of presentation."""
         waiting: list[tuple[int, int, VideoFrame]] = []
         step = max(1, round(1 / self.info.rate / self.info.time_base))
-        latest, last = -step, None
+        # A program stream that begins on the way need not state the first time, and does not begin at 0.
+        latest, last = (self.video.start_time or 0) - step, None
         for number, frame in enumerate(self._all()):
             latest = latest + step if frame.pts is None else frame.pts
             heapq.heappush(waiting, (latest, number, frame))
@@ -135,7 +137,7 @@ class PipeReader:
 def _clocks(container: InputContainer) -> dict[int, ClockRepair]:
     """Of video and sound, whose packets come in close succession; the first to meet a jump tells the others."""
     clocks = {
-        stream.index: ClockRepair(stream.time_base)
+        stream.index: ClockRepair(Fraction(stream.time_base))
         for stream in container.streams
         if stream.type in ("video", "audio") and stream.time_base and not is_attached_picture(stream)
     }

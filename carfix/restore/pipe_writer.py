@@ -31,9 +31,12 @@ from carfix.video.muxer import (
     Y4M,
     codec_tag,
     kept_tags,
+    lost_turn,
     muxer_options,
     video_clock,
+    without_statistics,
 )
+from carfix.video.preroll import PreRoll
 from carfix.video.pyav import KEEP_ODD_TAGS
 from carfix.video.scheduling import kept_scheduling
 from carfix.video.source import SourceInfo
@@ -86,7 +89,9 @@ class PipeWriter:
             video.codec_context.codec_tag = tag
         if info.display_matrix is not None:
             video.set_display_matrix(info.display_matrix)
-        video.metadata.update(kept_tags(reader.video.metadata))
+            for line in lost_turn(info.display_matrix, format):
+                say(line)
+        video.metadata.update(without_statistics(kept_tags(reader.video.metadata)))
         video.disposition = reader.video.disposition
         self._video = video
         # A pipe has no place to come back to: there, what codecs say themselves is all.
@@ -97,7 +102,7 @@ class PipeWriter:
             [chapter for chapter in reader.container.chapters() if chapter["time_base"]]
         )
         self.copied: tuple[int, ...] = ()  # indices of the input's streams
-        self._copies: dict[int, tuple[Stream, Ascending]] = {}
+        self._copies: dict[int, tuple[Stream, Ascending, PreRoll]] = {}
         for stream in reader.container.streams:
             if stream.index != reader.video.index and stream.type not in left:
                 self._add_copy(stream, format, say)
@@ -133,7 +138,7 @@ class PipeWriter:
         failure = try_copy(stream, sample, format)
         if failure is None:
             copy = add_copy(self._container, stream)
-            self._copies[stream.index] = copy, Ascending(stream, copy)
+            self._copies[stream.index] = copy, Ascending(stream, copy), PreRoll(stream, format)
             self.copied = (*self.copied, stream.index)
         elif is_cover(stream):
             say(cover_left_out(stream, format))
@@ -199,10 +204,11 @@ class PipeWriter:
         while self._reader.others:
             packet = self._reader.others.popleft()
             if packet.stream_index in self._copies:
-                copy, clock = self._copies[packet.stream_index]
-                clock.set_times(packet)
-                packet.stream = copy
-                try:
-                    self._container.mux(packet)
-                except av.error.InvalidDataError:  # as in `carfix.video.mux`
-                    self.refused += 1
+                copy, clock, roll = self._copies[packet.stream_index]
+                for heard in roll(packet):
+                    clock.set_times(heard)
+                    heard.stream = copy
+                    try:
+                        self._container.mux(heard)
+                    except av.error.InvalidDataError:  # as in `carfix.video.mux`
+                        self.refused += 1

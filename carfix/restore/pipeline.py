@@ -10,7 +10,7 @@ from carfix.restore.engine import Engine
 from carfix.restore.frames import FramePipeline, Item
 from carfix.restore.strength import Strength
 from carfix.video.decode import Damage, decode_frames
-from carfix.video.encoder import Encoding
+from carfix.video.encoder import Encoding, flags_fields
 from carfix.video.luma import write_luma
 from carfix.video.segments import Segment
 from carfix.video.sink import SegmentFile, SegmentWriter
@@ -24,12 +24,16 @@ class Tally:
 
     frames: int = 0  # restored and encoded
     repeated: int = 0  # of them, those equal to the frame before, for which nothing was computed
+    unflagged: int = (
+        0  # interlaced frames that are encoded as progressive ones, since the first frame was one
+    )
     damage: Damage = dataclasses.field(default_factory=Damage)
 
     def add(self, other: "Tally") -> None:
         """Sum up two runs."""
         self.frames += other.frames
         self.repeated += other.repeated
+        self.unflagged += other.unflagged
         self.damage.add(other.damage)
 
 
@@ -70,6 +74,8 @@ class Pipeline:
         self._info = info
         self._timeline = timeline
         self._encoding = encoding
+        # Of a video that begins interlaced it was said before the work.
+        self._flags = info.interlaced or flags_fields(encoding)
         self._frames = FramePipeline(engine, encoding.pix_fmt, info.colour.range, strength)
         self._folder = folder
         self._on_segment = on_segment
@@ -107,6 +113,7 @@ class Pipeline:
                     write_luma(item.frame, item.luma, self._frames.luma)
                     writer.write(item.frame)
                     self.tally.frames += 1
+                    self.tally.unflagged += item.interlaced and not self._flags
                     self._on_frame()
                 written = writer.finish()
             part.replace(path)

@@ -15,13 +15,14 @@ from carfix.restore.job import job_of, restore_video
 from carfix.restore.pipe import restore_pipe
 from carfix.restore.pipe_reader import PIPE
 from carfix.restore.place import check_place, part_of
-from carfix.restore.state import alone_at, sync_file, sync_folder
+from carfix.restore.state import alone_at, sync_folder
 from carfix.restore.tasks import Task
 from carfix.restore.telling import Teller
 from carfix.restore.worker import Said
 from carfix.video.encoder import check_settings
 from carfix.video.faults import reason
 from carfix.video.muxer import output_format
+from carfix.video.on_disk import force_to_disk
 
 
 def restore_files(
@@ -171,7 +172,7 @@ def _land(temporary: Path, output: Path, *, overwrite: bool) -> None:
     """
     name = output
     try:
-        sync_file(temporary)
+        force_to_disk(temporary)
         while not overwrite and name.exists():
             name = name.with_stem(f"{name.stem}-new")
         temporary.replace(name)

@@ -11,7 +11,7 @@ from typing import IO, Any
 
 from carfix.errors import CarfixError
 from carfix.interruption import undisturbed, unfinished
-from carfix.lock import HAS_LOCKS, lock_file
+from carfix.lock import WINDOWS, lock_file
 from carfix.restore.place import fitting
 from carfix.video.decode import Damage
 from carfix.video.faults import reason
@@ -61,8 +61,8 @@ def discard_state(output: Path) -> None:
 
 def _removed_but_for_lock(folder: Path, lock: IO[bytes]) -> bool:
     """Remove a folder whose lock is open here. True: it is there until the lock is closed (NFS, FUSE)."""
-    if not HAS_LOCKS:
-        lock.close()  # Windows removes nothing that is open
+    if WINDOWS:
+        lock.close()  # no file that is open is removed there
     shutil.rmtree(folder, ignore_errors=True)
     return folder.exists()
 
@@ -85,7 +85,7 @@ def alone_at(part: Path, output: Path) -> Iterator[None]:
     """
     with contextlib.ExitStack() as stack:
         with undisturbed():  # the lock makes the file, and nothing must come before it is to go
-            if HAS_LOCKS:
+            if not WINDOWS:  # where a file that is open cannot get its name
                 try:
                     lock = lock_file(part)
                 except OSError as error:
@@ -265,12 +265,6 @@ def _lock_of(folder: Path) -> IO[bytes] | None:
         with contextlib.suppress(FileNotFoundError):  # a run that ends has removed the folder meanwhile
             return lock_file(folder / _LOCK)
     return None
-
-
-def sync_file(path: Path) -> None:
-    """Force a complete file to the disk. Raises `OSError`."""
-    with path.open("r+b") as file:  # Windows forces nothing that is open for reading alone
-        os.fsync(file.fileno())
 
 
 def sync_folder(folder: Path) -> None:

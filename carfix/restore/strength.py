@@ -27,7 +27,7 @@ from carfix.errors import UsageError
 from carfix.restore import look
 from carfix.restore.engine import Strengths
 from carfix.restore.look import Look
-from carfix.restore.trust import CRISP, STEEP, STEPS, UNKNOWN, Bounds, bounds_of
+from carfix.restore.trust import STEEP, STEEP_STEPS, STEPS, UNKNOWN, Bounds, bounds_of
 from carfix.video.luma import Luma
 from carfix.video.quantizer import h264_quantizer, scales_identity
 
@@ -81,7 +81,7 @@ class Strength:
             return f"{1.0 if self.fixed is None else self.fixed:g}"
         curve = f"by mean quantizer {self.curve.quantizers} {self.curve.strengths}"
         looks = f"looks {look.identity()}, {DOUBTED:g} doubted"
-        trust = f"{STEPS:g} steps trusted, of {UNKNOWN:g} unknown, {STEEP} steep, {CRISP:g} crisp"
+        trust = f"{STEPS:g} steps trusted, of {UNKNOWN:g} unknown, {STEEP_STEPS:g} at {STEEP}"
         return f"{curve}, {KEPT:g} kept, {scales_identity()}, {looks}, {trust}"
 
 

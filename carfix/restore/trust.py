@@ -3,7 +3,8 @@
 An encoder's error is about as large as its quantizer's step. A network that has seen nothing but cameras' pictures
 takes the strokes of a clock that is written into them for ringing, and changes them by several steps. Where that
 happens the network does not know what it sees: nothing of its correction is taken there, and a part of it beside.
-By `bench/overlays.py`, text is left as it was decoded, and what cameras record loses nothing.
+All networks that ship have been trained on text since, and need it less; what they have not met it still holds back,
+and what cameras record loses nothing (`bench/overlays.py`, `bench/fit_bounds.py`).
 """
 
 import dataclasses
@@ -23,9 +24,10 @@ UNKNOWN = 34.0
 #: 8-bit codes between neighbours below which a picture that looks coarse may be so, and from which it is not: what was
 #: quantized coarsely has no such edges left, what was written into it afterwards has.
 STEEP = (80.0, 130.0)
-#: Where a picture looks coarser than it is told, its steep edges are trusted less by as many levels, by these at most:
-#: half a step. What was written between two encodings has errors of no more than that.
-CRISP = 6.0
+#: What was written into a coarse picture afterwards was quantized by the last encoder alone: at steep edges corrections
+#: of more of its steps than this are less trusted. Below that, text that both encoders met gains far more than text
+#: that only the last one met loses (`bench/fit_bounds.py`).
+STEEP_STEPS = 6.0
 #: Side of the blocks that corrections are looked at in.
 BLOCK = 8
 #: H.264's quantizer whose step is a code of 8 bits, and by how much it grows until the step is twice as large.
@@ -34,7 +36,8 @@ _STEP_OF_ONE, _DOUBLES = 4, 6
 
 @dataclasses.dataclass(frozen=True)
 class Bounds:
-    """Codes up to which corrections are trusted: in general, and where neighbours differ as in no coarse picture."""
+    """Codes up to which corrections are trusted: in general, and, at most as many, where neighbours differ as in no
+    coarse picture."""
 
     usual: float
     steep: float
@@ -52,13 +55,13 @@ def bounds_of(level: float, told: float | None = None) -> Bounds:
     What looks coarser than it is told was encoded twice. Text that was written into it between the two is crisp, and
     its errors are those of the finer encoder.
     """
-    finer = level if told is None else min(told, level)
-    return Bounds(_step(level), _step(finer - min(level - finer, CRISP)))
+    usual = STEPS * _step(level)
+    return Bounds(usual, usual if told is None else min(usual, STEEP_STEPS * _step(told)))
 
 
 def _step(quantizer: float) -> float:
     """ITU-T H.264: steps double every 6."""
-    return float(STEPS * 2 ** ((quantizer - _STEP_OF_ONE) / _DOUBLES))
+    return float(2 ** ((quantizer - _STEP_OF_ONE) / _DOUBLES))
 
 
 class Trust:
@@ -98,9 +101,9 @@ def trusted(decoded: Luma, restored: Luma, bounds: Bounds) -> Luma:
     Planes `[H, W]` of `bounds.bit_depth`; neither is written to.
     """
     largest = _in_blocks(_differences(decoded, restored))
-    if largest.max() <= min(bounds.usual, bounds.steep):
+    if largest.max() <= bounds.steep:
         return restored
-    excess = largest / (bounds.usual if bounds.steep >= bounds.usual else _by_steepness(decoded, bounds))
+    excess = largest / (bounds.usual if bounds.steep == bounds.usual else _by_steepness(decoded, bounds))
     if excess.max() <= 1:
         return restored
     taken = np.clip(2 - _around(excess.astype(np.float32), np.maximum), 0, 1)

@@ -66,7 +66,12 @@ def _write(file: Path, frames: Luma) -> None:
             # Not `np.save`: it does not say why it could not write.
             np.lib.format.write_array_header_1_0(stream, header)
             stream.write(np.ascontiguousarray(frames).data)
-        temporary.replace(file)
+        try:
+            temporary.replace(file)
+        except OSError:
+            # Windows, where another thread was ahead and has the same frames mapped already.
+            if mapped(file, frames.shape) is None:
+                raise
     except OSError as error:
         raise CarfixError(
             f"cannot write the cache of decoded frames {file}: {reason(error)}; it needs room, less with fewer --frames"

@@ -12,7 +12,7 @@ from carfix.training.naming import BURN_IN, PLACE, Origin, name_sources
 from carfix.training.pack import pack_corpus
 from carfix.training.places import check_sources, check_targets, make_folder
 from carfix.training.recipe import BuildReport, Progress, Recipe
-from carfix.training.sources import find_clips
+from carfix.training.sources import find_clips, is_interlaced
 from carfix.training.workers import workers
 from carfix.video.manifest import FILE_NAME, Clip, Manifest, read_manifest, write_manifest
 
@@ -118,6 +118,8 @@ def _build(
                         report.dropped[name] = sorted(gone)
                     _add(built, clips, output)
                     (report.built if built.changed else report.kept).append(name)
+                    if built.made and is_interlaced(jobs[name].source):
+                        report.interlaced.append(name)
                 progress(done, len(jobs), name)
     except BaseException:
         for name in jobs:

@@ -223,7 +223,7 @@ def encode(
             stream.codec_context.thread_count = 1
             _write(container, stream, (np.concatenate([luma, chroma]) for luma in frames), rate)
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise CarfixError(f"cannot encode {path.name} with {encoding.codec}: {error}") from error
+        raise CarfixError(f"cannot encode {path.name} with {encoding.codec}: {reason(error)}") from error
     return encoding.record(scale)
 
 
@@ -237,7 +237,7 @@ def encode_lossless(path: Path, frames: Luma, fps: Fraction) -> None:
             stream.width, stream.height, stream.pix_fmt = frames.shape[2], frames.shape[1], "gray"
             _write(container, stream, frames, fps)
     except (av.FFmpegError, OSError) as error:
-        raise CarfixError(f"cannot write {path}: {error}") from error
+        raise CarfixError(f"cannot write {path}: {reason(error)}") from error
 
 
 def encode_nearly_lossless(path: Path, frames: Luma, fps: Fraction, crf: int) -> None:
@@ -250,7 +250,7 @@ def encode_nearly_lossless(path: Path, frames: Luma, fps: Fraction, crf: int) ->
             stream.codec_context.thread_type = ThreadType.AUTO  # whole frames: PyAV's slices cost bits
             _write(container, stream, frames, fps)
     except (av.FFmpegError, OSError) as error:
-        raise CarfixError(f"cannot write {path}: {error}") from error
+        raise CarfixError(f"cannot write {path}: {reason(error)}") from error
 
 
 def encode_photo(path: Path, luma: Luma, qscale: int) -> None:
@@ -265,7 +265,7 @@ def encode_photo(path: Path, luma: Luma, qscale: int) -> None:
             stream.width, stream.height, stream.pix_fmt = width, height, "yuvj420p"
             _write(container, stream, [np.concatenate([luma, chroma])], rate)
     except (av.FFmpegError, OSError) as error:
-        raise CarfixError(f"cannot write {path}: {error}") from error
+        raise CarfixError(f"cannot write {path}: {reason(error)}") from error
 
 
 def _write(container: OutputContainer, stream: VideoStream, pictures: Iterable[Luma], fps: Fraction) -> None:

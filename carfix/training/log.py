@@ -84,6 +84,6 @@ def _events(run: Path) -> Any:  # noqa: ANN401 - an optional package's class
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         raise MissingPartError(
-            "TensorBoard is not installed; pip install 'carfix[tensorboard]', or leave --tensorboard out"
+            'TensorBoard is not installed; pip install "carfix[tensorboard]", or leave --tensorboard out'
         ) from None
     return SummaryWriter(str(run))

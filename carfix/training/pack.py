@@ -17,7 +17,14 @@ from carfix.training.encoding import encode_nearly_lossless, encode_photo
 from carfix.training.naming import PLACE, Named, Origin, name_sources, place_of, source_name
 from carfix.training.places import NOTES, check_targets, make_folder
 from carfix.training.recipe import BuildReport, Progress, Recipe
-from carfix.training.sources import is_photo, read_folder, read_video, scaled_photo, source_sha256
+from carfix.training.sources import (
+    is_interlaced,
+    is_photo,
+    read_folder,
+    read_video,
+    scaled_photo,
+    source_sha256,
+)
 from carfix.training.workers import workers
 from carfix.video.faults import reason
 from carfix.video.manifest import Split
@@ -68,6 +75,8 @@ def pack_corpus(
                         elif note != notes.get(file):
                             write_note(output, file, note)
                         (report.built if changed else report.kept).append(name)
+                        if changed and is_interlaced(names[name].path):
+                            report.interlaced.append(name)
                     progress(done, len(names), name)
         except BaseException:
             for target in targets:
@@ -182,4 +191,6 @@ def _notes(path: Path) -> dict[str, Note]:
         notes: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return {name: Note(**note) for name, note in notes.items()}
     except (ValueError, TypeError, AttributeError, OSError) as error:
-        raise CarfixError(f"{path} is damaged: {error}; pack the corpus again, in a new folder") from error
+        raise CarfixError(
+            f"{path} is damaged: {reason(error)}; pack the corpus again, in a new folder"
+        ) from error

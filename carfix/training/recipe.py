@@ -39,3 +39,4 @@ class BuildReport:
     dropped: dict[str, list[str]] = dataclasses.field(
         default_factory=dict
     )  # clip to variants of it as it was before
+    interlaced: list[str] = dataclasses.field(default_factory=list)  # of those built

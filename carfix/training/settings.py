@@ -14,6 +14,9 @@ from carfix.net.losses import LOSSES
 
 #: The cosine ends at this share of the peak: late steps still move, and the average takes their noise out.
 FINAL_LR_SHARE = 0.01
+#: Steps of warm-up unless others are asked for, and the part of a training that they may be at most: one that
+#: is over before its rate has risen would learn next to nothing.
+WARMUP, SHORT = 200, 10
 #: Smallest side of a patch: SSIM's window and a few of its steps.
 SMALLEST_PATCH = 16
 #: numpy takes no negative seeds, torch none that need more than 64 bits.
@@ -31,7 +34,7 @@ class TrainSettings:
     patch: int = 64  # pixels; the paper's
     lr: float = 1e-4
     schedule: str = "cosine"  # or "constant", the paper's
-    warmup: int = 200  # steps
+    warmup: int | None = None  # steps; None: `WARMUP`, of a short training a part of all of them
     ema: float = 0.999  # decay of the averaged weights; 0 ships the last weights
     clip: float = 0.5  # largest gradient norm; 0 is no limit
     frames: int = 24  # of each variant
@@ -40,16 +43,26 @@ class TrainSettings:
 
     def record(self) -> dict[str, Any]:
         """As JSON-able fields, architecture included."""
-        return {**dataclasses.asdict(self), "architecture": self.config.architecture}
+        return {
+            **dataclasses.asdict(self),
+            "warmup": self.warmup_steps,
+            "architecture": self.config.architecture,
+        }
+
+    @property
+    def warmup_steps(self) -> int:
+        """The first steps, in which the rate rises."""
+        return min(WARMUP, self.steps // SHORT) if self.warmup is None else self.warmup
 
 
 def learning_rate(settings: TrainSettings, step: int) -> float:
     """The rate of `step`: linear warm-up, then a cosine to `FINAL_LR_SHARE` or a constant."""
-    if step < settings.warmup:
-        return settings.lr * (step + 1) / settings.warmup
+    warmup = settings.warmup_steps
+    if step < warmup:
+        return settings.lr * (step + 1) / warmup
     if settings.schedule == "constant":
         return settings.lr
-    done = (step - settings.warmup) / max(1, settings.steps - settings.warmup)
+    done = (step - warmup) / max(1, settings.steps - warmup)
     cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
     return settings.lr * (FINAL_LR_SHARE + (1 - FINAL_LR_SHARE) * cosine)
 

@@ -23,6 +23,7 @@ from carfix.video.demux import decoded
 from carfix.video.faults import reason
 from carfix.video.luma import luma_format, read_luma
 from carfix.video.manifest import FILE_NAME
+from carfix.video.source import probe
 from carfix.video.suffixes import VIDEO_SUFFIXES
 
 PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"})
@@ -96,15 +97,23 @@ def read_video(path: Path, *, size: Size | None, start: int, frames: int) -> tup
         with av.open(address(path)) as container:
             stream = find_video(container, path)
             stream.thread_type = "AUTO"
-            fps = stream.average_rate or stream.guessed_rate or Fraction(25)
+            fps = Fraction(stream.average_rate or stream.guessed_rate or 25)
             for index, frame in enumerate(decoded(container, stream)):
                 if index >= start:
                     planes.append(_prepared(luma_plane(frame), size))
                 if len(planes) >= frames:
                     break
     except (av.FFmpegError, OSError) as error:
-        raise CarfixError(f"{path} cannot be decoded: {error}") from error
+        raise CarfixError(f"{path} cannot be decoded: {reason(error)}") from error
     return _stacked(planes, path), Fraction(fps)
+
+
+def is_interlaced(source: Path) -> bool:
+    """Whether the frames of a video show two moments, line by line, by what its first one says."""
+    try:
+        return not (source.is_dir() or is_photo(source)) and probe(source).interlaced
+    except CarfixError:
+        return False
 
 
 def frames_in(file: Path) -> int | None:
@@ -172,8 +181,10 @@ def _full_range(path: Path) -> NDArray[np.float32]:
         with av.open(address(path)) as container:
             frame = next(container.decode(video=0))
             rgb = frame.reformat(format="rgb24", threads=SCALER_THREADS).to_ndarray().astype(np.float32)
-    except (av.FFmpegError, OSError, StopIteration, IndexError) as error:
-        raise CarfixError(f"{path} cannot be decoded: {error}") from error
+    except (StopIteration, IndexError):
+        raise CarfixError(f"{path} cannot be decoded: there is no picture in it") from None
+    except (av.FFmpegError, OSError) as error:
+        raise CarfixError(f"{path} cannot be decoded: {reason(error)}") from error
     luma: NDArray[np.float32] = rgb @ np.array([0.299, 0.587, 0.114], np.float32)
     return luma
 

@@ -19,6 +19,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from carfix.errors import CarfixError
+from carfix.video.faults import reason
+from carfix.video.on_disk import force_to_disk
 
 FOLDER = "checkpoints"
 STATE_FILE = "state.safetensors"
@@ -59,8 +61,7 @@ def save_state(
         )
         save_file(_plain(averaged), temporary / EMA_FILE)
         for file in temporary.iterdir():
-            with file.open("r+b") as stream:  # Windows forces nothing that is open for reading alone
-                os.fsync(stream.fileno())
+            force_to_disk(file)
         if final.exists():
             shutil.rmtree(final)
         temporary.rename(final)
@@ -69,7 +70,7 @@ def save_state(
                 shutil.rmtree(old, ignore_errors=True)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(temporary, ignore_errors=True)  # on a full disk it would be in the next one's way
-        raise CarfixError(f"cannot write the checkpoint {final}: {error}") from error
+        raise CarfixError(f"cannot write the checkpoint {final}: {reason(error)}") from error
 
 
 def load_state(
@@ -103,7 +104,7 @@ def load_state(
             ema.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
     except (SafetensorError, OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
         raise CarfixError(
-            f"the checkpoint {newest} is damaged ({error}); delete it to go back or start anew"
+            f"the checkpoint {newest} is damaged ({reason(error)}); delete it to go back or start anew"
         ) from error
     return progress
 

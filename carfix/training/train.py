@@ -85,7 +85,7 @@ def train(
     allow_leaks: bool = False,
     tensorboard: bool = False,
     term: Term | None = None,
-    licence: str = "Apache-2.0",
+    licence: str = "",
     say: Callable[[str], None] = lambda line: None,
     progress: Callable[[int, int, str], None] = lambda step, total, text: None,
     loading: Callable[[int, int, str], None] = lambda done, total, text: None,
@@ -95,10 +95,10 @@ def train(
     Writes `run/NAME.safetensors` whenever validation improves. `init` is a warm start, which may have fewer
     residual blocks: they are then repeated (see `carfix.net.grow`). `teacher` is a network to distil from, of which
     the target takes `teacher_share` at first (see `carfix.training.teacher`). `term` is added to the loss; what it is
-    about no validation measures, so the weights of the latest validation are kept instead of the best. `minutes` ends
-    the run early, with a checkpoint. Raises `CarfixError` if `run` belongs to other settings or another process trains
-    there, and when the training diverges (the checkpoint and the best weights before that stay), `UsageError` for
-    settings that cannot be right.
+    about no validation measures, so the weights of the latest validation are kept instead of the best. `licence` is
+    what the weights state as their own. `minutes` ends the run early, with a checkpoint. Raises `CarfixError` if `run`
+    belongs to other settings or another process trains there, and when the training diverges (the checkpoint and the
+    best weights before that stay), `UsageError` for settings that cannot be right.
     """
     check(settings)
     check_run(name, minutes)
@@ -116,22 +116,21 @@ def train(
     net = net.to(place).to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stubs lack it
     ema = copy.deepcopy(net).requires_grad_(False).eval()
     optimizer = torch.optim.Adam(net.parameters(), lr=settings.lr, betas=BETAS)
+    autocast = torch.bfloat16 if settings.precision == "bf16" else None
+    record, guide = settings.record() | {"name": name, "init": warm and warm.description.sha256}, None
+    if teacher is not None:
+        model = load_checkpoint(teacher)
+        if settings.patch % model.config.scale:
+            raise UsageError(
+                f"--patch {settings.patch} is no multiple of {model.config.scale}, the side of the teacher's cells"
+            )
+        record |= {"teacher": model.description.sha256, "teacher_share": teacher_share}
+        guide = Teacher(net=model.net.to(place), share=teacher_share, steps=settings.steps, autocast=autocast)
+    if term is not None:
+        record |= term.record()
+    read_manifest(dataset)  # a mistyped one leaves no folder behind
     make_folder(run)
     with alone_in(run) if rank == 0 else contextlib.nullcontext():
-        autocast = torch.bfloat16 if settings.precision == "bf16" else None
-        record, guide = settings.record() | {"name": name, "init": warm and warm.description.sha256}, None
-        if teacher is not None:
-            model = load_checkpoint(teacher)
-            if settings.patch % model.config.scale:
-                raise UsageError(
-                    f"--patch {settings.patch} is no multiple of {model.config.scale}, the side of the teacher's cells"
-                )
-            record |= {"teacher": model.description.sha256, "teacher_share": teacher_share}
-            guide = Teacher(
-                net=model.net.to(place), share=teacher_share, steps=settings.steps, autocast=autocast
-            )
-        if term is not None:
-            record |= term.record()
         state = load_state(run, record, net, ema, optimizer) or Progress(settings=record)
         if state.step and rank == 0:
             how = "is finished" if state.step >= settings.steps else f"goes on at step {state.step}"

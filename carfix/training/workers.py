@@ -4,6 +4,7 @@ import contextlib
 import functools
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, as_completed
@@ -17,6 +18,8 @@ from carfix.errors import CarfixError
 
 #: Seconds in which a worker that ends at once has ended.
 _PATIENCE = 10.0
+#: Python's bound on Windows, which waits for so many things at once.
+_MOST_ON_WINDOWS = 61
 
 K = TypeVar("K")
 T = TypeVar("T")
@@ -37,7 +40,7 @@ class Run(Protocol):
 
 @contextlib.contextmanager
 def workers(jobs: int) -> Iterator[Run]:
-    """A `Run` in `jobs` processes, or in the calling thread if only one call runs at a time.
+    """A `Run` in `jobs` processes (on Windows in 61 at most), or in the calling thread if only one call runs at a time.
 
     An exception in the block, Ctrl-C among them, ends the processes at once, whatever they are doing; so does the end
     of this process.
@@ -45,6 +48,8 @@ def workers(jobs: int) -> Iterator[Run]:
     if jobs == 1:
         yield _here
         return
+    if sys.platform == "win32":
+        jobs = min(jobs, _MOST_ON_WINDOWS)
     others = set(active_children())
     context = get_context("spawn")  # torch and FFmpeg hold threads that a fork would break
     # Nothing is ever sent. Its writing end closes when this process ends, even by SIGKILL: no worker holds a copy.

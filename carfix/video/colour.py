@@ -17,6 +17,10 @@ from carfix.video.pyav import side_data
 UNSPECIFIED = 2
 UNSPECIFIED_RANGE = 0
 
+#: AVCOL_SPC_RGB, which says that there is no matrix, and AVCOL_SPC_SMPTE170M: BT.601's.
+_NO_MATRIX = 0
+_BT601 = 6
+
 #: FFmpeg's names of AVChromaLocation, as `chroma_sample_location` takes them.
 _CHROMA_LOCATIONS = ("left", "center", "topleft", "top", "bottomleft", "bottom")
 
@@ -117,6 +121,16 @@ def display_matrix_of_frame(frame: VideoFrame) -> tuple[int, ...] | None:
     """Rotation and flips that the player applies, as FFmpeg's 3x3 matrix by rows; None if there is none."""
     matrix = side_data(frame, SideDataType.DISPLAYMATRIX)
     return None if matrix is None else struct.unpack("@9i", matrix[:36])
+
+
+def matrix_of(frame: VideoFrame, tagged: int) -> int:
+    """The matrix of what is encoded: the `tagged` one, or of RGB that swscale's conversion takes unless told.
+
+    With RGB's own tag the converted frames would be shown as if they were RGB still, and without any, players take
+    BT.709's for large pictures.
+    """
+    is_rgb = frame.format.is_rgb or frame.format.has_palette
+    return _BT601 if is_rgb and tagged in (_NO_MATRIX, UNSPECIFIED) else tagged
 
 
 def chroma_location(container: InputContainer, stream_index: int) -> str | None:

@@ -1,7 +1,7 @@
 """The packets of the streams that are copied, with their clocks repaired and shifted."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -15,6 +15,7 @@ from carfix.video.choice import is_attached_picture
 from carfix.video.demux import demux
 from carfix.video.faults import MEDIA_ERRORS
 from carfix.video.output import OutputFile, OutputPlan
+from carfix.video.preroll import PreRoll
 from carfix.video.timeline import LARGEST_GAP, ClockRepair
 
 #: Containers that count so coarsely take equal times.
@@ -40,7 +41,8 @@ def other_packets(
     ascending = {
         index: Ascending(encoder.target, encoder.target) for index, encoder in output.encoders.items()
     }
-    for packet, following in _with_following(_packets_to_the_end(source, streams)):
+    rolls = {index: PreRoll(source.streams[index], plan.format) for index in output.copies}
+    for packet, following in _with_following(_heard(_packets_to_the_end(source, streams), rolls)):
         index = packet.stream_index
         if not clocks[index].set_times(packet, following):
             continue
@@ -55,6 +57,12 @@ def other_packets(
         for encoded in encoder.finish():
             ascending[index].set_times(encoded)
             yield _time(encoded), encoded
+
+
+def _heard(packets: Iterator["Packet[Any]"], rolls: Mapping[int, PreRoll]) -> Iterator["Packet[Any]"]:
+    for packet in packets:
+        roll = rolls.get(packet.stream_index)
+        yield from [packet] if roll is None else roll(packet)
 
 
 def _with_following(
@@ -107,9 +115,9 @@ class _Clock:
     def __init__(self, stream: Stream, copy: Stream | None, plan: OutputPlan) -> None:
         assert stream.time_base is not None
         self._plan = plan
-        self._time_base = stream.time_base
-        self._repair = ClockRepair(stream.time_base, plan.jumps, sparse=_is_sparse(stream))
-        self._shift = round(plan.shift / stream.time_base)
+        self._time_base = Fraction(stream.time_base)
+        self._repair = ClockRepair(self._time_base, plan.jumps, sparse=_is_sparse(stream))
+        self._shift = round(plan.shift / self._time_base)
         self._ascending = Ascending(stream, copy)
         self._video = stream.type == "video" and not is_attached_picture(stream)
         # Elsewhere one is made of the other, and in a time lapse they are far apart.
@@ -159,7 +167,7 @@ class Ascending:
 
     def __init__(self, stream: Stream, copy: Stream | None) -> None:
         self._copy = copy
-        self._time_base = stream.time_base
+        self._time_base = None if stream.time_base is None else Fraction(stream.time_base)
         context = stream.codec_context
         # Matroska's first frames have no decoding times, as many as are reordered: below the presentation of all.
         self._lead = context.reorder_depth if isinstance(context, VideoCodecContext) else 0

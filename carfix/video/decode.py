@@ -14,6 +14,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from carfix.errors import CarfixError
+from carfix.video.colour import matrix_of
 from carfix.video.concealment import conceal
 from carfix.video.demux import demux
 from carfix.video.faults import MEDIA_ERRORS
@@ -105,7 +106,7 @@ def info_from(info: SourceInfo, timeline: Timeline, start: int | None) -> Source
                 range=frame.color_range,
                 primaries=frame.color_primaries,
                 transfer=frame.color_trc,
-                matrix=frame.colorspace,
+                matrix=matrix_of(frame, frame.colorspace),
             ),
             field_order=info.field_order if frame.interlaced_frame else PROGRESSIVE,
             interlaced=frame.interlaced_frame,

@@ -34,6 +34,8 @@ RAW = "rawvideo"
 
 #: Encoders that code two fields in one frame and say so in their stream.
 _INTERLACED_CODECS = ("libx264", "mpeg2video", "mpeg4", "prores_ks", "ffv1", "dnxhd")
+#: Of them those that flag a frame whatever they were opened for.
+_FLAGS_EACH_FRAME = ("ffv1",)
 #: Whom to name when an encoder cannot take a pixel format, most usual first.
 _ALTERNATIVES = ("libx264", "libx265", "libsvtav1", "libvpx-vp9", "ffv1")
 #: Encoders whose own settings are one text of KEY=VALUE parts, and the option that holds it.
@@ -59,7 +61,8 @@ os.environ.setdefault("SVT_LOG", "1")
 class EncoderSettings:
     """How the restored video is encoded; None leaves a value to the encoder.
 
-    Rates are texts as FFmpeg takes them ("2M", "800k").
+    Rates are texts as FFmpeg takes them ("2M", "800k"); they and all else may be numbers, too. Raises `UsageError` for
+    what is no number and has to be one.
     """
 
     codec: str = DEFAULT_CODEC
@@ -74,9 +77,22 @@ class EncoderSettings:
     options: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Call the encoder by its own name: `h264`, a codec's, is FFmpeg's short one for its first encoder of that."""
+        """Call the encoder by its own name: `h264`, a codec's, is FFmpeg's short one for its first encoder of that.
+
+        And hold everything as FFmpeg takes it: `preset=8` and `{"threads": 1}` are what one writes in Python.
+        """
         with contextlib.suppress(UnknownCodecError):  # said by who checks
             object.__setattr__(self, "codec", Codec(self.codec, "w").name)
+        for name in ("preset", "bitrate", "maxrate", "bufsize", "tune"):
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(self, name, str(value))
+        object.__setattr__(self, "options", {key: str(value) for key, value in self.options.items()})
+        for name, number in (("crf", float), ("gop", int)):
+            if (value := getattr(self, name)) is not None:
+                try:
+                    object.__setattr__(self, name, number(value))
+                except (TypeError, ValueError):
+                    raise UsageError(f"{name} is a number, not {value!r}") from None
 
     def to_options(self) -> dict[str, str]:
         """As options of FFmpeg. Raises `UsageError` for an encoder or option that does not exist."""
@@ -254,6 +270,12 @@ class Encoding:
     time_base: Fraction | None  # of the encoder; None: it only counts frames (MPEG-2's fixed rates)
     interlaced: bool
     warnings: tuple[str, ...]
+
+
+def flags_fields(encoding: Encoding) -> bool:
+    """Whether interlaced frames come out flagged, be it because the user asks x264 for it."""
+    asked = encoding.options.get("x264-params", "").split(":")
+    return encoding.interlaced or encoding.codec in _FLAGS_EACH_FRAME or bool({"tff=1", "bff=1"} & set(asked))
 
 
 def resolve_encoding(info: SourceInfo, settings: EncoderSettings) -> Encoding:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 from av.bitstream import BitStreamFilterContext
@@ -14,10 +15,13 @@ from carfix.errors import CarfixError
 from carfix.video.address import address
 from carfix.video.copying import other_packets
 from carfix.video.faults import MEDIA_ERRORS, reason
-from carfix.video.muxer import WITHOUT_HEADERS, Y4M
+from carfix.video.muxer import MOV_FORMATS, WITHOUT_HEADERS, Y4M
 from carfix.video.output import Muxed, OutputFile, OutputPlan
 from carfix.video.sink import JoinedSegments
 from carfix.video.source import open_input
+
+#: Dolby's codecs, and what each of their packets begins with.
+_AC3, _SYNC = ("ac3", "eac3"), b"\x0b\x77"
 
 
 def write_output(
@@ -60,10 +64,13 @@ def _interleave(
     packets: Iterator["Packet[VideoStream]"],
     progress: Callable[[int], None],
 ) -> Muxed:
-    muxed = Muxed.of(output)
+    muxed, plan = Muxed.of(output), output.plan
     video = VideoPackets(output, packets, progress)
     for time, packet in other_packets(output, source):
         video.write_until(time)
+        if _is_dropped(packet, muxed, plan.format):
+            muxed.refused += 1
+            continue
         try:
             output.container.mux(packet)
         except (
@@ -75,6 +82,15 @@ def _interleave(
     video.write_until(None)
     muxed.refused += sum(encoder.refused for encoder in output.encoders.values())
     return muxed
+
+
+def _is_dropped(packet: "Packet[Any]", muxed: Muxed, format: str) -> bool:
+    """Whether MP4's muxer drops the packet without a word: AC-3 ahead of the first that begins as it has to."""
+    context = packet.stream.codec_context
+    if format not in MOV_FORMATS or context is None or context.name not in _AC3 or bytes(packet)[:2] == _SYNC:
+        return False
+    copied = muxed.audio.get(packet.stream_index)
+    return copied is not None and not copied.packets
 
 
 class VideoPackets:

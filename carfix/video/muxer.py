@@ -4,7 +4,7 @@ import functools
 import io
 import math
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -64,9 +64,13 @@ _FRAGMENTING = {"frag_keyframe", "frag_every_frame", "frag_custom", "empty_moov"
 _TIMESCALE = 1000
 _FINE_TIMESCALE = 90_000
 _LARGEST_TIMESCALE = 2**31 - 1
-_MOV_FORMATS = {"mp4", "mov", "ipod", "3gp", "3g2", "ismv", "f4v"}
+#: MP4 and its kin, which have edit lists.
+MOV_FORMATS = {"mp4", "mov", "ipod", "3gp", "3g2", "ismv", "f4v"}
 #: Of them those whose size and index are written last and elsewhere (the other one is always in fragments).
-WITH_AN_INDEX = _MOV_FORMATS - {"ismv"}
+WITH_AN_INDEX = MOV_FORMATS - {"ismv"}
+
+#: Containers that say how a video is turned when it is shown.
+_TURNING = MOV_FORMATS | {"matroska", "webm"}
 
 #: Suffixes that people give for FFmpeg's names of containers.
 _ALIASES = {"y4m": "yuv4mpegpipe", "mkv": "matroska", "ts": "mpegts"}
@@ -151,12 +155,19 @@ def codec_tag(codec: str, format: str) -> str | None:
     FFmpeg calls HEVC hev1, which allows for parameter sets between the frames and which Apple's players refuse. They
     are in the header here, so that hvc1 is true, and plays everywhere.
     """
-    return "hvc1" if codec == "hevc" and format in _MOV_FORMATS else None
+    return "hvc1" if codec == "hevc" and format in MOV_FORMATS else None
 
 
 def video_clock(format: str, time_base: Fraction, rate: Fraction) -> Fraction:
     """Seconds a tick of the video in `format`. y4m's header gives it for the frame rate: its frames have no times."""
     return 1 / rate if format == Y4M else time_base
+
+
+def lost_turn(matrix: Sequence[int] | None, format: str) -> tuple[str, ...]:
+    """A line if players turn or mirror the video by a display `matrix` that `format` has no place for."""
+    if matrix is None or format in _TURNING:
+        return ()
+    return (f"the video is turned when it is shown, which {format} cannot say; .mp4, .mov and .mkv can",)
 
 
 def kept_tags(tags: Mapping[str, str]) -> dict[str, str]:
@@ -173,7 +184,7 @@ def check_movflags(movflags: str | None, format: str) -> None:
     """Raises `UsageError` for flags of MP4 and MOV that this FFmpeg does not know, or for another container."""
     if movflags is None:
         return
-    if format not in _MOV_FORMATS:
+    if format not in MOV_FORMATS:
         raise UsageError(f"-movflags is for .mp4 and .mov, not for {format}")
     options = muxer_options(format, {}, movflags)
     try:
@@ -222,9 +233,9 @@ def muxer_options(
     flags = [] if movflags is None else [movflags.lstrip("+")]
     if movflags is not None and not _FRAGMENTING.isdisjoint(movflags.split("+")):
         flags.append("delay_moov")  # without, there are no edit lists, and with them go the times
-    if format in _MOV_FORMATS and any(key.lower() not in _MOV_TAGS for key in kept_tags(tags)):
+    if format in MOV_FORMATS and any(key.lower() not in _MOV_TAGS for key in kept_tags(tags)):
         flags.append("use_metadata_tags")
-    if format in _MOV_FORMATS and timescale != _TIMESCALE:
+    if format in MOV_FORMATS and timescale != _TIMESCALE:
         options["movie_timescale"] = str(timescale)
     if flags:
         options["movflags"] = "+".join(flags)

@@ -23,6 +23,7 @@ from carfix.video.muxer import (
     Y4M,
     codec_tag,
     kept_tags,
+    lost_turn,
     movie_timescale,
     muxer_options,
     video_clock,
@@ -93,7 +94,8 @@ class OutputPlan:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What cannot be kept of the input."""
-        lost = (*self.streams.warnings, *self.rehearsed)
+        turn = lost_turn(self.info.display_matrix, self.format)
+        lost = (*self.streams.warnings, *turn, *self.rehearsed)
         if not self.later:
             return lost
         begins = f"the video begins {float(self.later):.3f} s below 0, where {self.format} has no times"

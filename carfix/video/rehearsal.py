@@ -1,5 +1,6 @@
 """A rehearsal: what a container cannot hold or give back is found before hours of work, not after."""
 
+import itertools
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -12,6 +13,8 @@ from numpy.typing import NDArray
 
 from carfix.errors import CarfixError
 from carfix.video.address import address
+from carfix.video.convert import FULL_RANGE
+from carfix.video.demux import decoded
 from carfix.video.encoder import RAW, Encoding
 from carfix.video.faults import MEDIA_ERRORS, reason
 from carfix.video.luma import luma_format, write_luma
@@ -74,19 +77,34 @@ def rehearse_output(
             wrong = f"cannot say what pixel format raw {encoding.pix_fmt} is"
             cure = "write .nut instead"
         raise CarfixError(f"{info.path}: {plan.format} {wrong}; {cure}") from None
-    return () if plan.format in FRAMES else tuple(_lost_shape(plan, encoding, target, muxed))
+    return () if plan.format in FRAMES else tuple(_lost_look(plan, encoding, target, muxed))
 
 
-def _lost_shape(plan: OutputPlan, encoding: Encoding, target: Path, muxed: Muxed) -> Iterator[str]:
-    """That anamorphic video would be shown too wide or too narrow."""
-    wanted = plan.info.sample_aspect_ratio or Fraction(1)
+def _lost_look(plan: OutputPlan, encoding: Encoding, target: Path, muxed: Muxed) -> Iterator[str]:
+    """That the video would be shown too wide or too narrow, or with too much contrast or too little."""
     with av.open(address(target), **KEEP_ODD_TAGS) as container:
         videos = container.streams.video
-        got = videos[muxed.video_place(len(videos)) or 0].sample_aspect_ratio or Fraction(1)
+        video = videos[muxed.video_place(len(videos)) or 0]
+        got = video.sample_aspect_ratio or Fraction(1)
+        # Some decoders say limited whatever the container says: one of both is enough.
+        ranges = {video.codec_context.color_range}
+        ranges |= {frame.color_range for frame in itertools.islice(decoded(container, video), 1)}
+        full = FULL_RANGE in ranges
+    wanted = plan.info.sample_aspect_ratio or Fraction(1)
     if abs(got / wanted - 1) > _SHAPES_DIFFER:
         yield (
             f"the pixels are {wanted.numerator}:{wanted.denominator}, and with {encoding.codec} {plan.format} says "
             f"{got.numerator}:{got.denominator}; .mkv and -c:v libx264 keep their shape"
+        )
+    if full != (plan.info.colour.range == FULL_RANGE):
+        is_range, says_range, contrast = (
+            ("limited", "full", "little") if full else ("full", "limited", "much")
+        )
+        plain = encoding.pix_fmt.replace("yuvj", "yuv")
+        cure = f"-pix_fmt {plain}" if full and plain != encoding.pix_fmt else "-c:v libx264"
+        yield (
+            f"the video's codes are of {is_range} range, and with {encoding.codec} in {encoding.pix_fmt} {plan.format} "
+            f"says {says_range}: players will show too {contrast} contrast; {cure} keeps it right"
         )
 
 

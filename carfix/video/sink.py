@@ -1,7 +1,6 @@
 """Segment files: frames in, a finished file out; and the packets of many such files as one stream again."""
 
 import dataclasses
-import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
@@ -21,6 +20,7 @@ from carfix.video.address import address
 from carfix.video.decode import Damage
 from carfix.video.encoder import Encoding, configure
 from carfix.video.faults import MEDIA_ERRORS, reason
+from carfix.video.on_disk import force_to_disk
 from carfix.video.scheduling import kept_scheduling
 from carfix.video.source import SourceInfo
 
@@ -119,8 +119,7 @@ class SegmentWriter:
         self._encode(None)
         try:
             self._container.close()
-            with self._path.open("r+b") as file:  # Windows forces nothing that is open for reading alone
-                os.fsync(file.fileno())
+            force_to_disk(self._path)
         except MEDIA_ERRORS as error:
             raise CarfixError(f"cannot write {self._path}: {reason(error)}") from error
         if sorted(self._coded) != self._times:

@@ -25,6 +25,7 @@ from carfix.video.colour import (
     chroma_location,
     display_matrix_of_frame,
     hdr_of_frame,
+    matrix_of,
 )
 from carfix.video.demux import demux
 from carfix.video.faults import MEDIA_ERRORS, reason
@@ -189,19 +190,20 @@ def describe(container: InputContainer, stream: VideoStream, frame: VideoFrame, 
         # Those that damage made up, or that were announced and never sent, have no size, and are copied nowhere.
         place=sum(other.index < stream.index for other in videos_of(container.streams) if other.width),
         codec=context.codec.canonical_name,
-        time_base=stream.time_base,
+        # PyAV 19 has rationals of its own, which know neither `//` nor `round`.
+        time_base=Fraction(stream.time_base),
         width=frame.width,
         height=frame.height,
         pix_fmt=frame.format.name,
         rate=_rate(stream),
         start=Fraction(container.start_time or 0, av.time_base),
         duration=Fraction(container.duration, av.time_base) if container.duration else None,
-        sample_aspect_ratio=stream.sample_aspect_ratio or None,
+        sample_aspect_ratio=Fraction(stream.sample_aspect_ratio) if stream.sample_aspect_ratio else None,
         colour=Colour(
             range=_first_set(UNSPECIFIED_RANGE, context.color_range, frame.color_range),
             primaries=_first_set(UNSPECIFIED, context.color_primaries, frame.color_primaries),
             transfer=_first_set(UNSPECIFIED, context.color_trc, frame.color_trc),
-            matrix=_first_set(UNSPECIFIED, context.colorspace, frame.colorspace),
+            matrix=matrix_of(frame, _first_set(UNSPECIFIED, context.colorspace, frame.colorspace)),
             chroma_location=chroma_location(container, stream.index),
         ),
         hdr=hdr_of_frame(frame),
@@ -219,7 +221,7 @@ def _first_set(unspecified: int, *values: int) -> int:
 def _rate(stream: VideoStream) -> Fraction:
     for rate in (stream.guessed_rate, stream.average_rate):
         if rate and 0 < rate <= MAX_RATE:
-            return rate
+            return Fraction(rate)
     return DEFAULT_RATE
 
 

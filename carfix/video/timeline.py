@@ -147,8 +147,14 @@ class Timeline:
 
     @property
     def presentation(self) -> NDArray[np.int64]:
-        """Presentation times of the frames to expect, ascending."""
-        return np.sort(self.pts[self.shown])
+        """Presentation times of the frames to expect, ascending.
+
+        Of equal ones, as damage and careless recorders leave them, the later are moved as decoding moves them.
+        """
+        times = np.sort(self.pts[self.shown])
+        places = np.arange(len(times))
+        moved: NDArray[np.int64] = np.maximum.accumulate(times - places) + places
+        return moved
 
 
 def scan(info: SourceInfo) -> Timeline:

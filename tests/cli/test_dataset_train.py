@@ -9,6 +9,7 @@ from scenes import write_scene
 from carfix.cli import main
 from carfix.cli.values import integers, rates, size_pair, split_name, words
 from carfix.errors import UsageError
+from carfix.net.checkpoint import read_description
 
 
 def carfix(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -43,10 +44,13 @@ def test_from_clips_to_weights_to_a_restored_video(tmp_path: Path) -> None:
     assert begun.returncode == 0, begun.stderr
     assert "stopped at step 1 of 4, no validation yet; the same command goes on from here" in begun.stderr
     assert not list((tmp_path / "begun").glob("*.safetensors"))
-    trained = carfix("train", data, *network, *short, "-o", tmp_path / "run", "--name", "mine")
+    named = ["--name", "mine", "--licence", "CC-BY-4.0"]
+    trained = carfix("train", data, *network, *short, "-o", tmp_path / "run", *named)
     assert trained.returncode == 0, trained.stderr
     assert "in SSIM; weights in" in trained.stderr  # the default loss is about both
     weights = tmp_path / "run" / "mine.safetensors"
+
+    assert read_description(weights).licence == "CC-BY-4.0"
 
     restored = carfix("restore", "-m", weights, "--device", "cpu", tmp_path / "a.mkv", tmp_path / "out.mkv")
     assert restored.returncode == 0, restored.stderr
@@ -73,6 +77,8 @@ def test_from_clips_to_weights_to_a_restored_video(tmp_path: Path) -> None:
         (["train", "nowhere", "--arch", "vgg"], 2, "vgg"),
         (["train", "nowhere", "--loss", "l1"], 2, "l1"),
         (["train", "nowhere", "--scale", "2", "--features", "32"], 2, "--arch fast"),
+        (["train", "nowhere", "--teacher-share", "0.9"], 2, "--teacher"),
+        (["train", "nowhere", "--detector-weight", "2"], 2, "--detector"),
         (["train", "nowhere", "--init", "missing.safetensors"], 1, "missing.safetensors"),
         (["train", "nowhere", "--init", "missing"], 1, "installed are"),
         # A name is found, as its other architecture shows.

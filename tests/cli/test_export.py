@@ -8,7 +8,7 @@ from quality.clips import write_model
 from typer.testing import CliRunner
 
 from carfix.cli import export
-from carfix.errors import CarfixError, UsageError
+from carfix.errors import CarfixError, MissingPartError, UsageError
 
 app = typer.Typer()
 app.callback()(lambda: None)
@@ -57,3 +57,11 @@ def test_what_is_no_file_is_not_replaced_by_one(tmp_path: Path, monkeypatch: pyt
         assert pipe.is_fifo()
         pipe.unlink()
     assert list(tmp_path.iterdir()) == [weights]
+
+
+def test_the_cure_for_a_missing_extra_is_quoted_as_every_shell_takes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)  # type: ignore[arg-type]
+    with pytest.raises(MissingPartError, match=r'pip install "carfix\[export\]"'):
+        run(write_model(tmp_path / "tiny.safetensors"), tmp_path / "tiny.onnx")

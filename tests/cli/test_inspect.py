@@ -28,6 +28,15 @@ def test_a_line_a_file(arguments: list[str]) -> None:
     assert "h264" in result.stdout and "96x64" in result.stdout
 
 
+def test_a_narrow_terminal_keeps_the_names(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(Path(arguments[0]).parent)
+    narrow = {"COLUMNS": "40"}
+    result = CliRunner().invoke(
+        app, ["inspect", "clip.mp4", *arguments[1:]], env=narrow, catch_exceptions=False
+    )
+    assert "\nclip.mp4 h264" in result.stdout
+
+
 def test_json_of_the_files_that_can_be_read_and_exit_1_for_the_others(arguments: list[str]) -> None:
     result = CliRunner().invoke(app, ["inspect", "missing.mp4", *arguments, "--json"], catch_exceptions=False)
     assert result.exit_code == 1

@@ -47,6 +47,13 @@ def test_the_table_shows_gain_and_cost(tmp_path: Path, monkeypatch: pytest.Monke
     assert "tiny" in result.stdout and "+0.25" in result.stdout and "CC0-1.0" in result.stdout
 
 
+def test_weights_without_a_licence_show_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    path = write_model(tmp_path / "x.safetensors", "tiny", licence="")
+    result = CliRunner().invoke(app, ["models", str(path)], catch_exceptions=False)
+    assert result.stdout.splitlines()[1].split()[-2] == "-"
+
+
 def test_shipped_names_are_whole_in_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     lines = CliRunner().invoke(app, ["models"], catch_exceptions=False).stdout.splitlines()

@@ -99,7 +99,7 @@ def test_without_the_extra_the_command_that_installs_it_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(MissingPartError, match=r"pip install 'carfix\[export\]'") as error:
+    with pytest.raises(MissingPartError, match=r'pip install "carfix\[export\]"') as error:
         export_onnx(model=awake(CONFIGS[2]), output=tmp_path / "net.onnx")
     assert error.value.exit_code == 3
     assert not list(tmp_path.iterdir())

@@ -121,7 +121,12 @@ def write_dataset(folder: Path, clips: int = 2, frames: int = 5, crfs: tuple[int
 
 
 def write_model(
-    path: Path, name: str = "tiny", *, bias: float = 0.0, gains: Mapping[str, float] | None = None
+    path: Path,
+    name: str = "tiny",
+    *,
+    bias: float = 0.0,
+    gains: Mapping[str, float] | None = None,
+    licence: str = "CC0-1.0",
 ) -> Path:
     """Weights of a small network that adds `bias` (in the range -1 to 1) to every pixel."""
     net = build(FastConfig(scale=2, features=4, blocks=1))
@@ -135,7 +140,7 @@ def write_model(
         steps=0,
         training_data="none",
         gains={"psnr": 0.25, "ssim": 0.01} if gains is None else dict(gains),
-        licence="CC0-1.0",
+        licence=licence,
     )
     save_checkpoint(path, net, description)
     return path

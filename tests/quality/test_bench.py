@@ -64,6 +64,12 @@ def test_the_made_up_clip_is_the_same_every_time_moves_and_has_artifacts(
     assert np.array_equal(made_up.planes[0], made_up.planes[ENCODED_FRAMES])
 
 
+def test_a_clip_that_must_be_converted_is_refused_with_a_cure_that_bench_has(tmp_path: Path) -> None:
+    rgb = write_clip(tmp_path / "rgb.mkv", moving_picture(2), codec="ffv1", pix_fmt="bgr0")
+    with pytest.raises(CarfixError, match=r"rgb\.mkv: bench .* bgr0 .*: ffmpeg -i"):
+        open_sample(rgb)
+
+
 def test_batches_begin_again_where_the_sample_ends() -> None:
     planes = [np.full((2, 2), number, np.uint8) for number in range(3)]
     found = list(batches(planes, 5, 2))

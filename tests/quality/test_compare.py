@@ -1,5 +1,6 @@
 import itertools
 import json
+import pickle
 import re
 import subprocess
 from collections.abc import Iterator
@@ -106,6 +107,9 @@ def test_spp_and_a_network_are_further_candidates(reference: Path, compressed: P
     assert searched.quality.psnr.mean() >= constant.quality.psnr.mean()
     expected = measure(luma_of_file(reference), np.minimum(luma_of_file(compressed), 251) + np.uint8(4))
     assert shifted.quality.psnr == pytest.approx(expected.psnr, abs=0.05)
+    # A pool of processes hands it on.
+    kept = pickle.loads(pickle.dumps(comparison))
+    assert kept.results[2].quality.psnr.tolist() == shifted.quality.psnr.tolist()
     # Types and quantizers are the file's, whatever happened to the frames since.
     assert constant.kinds == searched.kinds == decoded.kinds
     assert shifted.quantizers == decoded.quantizers
@@ -123,6 +127,11 @@ def test_a_network_shows_what_restore_would_write(tmp_path: Path, interlaced: bo
         reference=restored, candidates=[camera], methods=[Restored(load_checkpoint(weights), device="cpu")]
     )
     assert [result.quality.identical for result in comparison.results] == [0, 6]
+
+
+def test_more_skipped_than_there_is_is_told(reference: Path, compressed: Path) -> None:
+    with pytest.raises(CarfixError, match="no frames behind the first 400, which are skipped"):
+        compare_videos(reference=reference, candidates=[compressed], skip=400)
 
 
 def test_skip_and_frames_choose_the_range(reference: Path, compressed: Path) -> None:
@@ -153,6 +162,18 @@ def test_sizes_that_differ_need_scale(reference: Path, tmp_path: Path) -> None:
         compare_videos(reference=reference, candidates=[small])
     (result,) = compare_videos(reference=reference, candidates=[small], scale=True).results
     assert 15 < result.quality.psnr.mean() < 45
+
+
+def test_the_bit_rate_of_recordings_put_together_is_theirs(tmp_path: Path) -> None:
+    """FFmpeg's duration of them is that of the last one."""
+    part = write_clip(tmp_path / "part.ts", moving_picture(30), options=X264)
+    whole = tmp_path / "whole.ts"
+    whole.write_bytes(3 * part.read_bytes())
+    rates = [
+        compare_videos(reference=path, candidates=[path], frames=1).results[0].bit_rate
+        for path in (part, whole)
+    ]
+    assert rates[1] == pytest.approx(rates[0], rel=0.05)
 
 
 @pytest.mark.parametrize("second", [{"width": 96, "height": 80}, {"pix_fmt": "yuv420p10le"}], ids=str)

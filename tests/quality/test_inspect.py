@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import struct
 from fractions import Fraction
@@ -12,8 +13,9 @@ from media import write_clip as write_media
 from quality.clips import damage_packets, moving_picture, write_clip, write_model
 
 from carfix.errors import CarfixError
-from carfix.net.checkpoint import load_checkpoint
-from carfix.quality.gain import GainFit, Point, fit_gain, fits_from_json, fits_to_json
+from carfix.net.catalog import installed
+from carfix.net.checkpoint import load_checkpoint, read_description
+from carfix.quality.gain import GainFit, Point, fit_gain, fits_from_json, fits_to_json, installed_fit
 from carfix.quality.inspect import inspect_file, measure_speed
 from carfix.quality.methods import Restored
 from carfix.quality.reader import read_frames
@@ -59,6 +61,41 @@ def test_predictions_do_not_leave_the_measured_range() -> None:
     assert fit.predict(51, 0.02) == fit.predict(50, 0.02)
 
 
+def test_predictions_are_no_larger_than_what_was_measured() -> None:
+    """A still picture needs next to no bits: by the line alone it would gain decibels."""
+    fit = fit_gain(points(), "abc")
+    found = [line(point.quantizer, point.bits_per_pixel) for point in points()]
+    assert fit.gains == (pytest.approx(min(found)), pytest.approx(max(found)))
+    assert fit.predict(50, 1e-9) == pytest.approx(max(found))
+    assert fit.predict(26, 1e9) == pytest.approx(min(found))
+    # Nor than the part of it that a share of the correction gives.
+    assert fit.predict(26, 1e-9, share=0.5) == pytest.approx(0.75 * max(found))
+    assert fit.predict(26, 1e-9, share=0.0) == 0
+    assert str(dataclasses.replace(fit, gains=(-1, 1)).predict(26, 1e99, share=0.0)) == "0.0"
+    assert fit.predict(35, 0.02, share=1.2) == pytest.approx(line(35, 0.02))
+
+
+def test_no_gain_is_promised_where_a_restore_changes_nothing(tmp_path: Path) -> None:
+    black = np.full((12, 64, 96), 16, np.uint8)
+    path = write_clip(tmp_path / "black.mp4", black, options={"qp": "10", "threads": "1"})
+    fit = installed_fit("fast", read_description(installed()["fast"]).sha256)
+    assert fit is not None
+    found = inspect_file(path, fit=fit)
+    assert found.mean_quantizer is not None and found.mean_quantizer < 12
+    assert found.predicted_gain == 0
+
+
+def test_recordings_put_together_are_counted_whole(tmp_path: Path) -> None:
+    """FFmpeg's duration of them is that of the last one."""
+    part = write_clip(tmp_path / "part.ts", moving_picture(30), options={"qp": "30", "threads": "1"})
+    whole = tmp_path / "whole.ts"
+    whole.write_bytes(3 * part.read_bytes())
+    one, three = inspect_file(part, seconds_per_pixel=1e-6), inspect_file(whole, seconds_per_pixel=1e-6)
+    assert (one.frames, three.frames, three.duration) == (30, 90, pytest.approx(90 / 25, abs=0.05))
+    assert three.bits_per_pixel == pytest.approx(one.bits_per_pixel, rel=0.05)
+    assert three.seconds == pytest.approx(3 * (one.seconds or 0))
+
+
 def test_too_few_clips_are_an_error() -> None:
     with pytest.raises(CarfixError, match="at least 3 clips, not 2"):
         fit_gain(points(clips=2), "abc")
@@ -76,7 +113,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_file_is_described(clip: Path) -> None:
-    fit = GainFit("abc", ("quantizer",), (0.0, 0.01), 0.05, 5, 60, (1, 51))
+    fit = GainFit("abc", ("quantizer",), (0.0, 0.01), 0.05, 5, 60, (1, 51), (-9, 9))
     found = inspect_file(clip, fit=fit, seconds_per_pixel=1e-6)
     assert (found.codec, found.width, found.height, found.fps, found.frames) == ("h264", 96, 64, 25, 30)
     assert found.duration == pytest.approx(30 / 25, abs=0.05)
@@ -91,7 +128,7 @@ def test_a_file_is_described(clip: Path) -> None:
 
 def test_what_is_not_known_is_none(tmp_path: Path) -> None:
     lossless = write_clip(tmp_path / "m.avi", moving_picture(3), codec="ffv1")
-    fit = GainFit("abc", ("quantizer",), (0.0, 0.01), 0.05, 5, 60, (1, 51))
+    fit = GainFit("abc", ("quantizer",), (0.0, 0.01), 0.05, 5, 60, (1, 51), (-9, 9))
     found = inspect_file(lossless, fit=fit)
     assert found.mean_quantizer is found.predicted_gain is found.gain_error is found.seconds is None
     hevc = write_clip(
@@ -120,7 +157,7 @@ def test_what_was_encoded_again_is_told_from_what_is_good(tmp_path: Path) -> Non
             frame.pts, frame.time_base, frame.pict_type = number, Fraction(1, 25), PictureType.NONE
             written.mux(stream.encode(frame))
         written.mux(stream.encode(None))
-    fit = GainFit("abc", ("quantizer", "log2 bits a pixel"), (0.0, 0.01, -0.1), 0.05, 5, 60, (1, 51))
+    fit = GainFit("abc", ("quantizer", "log2 bits a pixel"), (0.0, 0.01, -0.1), 0.05, 5, 60, (1, 51), (-9, 9))
     once, twice = (inspect_file(path, fit=fit) for path in (first, again))
     assert not once.encoded_again
     assert twice.encoded_again

@@ -13,8 +13,10 @@ from carfix.quality.strength_fit import (
     Sample,
     fit_curve,
     mean_gain,
+    place_of,
     sample_of,
 )
+from carfix.restore.strength import Curve
 
 
 def samples(count: int = 400) -> list[Sample]:
@@ -94,6 +96,17 @@ def test_samples_measure_ssim_with_each_share() -> None:
 
 def test_no_frame_takes_so_much_that_it_flickers() -> None:
     assert max(fit_curve([Sample(44, error=50, gain=5, power=2)] * 60, "").strengths) == MOST
+
+
+def test_a_network_of_ones_own_takes_no_installed_ones_place() -> None:
+    """`carfix train --arch fast` calls its weights `fast`."""
+    curves = {"fast": Curve("shipped", KNOTS, (1.0,) * len(KNOTS))}
+    assert place_of(curves, "fast", "0123456789", {"shipped"}) == "fast-01234567"
+    assert place_of(curves, "fast", "shipped", {"shipped"}) == "fast"
+    assert place_of(curves, "fast", "newer", {"newer"}) == "fast", (
+        "of weights that have replaced the old ones"
+    )
+    assert place_of(curves, "mine", "0123456789", {"shipped"}) == "mine"
 
 
 def test_too_few_frames_are_refused() -> None:

@@ -10,6 +10,7 @@ import av
 import media
 import numpy as np
 import pytest
+from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from fidelity import assert_same_times, assert_same_video, restore
 from media import Sound
@@ -271,3 +272,29 @@ def test_chroma_location_is_kept(location: str, fields: int | None, tmp_path: Pa
     assert probe(source).colour.chroma_location == location
     restore(source, tmp_path / "out.mkv")
     assert probe(tmp_path / "out.mkv").colour.chroma_location == location
+
+
+@pytest.mark.parametrize("tagged", [0, 2])
+def test_what_was_rgb_is_shown_in_its_colours(tagged: int, tmp_path: Path) -> None:
+    """As `-pix_fmt` asks for: the output says by which matrix it was converted, not RGB's that there is none."""
+    orange = np.full((128, 128, 3), (220, 120, 20), np.uint8)
+
+    def tag_it(video: VideoStream) -> None:
+        video.codec_context.colorspace = tagged
+        video.codec_context.color_range = 2
+
+    source = media.write_clip(
+        tmp_path / "in.mkv",
+        codec="ffv1",
+        pix_fmt="bgr0",
+        frames=1,
+        setup=tag_it,
+        pictures=lambda _: VideoFrame.from_ndarray(orange, "rgb24").reformat(format="bgr0"),
+        width=128,
+        height=128,
+    )
+    restore(source, tmp_path / "out.mkv", encoder=EncoderSettings(codec="ffv1", pix_fmt="yuv444p"))
+    with av.open(str(tmp_path / "out.mkv")) as container:
+        frame = next(container.decode(video=0))
+        assert frame.colorspace == 6  # BT.601
+        assert np.abs(frame.to_ndarray(format="rgb24").astype(int) - orange).max() <= 2

@@ -386,7 +386,7 @@ def test_nothing_is_open_in_the_state_that_windows_is_to_remove(
         held.extend(str(link.readlink()) for link in descriptors.iterdir() if link.is_symlink())
         remove(folder, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("carfix.restore.state.HAS_LOCKS", False)
+    monkeypatch.setattr("carfix.restore.state.WINDOWS", True)
     monkeypatch.setattr("carfix.restore.state.shutil.rmtree", removed)
     restore(clip, tmp_path / "out.mp4")
     assert held

@@ -4,6 +4,7 @@ import io
 import os
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -402,3 +403,27 @@ def test_the_command(clip: Path, tmp_path: Path) -> None:
     subprocess.run([*program, "-", str(output)], input=done.stdout, capture_output=True, check=True)
     assert len(media.frame_times(output)) == 30
     assert sorted(path.name for path in tmp_path.iterdir()) == ["awake.safetensors", "in.nut", "out.mp4"]
+
+
+def test_figures_of_the_old_video_do_not_go_along(tmp_path: Path) -> None:
+    """As mkvmerge writes them: they were true of what came in."""
+    source = media.write_clip(tmp_path / "in.mkv", video_tags={"BPS": "123456", "title": "camera"})
+    through(source.read_bytes(), tmp_path / "out.mkv", "matroska")
+    with av.open(str(tmp_path / "out.mkv")) as container:
+        tags = container.streams.video[0].metadata
+    assert tags["title"] == "camera" and "BPS" not in tags
+
+
+def test_a_program_stream_that_begins_on_the_way_begins_at_its_time(tmp_path: Path) -> None:
+    """As the second file of a DVD's title: its first frame need not have a time, and was shown at 0."""
+    clip = media.write_clip(
+        tmp_path / "in.vob",
+        codec="mpeg2video",
+        frames=40,
+        times=range(250, 290),
+        time_base=Fraction(1, 25),
+        options={"bf": "2", "g": "12", "b": "1000000"},
+    ).read_bytes()
+    for cut in range(2048, len(clip) // 2, 2048):
+        through(clip[cut:], tmp_path / "out.mkv", "matroska")
+        assert min(media.frame_times(tmp_path / "out.mkv")) >= 10

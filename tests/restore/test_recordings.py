@@ -7,9 +7,10 @@ from pathlib import Path
 import av
 import media
 import pytest
+from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from engines import Adding
-from jobs import LOSSLESS, restore
+from jobs import LOSSLESS, QUICK, restore
 from media import Sound
 
 from carfix.errors import CarfixError
@@ -20,12 +21,19 @@ from carfix.restore.tasks import Task
 from carfix.video.encoder import EncoderSettings
 
 TICK = Fraction(1, 90_000)
+#: Interlaced, the top field first.
+TFF = {"x264-params": "tff=1:repeat-headers=1"}
 
 
 def sound_times(path: Path) -> list[Fraction]:
     with av.open(str(path)) as container:
         packets = container.demux(audio=0)
         return [packet.pts * packet.time_base for packet in packets if packet.size]  # type: ignore[operator]
+
+
+def frames_of(path: Path) -> list[VideoFrame]:
+    with av.open(str(path)) as container:
+        return list(container.decode(video=0))
 
 
 def luma(path: Path) -> list[bytes]:
@@ -95,6 +103,16 @@ def test_streams_that_take_over_in_the_middle(codec: str, tmp_path: Path) -> Non
     report = restore(source, tmp_path / "out.mkv")
     assert media.frame_times(tmp_path / "out.mkv") == media.frame_times(parts[0])
     assert sum("is left out: it holds nothing that tells its form" in line for line in report.warnings) == 2
+
+
+def test_frames_of_one_time_are_no_reason_to_refuse(tmp_path: Path) -> None:
+    """Careless recorders write them, and a DVD's file that begins within a picture; MP4 was refused for it."""
+    tick = Fraction(1, 1000)
+    times = [0, 40, 80, 80, 160, 200, 240]
+    source = media.write_clip(tmp_path / "in.mkv", codec="ffv1", times=times, time_base=tick)
+    report = restore(source, tmp_path / "out.mp4")
+    assert report.warnings == ("1 frames were moved so that times ascend",)
+    assert media.frame_times(tmp_path / "out.mp4") == [time * tick for time in (0, 40, 80, 81, 160, 200, 240)]
 
 
 def test_a_copied_video_keeps_its_pauses(tmp_path: Path) -> None:
@@ -205,3 +223,24 @@ def test_each_part_of_a_recording_that_changes_has_its_own_look(tmp_path: Path) 
         restore(source, tmp_path / f"out_{part.name}", **wanted)
         assert len(media.frame_times(tmp_path / f"out_{part.name}")) == 12
         assert media.video_properties(tmp_path / f"out_{part.name}") == media.video_properties(part)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "told"),
+    [(QUICK, True), (LOSSLESS, False), (EncoderSettings(codec="libx264", options=TFF), False)],
+)
+def test_frames_that_are_interlaced_later_are_told(
+    encoder: EncoderSettings, told: bool, tmp_path: Path
+) -> None:
+    """The encoder is opened for what the first frame is."""
+    options = {**media.X264, "x264-params": "repeat-headers=1"}
+    parts = [
+        media.write_clip(tmp_path / "film.264", format="h264", options=options),
+        media.write_clip(tmp_path / "news.264", format="h264", options={**options, **TFF}, interlaced=True),
+    ]
+    (tmp_path / "in.264").write_bytes(b"".join(part.read_bytes() for part in parts))
+    report = restore(tmp_path / "in.264", tmp_path / "out.mkv", encoder=encoder)
+    line = f"{media.FRAMES} frames are interlaced, which the first is not: the output does not flag them; "
+    assert [warning.startswith(line) for warning in report.warnings] == [True] * told
+    flags = [frame.interlaced_frame for frame in frames_of(tmp_path / "out.mkv")]
+    assert flags[-media.FRAMES :] == [not told] * media.FRAMES

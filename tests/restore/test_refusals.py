@@ -155,6 +155,23 @@ def test_several_files_for_one(
     assert names(tmp_path) == {"in.mp4"}
 
 
+def test_settings_may_be_numbers_and_numbers_texts() -> None:
+    """As one writes them in Python."""
+    wanted = EncoderSettings(crf=20, gop=25, maxrate="2000000", bufsize="4M", options={"threads": "1"})
+    settings = EncoderSettings(
+        crf="20",
+        gop="25",
+        maxrate=2_000_000,
+        bufsize="4M",
+        options={"threads": 1},  # type: ignore[arg-type, dict-item]
+    )
+    assert settings == wanted
+    check_settings(settings)
+    assert EncoderSettings(codec="libsvtav1", preset=8).preset == "8"  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="crf is a number, not 'good'"):
+        EncoderSettings(crf="good")  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("options", [{}, {"preset": "nonsense"}])
 def test_an_encoder_whose_hardware_is_not_there(options: dict[str, str]) -> None:
     """As with `--device`, exit code 3. No machine has the hardware of all."""

@@ -1,5 +1,7 @@
-"""Sound that is encoded anew, and what is named to those whose sound a container cannot hold."""
+"""Sound that is encoded anew, changes, or is hidden, and what is named to those whose sound a container cannot hold."""
 
+import io
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -11,6 +13,8 @@ from jobs import restore
 from media import Sound
 
 from carfix.errors import CarfixError
+from carfix.restore.models import EngineChoice
+from carfix.restore.pipe import restore_pipe
 from carfix.video.encoder import EncoderSettings
 
 
@@ -125,3 +129,79 @@ def test_encoded_sound_without_a_place_is_refused_before_work(
     with pytest.raises(CarfixError, match=rf"audio stream 1 cannot be encoded by {codec} for \w+: .*{why}"):
         restore(source, tmp_path / name, audio_codec=codec, model=engine)
     assert engine.planes == 0
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".avi", ".mp4"])
+@pytest.mark.parametrize("piped", [False, True])
+def test_sound_that_an_edit_list_hides_stays_hidden(suffix: str, piped: bool, tmp_path: Path) -> None:
+    """A trimmed recording holds half a second of it: heard before the picture in Matroska, all else late in AVI."""
+    source = media.write_clip(
+        tmp_path / "in.mp4",
+        codec="mpeg4",
+        muxer={"avoid_negative_ts": "disabled", "movflags": "faststart"},
+        sounds=[Sound(start=-0.5, seconds=1)],
+    )
+    output = tmp_path / f"out{suffix}"
+    with av.open(str(source)) as container:
+        packets = [packet for packet in container.demux(audio=0) if packet.size]
+    shown = [bytes(packet) for packet in packets if not packet.is_discard]
+    assert len(shown) < len(packets) - 20
+    if piped:
+        restore_pipe(
+            source=io.BytesIO(source.read_bytes()), output=output, choice=EngineChoice(model=Adding(0))
+        )
+    else:
+        restore(source, output)
+    with av.open(str(output)) as container:
+        got = [packet for packet in container.demux(audio=0) if packet.size]
+    if suffix == ".mp4":
+        assert [packet.is_discard for packet in got] == [packet.is_discard for packet in packets]
+    else:  # the one of which the decoder has to know
+        assert [bytes(packet) for packet in got][1:] == shown
+
+
+@pytest.mark.parametrize("rate", [48_000, 44_100])
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
+def test_sound_that_changes_or_overlaps_on_the_way_is_encoded(suffix: str, rate: int, tmp_path: Path) -> None:
+    """A broadcast between two programmes, a recording joined of parts: it failed when all frames were computed."""
+    parts = [
+        media.write_clip(
+            tmp_path / f"part{begin}.ts",
+            times=[90_000 * begin + 3600 * i for i in range(12)],
+            time_base=Fraction(1, 90_000),
+            sounds=[Sound(codec="mp2", rate=rate, start=begin, seconds=1.1)],
+            muxer={"mpegts_copyts": "1"},
+        )
+        for begin, rate in ((1, 48_000), (2, rate))
+    ]
+    (tmp_path / "in.ts").write_bytes(b"".join(part.read_bytes() for part in parts))
+    output = tmp_path / f"out{suffix}"
+    restore(tmp_path / "in.ts", output, audio_codec="aac")
+    with av.open(str(output)) as container:
+        frames = list(container.decode(audio=0))
+        heard = [frame.pts * frame.time_base for frame in frames]  # type: ignore[operator]
+    assert heard == sorted(heard)
+    assert heard[0] < 1.01 and 3.03 < heard[-1] < 3.11
+    assert all(np.abs(frame.to_ndarray()).max() > 0.1 for frame in frames[10:-10])
+
+
+def test_dolby_sound_that_begins_within_a_packet(tmp_path: Path) -> None:
+    """As in the second file of a DVD's title: MP4's muxer drops it without a word, and the check missed it."""
+    clip = media.write_clip(
+        tmp_path / "in.vob",
+        codec="mpeg2video",
+        frames=40,
+        time_base=Fraction(1, 25),
+        sounds=[Sound(codec="ac3", seconds=1.6)],
+    ).read_bytes()
+    source = tmp_path / "cut.vob"
+    for cut in range(2048, len(clip) // 2, 2048):
+        source.write_bytes(clip[cut:])
+        with av.open(str(source)) as container:
+            packets = [bytes(packet) for packet in container.demux(audio=0) if packet.size]
+        if not packets[0].startswith(b"\x0b\x77"):
+            break
+    report = restore(source, tmp_path / "out.mp4")
+    assert "1 damaged packets of sound and other streams were left out" in report.warnings
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert [bytes(packet) for packet in container.demux(audio=0) if packet.size] == packets[1:]

@@ -15,7 +15,7 @@ from carfix.net.checkpoint import save_checkpoint
 from carfix.net.config import FastConfig
 from carfix.restore import strength as strength_module
 from carfix.restore.strength import installed_curve
-from carfix.restore.trust import BLOCK, STEEP, STEPS, Bounds, Trust, bounds_of, trusted
+from carfix.restore.trust import BLOCK, STEEP, STEEP_STEPS, STEPS, Bounds, Trust, bounds_of, trusted
 
 
 def test_the_bound_is_a_step_of_the_quantizer() -> None:
@@ -25,8 +25,8 @@ def test_the_bound_is_a_step_of_the_quantizer() -> None:
 
 
 def test_where_a_picture_looks_coarser_than_told_what_is_told_counts_at_steep_edges() -> None:
-    assert bounds_of(34, 16) == Bounds(32 * STEPS, 2 * STEPS)
-    assert bounds_of(34, 31).steep == pytest.approx(bounds_of(28).usual), "less where the two are near"
+    assert bounds_of(40, 16) == Bounds(64 * STEPS, 4 * STEEP_STEPS)
+    assert bounds_of(34, 31) == bounds_of(34), "the two are near: both have errors of that size"
     assert bounds_of(34, 40) == bounds_of(34), "a stream that tells more is no reason to trust more"
 
 
@@ -34,8 +34,8 @@ def test_the_fields_of_an_interlaced_frame_are_looked_at_one_by_one() -> None:
     """What moves between two fields is no text, however steep the edges are that weaving makes of it."""
     decoded = np.full((65, 160), 60, np.uint8)
     decoded[1::2] += int(STEEP[1])
-    restored = decoded + np.uint8(12)
-    bounds = bounds_of(34, 16)
+    bounds = bounds_of(44, 10)
+    restored = decoded + np.uint8(2 * bounds.steep)
     assert np.array_equal(Trust()(None, decoded, restored, bounds, interlaced=True), restored)
     assert np.array_equal(Trust()(None, decoded, restored, bounds), decoded)
     one_row = Trust()(None, decoded[:1], restored[:1], bounds, interlaced=True)
@@ -48,14 +48,15 @@ def test_corrections_at_edges_that_no_coarse_picture_has_are_bounded_more_narrow
     scale = 1 << (bit_depth - 8)
     decoded = np.full((64, 160), 90 * scale, np.uint8 if bit_depth == 8 else np.uint16)
     decoded[:, 120:140:4] += int(STEEP[1]) * scale
-    restored = decoded + decoded.dtype.type(12 * scale)
-    bounds = bounds_of(34, 16).at(bit_depth)
+    bounds = bounds_of(44, 10).at(bit_depth)
+    change = decoded.dtype.type(2 * bounds.steep)
+    restored = decoded + change
     shown = trusted(decoded, restored, bounds)
     assert np.array_equal(shown[:, :80], restored[:, :80])
     assert np.array_equal(shown[:, 120:136], decoded[:, 120:136])
     soft = np.where(decoded > 90 * scale, decoded - int(STEEP[1] - STEEP[0] + 1) * scale, decoded)
     soft = soft.astype(decoded.dtype)
-    assert np.array_equal(trusted(soft, soft + decoded.dtype.type(12 * scale), bounds), soft + 12 * scale)
+    assert np.array_equal(trusted(soft, soft + change, bounds), soft + change)
 
 
 @pytest.mark.parametrize("shape", [(64, 80), (61, 83), (8, 8), (5, 3), (1, 1)])

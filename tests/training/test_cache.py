@@ -2,11 +2,13 @@
 
 import errno
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from scenes import write_scene
+from windows import refuse_as_windows
 
 from carfix.errors import CarfixError
 from carfix.training import cache
@@ -86,3 +88,19 @@ def test_a_full_disk_is_one_clear_error_and_leaves_no_part(
         pair(data)
     monkeypatch.undo()
     assert [path for path in (data / cache.FOLDER).rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux which files are open")
+def test_windows_replaces_no_file_that_another_thread_has_mapped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse_as_windows(monkeypatch)
+    frames = np.full((2, 8, 8), 7, np.uint8)
+    ahead = []
+
+    def make() -> cache.Luma:
+        ahead.append(cache.kept(tmp_path / "pristine.npy", frames.shape, lambda: frames))
+        return frames
+
+    assert np.array_equal(cache.kept(tmp_path / "pristine.npy", frames.shape, make), frames)
+    assert [path.name for path in tmp_path.iterdir()] == ["pristine.npy"]

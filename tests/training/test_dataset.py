@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from media import write_clip
 from scenes import save_png, scene, write_scene
 
 from carfix.errors import CarfixError, UsageError
@@ -313,6 +314,25 @@ def test_variants_that_are_added_are_of_the_pristine_file(
     assert clip.variants.items() >= before.variants.items()
     (shown,) = read_video(tmp_path / "data" / clip.variants["crf10"].file, size=None, start=0, frames=1)[0]
     assert np.abs(shown.astype(int) - scene(6, seed=1)[0]).mean() < 3
+
+
+def test_damaged_sources_are_told_in_words(tmp_path: Path) -> None:
+    (tmp_path / "noise.mp4").write_bytes(bytes(range(256)) * 16)
+    save_png(tmp_path / "cut.png", scene(1)[0])
+    (tmp_path / "cut.png").write_bytes((tmp_path / "cut.png").read_bytes()[:100])
+    (tmp_path / "empty.jpg").touch()
+    report = build(tmp_path, "noise.mp4", "cut.png", "empty.jpg")
+    assert len(report.failed) == 3
+    assert not any("Errno" in why for why in report.failed.values()), report.failed
+
+
+@pytest.mark.parametrize("pack", [None, 20])
+def test_interlaced_clips_are_named(pack: int | None, tmp_path: Path) -> None:
+    write_scene(tmp_path / "street.mkv", seed=1)
+    write_clip(tmp_path / "fields.mkv", frames=4, interlaced=True)
+    recipe = Recipe(encodings=[Encoding(crf=45)], pack=pack)
+    assert build(tmp_path, "street.mkv", "fields.mkv", recipe=recipe).interlaced == ["fields"]
+    assert build(tmp_path, "street.mkv", "fields.mkv", recipe=recipe).interlaced == []
 
 
 def test_the_licence_note_stays_unless_another_is_given(tmp_path: Path) -> None:

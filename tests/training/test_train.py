@@ -103,6 +103,7 @@ def test_clips_too_small_for_a_patch_are_named_and_not_claimed(tmp_path: Path) -
     assert len(told) == 1 and told[0].startswith("1 of the training clips, small among them, are smaller")
     description = load_checkpoint(tmp_path / "run" / "probe.safetensors").description
     assert description.training_data == "1 clips and 0 photographs in 1 encodings"
+    assert description.licence == "", "nobody gave one"
 
 
 def test_many_encodings_are_read_by_processes_and_are_the_same(
@@ -319,6 +320,12 @@ def test_two_trainings_do_not_share_a_folder(dataset: Path, tmp_path: Path) -> N
     assert run(dataset, tmp_path, settings(1)).finished
 
 
+def test_a_mistyped_dataset_leaves_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(CarfixError, match="nowhere"):
+        run(tmp_path / "nowhere", tmp_path / "run", settings())
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_damaged_checkpoint_is_named(dataset: Path, tmp_path: Path) -> None:
     run(dataset, tmp_path, settings(), minutes=AT_ONCE)
     (file,) = (tmp_path / "checkpoints").rglob("state.safetensors")
@@ -336,6 +343,16 @@ def test_the_learning_rate_warms_up_and_falls() -> None:
     assert rates[-1] == pytest.approx(0.01, abs=0.01)
     constant = dataclasses.replace(chosen, schedule="constant")
     assert {learning_rate(constant, step) for step in range(10, 100)} == {1.0}
+
+
+def test_a_short_training_warms_up_briefly() -> None:
+    """A trial run that ends within the usual warm-up would never reach its rate."""
+    short = settings(150, lr=1.0, warmup=None)
+    assert max(learning_rate(short, step) for step in range(150)) == pytest.approx(1.0)
+    assert short.record()["warmup"] == 15
+    assert settings(60_000, warmup=None).record()["warmup"] == 200
+    assert settings(1, warmup=None).warmup_steps == 0
+    assert settings(150, warmup=200).record()["warmup"] == 200, "what was asked for"
 
 
 @pytest.mark.parametrize(

@@ -75,3 +75,9 @@ def test_a_process_that_is_ended_from_outside_is_one_clear_error() -> None:
     with pytest.raises(CarfixError, match="ended from outside"), workers(2) as run:
         for _, outcome in run(os._exit, {n: (1,) for n in range(3)}):
             outcome()
+
+
+def test_windows_takes_no_more_processes_than_python_does_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+    with workers(128):
+        pass

@@ -13,6 +13,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from carfix.errors import CarfixError
 from carfix.restore.engine import Planes
 from carfix.video.address import address
 from carfix.video.decode import Damage, decode_frames
@@ -75,7 +76,13 @@ def open_sample(path: Path, *, generated: bool = False, hwaccel: str = NONE) -> 
     """Examine `path` and decode its first frames. Raises `CarfixError` as `restore_video` does."""
     check_hwaccel(hwaccel)
     info = decoded_by(probe(path), hwaccel, lambda _: None)
-    luma = luma_format(info.pix_fmt)
+    try:
+        luma = luma_format(info.pix_fmt)
+    except CarfixError:  # its cure is an option of restore's
+        raise CarfixError(
+            f"{path}: bench restores video as it is, and the pixel format {info.pix_fmt} has to be converted first: "
+            "ffmpeg -i CLIP -pix_fmt yuv444p -c:v ffv1 CONVERTED.mkv"
+        ) from None
     timeline = scan(info)
     frames: list[VideoFrame] = []
     size = 0

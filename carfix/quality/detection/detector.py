@@ -105,7 +105,7 @@ def _session(path: Path, data: bytes, device: str) -> tuple[Any, str]:
         import onnxruntime as runtime
     except ImportError:
         raise MissingPartError(
-            "a detector needs the package onnxruntime; install it with `pip install 'carfix[detect]'`"
+            'a detector needs the package onnxruntime; install it with `pip install "carfix[detect]"`'
         ) from None
     providers = ["CPUExecutionProvider"]
     if device == "auto" or device.startswith("cuda"):

@@ -31,7 +31,7 @@ class Graph:
             from onnx import numpy_helper
         except ImportError:
             raise MissingPartError(
-                "training with a detector needs the package onnx; install it with `pip install 'carfix[export]'`"
+                'training with a detector needs the package onnx; install it with `pip install "carfix[export]"`'
             ) from None
         try:
             graph = onnx.load(str(path)).graph

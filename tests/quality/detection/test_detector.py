@@ -119,7 +119,7 @@ def test_what_is_no_detector_is_one_clear_error(tmp_path: Path) -> None:
 def test_without_onnxruntime_the_cure_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_detector(tmp_path / "d.onnx")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(MissingPartError, match=r"pip install 'carfix\[detect\]'") as caught:
+    with pytest.raises(MissingPartError, match=r'pip install "carfix\[detect\]"') as caught:
         Detector(path)
     assert caught.value.exit_code == EXIT_MISSING_PART
 
