@@ -25,9 +25,10 @@ from carfix.net.catalog import load_model
 from carfix.quality.metrics import measure
 from carfix.quality.reader import read_frames
 from carfix.restore.engine import Planes, open_engine
-from carfix.restore.job import restore_video
+from carfix.restore.one_file import restore_video
 from carfix.video.convert import convert
-from carfix.video.encoder import EncoderSettings, resolve_encoding
+from carfix.video.encoder import resolve_encoding
+from carfix.video.encoder_settings import EncoderSettings
 from carfix.video.sink import SegmentWriter
 from carfix.video.source import probe
 

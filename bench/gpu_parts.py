@@ -20,8 +20,8 @@ from carfix.restore.engine import Engine, Planes
 from carfix.restore.engine.cuda_streams import Queues, seconds_of
 from carfix.restore.engine.overlap import begin, in_order
 from carfix.restore.engine.torch_engine import DTYPES
-from carfix.restore.job import restore_video
-from carfix.video.encoder import EncoderSettings
+from carfix.restore.one_file import restore_video
+from carfix.video.encoder_settings import EncoderSettings
 
 DATA = Path(__file__).resolve().parent.parent / "tests" / "data"
 DECODED, PRISTINE = DATA / "highway.mp4", DATA / "highway_pristine.mp4"

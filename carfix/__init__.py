@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from carfix.net.catalog import load_model
     from carfix.quality.compare import compare_videos
-    from carfix.restore.job import restore_video
+    from carfix.restore.one_file import restore_video
     from carfix.restore.restored import restored_frames
     from carfix.restore.restorer import Restorer
 
@@ -21,7 +21,7 @@ _HOMES = {
     "Restorer": "carfix.restore.restorer",
     "compare_videos": "carfix.quality.compare",
     "load_model": "carfix.net.catalog",
-    "restore_video": "carfix.restore.job",
+    "restore_video": "carfix.restore.one_file",
     "restored_frames": "carfix.restore.restored",
 }
 

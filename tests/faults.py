@@ -14,10 +14,10 @@ from typing import Any
 
 from carfix.errors import EXIT_INTERRUPTED, CarfixError
 from carfix.restore.engine.tune_cache import TuneCache, cache_folder
-from carfix.restore.job import restore_video
+from carfix.restore.one_file import restore_video
 from carfix.restore.report import Progress
 from carfix.restore.state import discard_state
-from carfix.video.encoder import EncoderSettings
+from carfix.video.encoder_settings import EncoderSettings
 
 #: One thread, so that a killed and resumed run is compared with the same encoder.
 ENCODER = EncoderSettings(preset="ultrafast", options={"bf": "2", "b_strategy": "0", "threads": "1"})

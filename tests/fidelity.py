@@ -7,9 +7,9 @@ import av
 import media
 from engines import Adding
 
-from carfix.restore.job import restore_video
+from carfix.restore.one_file import restore_video
 from carfix.restore.report import Report
-from carfix.video.encoder import EncoderSettings
+from carfix.video.encoder_settings import EncoderSettings
 
 QUICK = EncoderSettings(preset="ultrafast", options={"bf": "2", "b_strategy": "0"})
 

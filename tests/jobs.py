@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
-from engines import Adding
+import pytest
+from engines import Adding, Failing
 
-from carfix.restore.job import restore_video
+from carfix.restore.one_file import restore_video
 from carfix.restore.report import Report
-from carfix.video.encoder import EncoderSettings
+from carfix.video.encoder_settings import EncoderSettings
 
 QUICK = EncoderSettings(preset="ultrafast", options={"bf": "2", "b_strategy": "0"})
 LOSSLESS = EncoderSettings(codec="ffv1")
@@ -19,3 +20,10 @@ def restore(source: Path, output: Path, **options: object) -> Report:
 
 def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
+
+
+def interrupted(clip: Path, output: Path, **options: object) -> None:
+    """A run that was stopped behind some of its segments."""
+    with pytest.raises(KeyboardInterrupt):
+        restore(clip, output, model=Failing(13, KeyboardInterrupt()), **options)
+    assert not output.exists()

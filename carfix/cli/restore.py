@@ -298,7 +298,7 @@ def restore(
     from carfix.restore.strength import parse_strength
     from carfix.restore.tasks import plan_tasks
     from carfix.restore.telling import Teller
-    from carfix.video.encoder import EncoderSettings
+    from carfix.video.encoder_settings import EncoderSettings
     from carfix.video.hwaccel import NONE
     from carfix.video.segments import DEFAULT_SEGMENT_SECONDS
 

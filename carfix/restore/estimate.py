@@ -9,7 +9,8 @@ from typing import Any
 
 from carfix.restore.fields import prepare_pictures
 from carfix.restore.findings import timeline_findings
-from carfix.restore.job import Job, job_of
+from carfix.restore.job import Job
+from carfix.restore.one_file import job_of
 from carfix.restore.pipeline import Pipeline
 from carfix.restore.state import difference, earlier_work
 from carfix.restore.tasks import Task

@@ -7,17 +7,16 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import av
 import numpy as np
 
 from carfix import __version__
 from carfix.errors import CarfixError, UsageError
-from carfix.net.checkpoint import Model
-from carfix.restore.engine import Engine
 from carfix.restore.findings import is_damaged, tally_findings, timeline_findings
 from carfix.restore.landing import land
+from carfix.restore.looked_at import changed, look_at, replaced
 from carfix.restore.models import EngineChoice
 from carfix.restore.pipeline import Pipeline, Tally
 from carfix.restore.place import RoomLeft, check_place, check_room, make_folder, same_file
@@ -27,140 +26,20 @@ from carfix.restore.strength import strength_of
 from carfix.restore.trim import Trim
 from carfix.video.choice import check_stream
 from carfix.video.decode import info_from
-from carfix.video.encoder import EncoderSettings, Encoding, check_settings, resolve_encoding, settings_for
-from carfix.video.faults import reason
-from carfix.video.hwaccel import NONE, check_hwaccel
+from carfix.video.encoder import Encoding, resolve_encoding
+from carfix.video.encoder_settings import EncoderSettings, check_settings, settings_for
+from carfix.video.hwaccel import check_hwaccel
 from carfix.video.muxer import check_movflags, output_format
 from carfix.video.output import OutputPlan
 from carfix.video.rehearsal import rehearse_output
 from carfix.video.segments import DEFAULT_SEGMENT_SECONDS, Segment, plan_segments
 from carfix.video.sink import JoinedSegments, SegmentFile
 from carfix.video.source import SourceInfo, decoded_by, probe
-from carfix.video.streams import COPY, check_audio_codec, plan_copy
+from carfix.video.streams import check_audio_codec, plan_copy
 from carfix.video.timeline import Timeline, scan
 
 #: Called often, from any of the job's threads.
 ProgressCallback = Callable[[Progress], None]
-
-
-def restore_video(
-    *,
-    source: Path | str,
-    output: Path | str,
-    model: str | Path | Model | Engine = "auto",
-    device: str = "auto",
-    precision: str = "auto",
-    tile: int | None = None,
-    batch: int | None = None,
-    strength: float | None = None,
-    encoder: EncoderSettings | None = None,
-    audio_codec: str = COPY,
-    subtitles: bool = True,
-    stream: str | int | None = None,
-    hwaccel: str = NONE,
-    format: str | None = None,
-    movflags: str | None = None,
-    start: float | None = None,
-    duration: float | None = None,
-    end: float | None = None,
-    overwrite: bool = False,
-    segment_seconds: float = DEFAULT_SEGMENT_SECONDS,
-    resume: bool = True,
-    parents: bool = False,
-    keep_times: bool = False,
-    progress: ProgressCallback | None = None,
-    say: Callable[[str], None] | None = None,
-) -> Report:
-    """Restore the video of `source` into `output` and keep everything else of the file.
-
-    `model` is the name of installed weights, the path of a weights file, `auto`, a loaded network, or an engine that is
-    already open (then `device`, `precision`, `tile` and `batch` are not used, and the engine stays open). `strength` is
-    the share of the network's correction that every frame takes; None reads it off each frame's quantizer, where the
-    codec tells it and a curve comes with the network (see `carfix.restore.strength`). `encoder` says how the restored
-    video is encoded; `audio_codec` is `copy`, `none` or an encoder's name; without `subtitles` those are left out;
-    `stream` says which of several videos is restored, by its number in the file (1) or among the videos ("v:1"),
-    None: the one that is flagged as default, of those the largest; the others are copied;
-    `hwaccel` names a device that decodes (see `carfix.video.hwaccel`), or `auto` or `none`. `format` names the
-    container where the output's name does not, `movflags` are FFmpeg's for MP4 and MOV ("+faststart"). `start`,
-    `duration` and `end` are seconds from the input's beginning. Work is kept in a folder beside the output,
-    segment by segment of about `segment_seconds`, and an interrupted job goes on from there unless `resume` is
-    False. `parents` creates the output's folder. `keep_times` gives the output the input's times of access and
-    modification. `progress` is told how far it is, from any thread; `say` gets a line about the engine and one for
-    everything that was mended or could not be kept, which the report lists too.
-
-    Nothing is ever under the output's name before it is complete and verified. Raises `UsageError` for settings
-    that no file could go with, `CarfixError` for everything that is wrong with these files.
-    """
-    job = job_of(
-        source=source,
-        output=output,
-        model=model,
-        device=device,
-        precision=precision,
-        tile=tile,
-        batch=batch,
-        strength=strength,
-        encoder=encoder,
-        audio_codec=audio_codec,
-        subtitles=subtitles,
-        stream=check_stream(stream),
-        hwaccel=hwaccel,
-        format=format,
-        movflags=movflags,
-        start=start,
-        duration=duration,
-        end=end,
-        overwrite=overwrite,
-        segment_seconds=segment_seconds,
-        resume=resume,
-        parents=parents,
-        keep_times=keep_times,
-        progress=progress,
-        say=say,
-    )
-    try:
-        return job.run()
-    except OSError as error:  # the disk got full, a folder was taken away, ...
-        raise CarfixError(f"cannot write {job.output}: {reason(error)}") from error
-
-
-def job_of(
-    *,
-    source: Path | str,
-    output: Path | str,
-    model: str | Path | Model | Engine = "auto",
-    device: str = "auto",
-    precision: str = "auto",
-    tile: int | None = None,
-    batch: int | None = None,
-    strength: float | None = None,
-    encoder: EncoderSettings | None = None,
-    audio_codec: str = COPY,
-    hwaccel: str = NONE,
-    format: str | None = None,
-    start: float | None = None,
-    duration: float | None = None,
-    end: float | None = None,
-    progress: ProgressCallback | None = None,
-    say: Callable[[str], None] | None = None,
-    **rest: Any,  # noqa: ANN401 - goes into the job as it is
-) -> "Job":
-    """The job that these arguments of `restore_video` describe."""
-    return Job(
-        source=Path(source),
-        output=Path(output),
-        choice=EngineChoice(
-            model=model, device=device, precision=precision, tile=tile, batch=batch, strength=strength
-        ),
-        encoder=encoder or EncoderSettings(),
-        audio_codec=audio_codec,
-        hwaccel=hwaccel,
-        format=format,
-        trim=Trim.of(start, duration, end),
-        progress=progress or (lambda _: None),
-        say=say or (lambda _: None),
-        **rest,
-    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -190,7 +69,7 @@ class Job:
         """Everything, in order."""
         began = time.monotonic()
         format = self.check_settings()
-        before = _look_at(self.source)
+        before = look_at(self.source)
         info, encoding, plan, timeline = self.examine(format)
         segments = self.cut(info, timeline)
         warnings = Warnings(self.say)
@@ -227,7 +106,7 @@ class Job:
                 raise CarfixError(f"{self.source}: not a single frame of its video could be decoded")
             frames = sum(file.frames for file in files)
             warnings.add(*tally_findings(tally, expected=expected, frames=frames))
-            if _replaced(before, _look_at(self.source)):
+            if replaced(before, look_at(self.source)):
                 # Sound is copied from what is there now.
                 raise CarfixError(
                     f"{self.source} was replaced while it was restored; the next run begins anew"
@@ -242,8 +121,8 @@ class Job:
                 joined=counter.joined,
             )
             warnings.add(*lines)
-        changed = _look_at(self.source)[1:] != before[1:]
-        if changed:
+        grown = changed(before, look_at(self.source))
+        if grown:
             warnings.add(
                 "the input changed while it was restored, and is not all there; with -y it is done again"
             )
@@ -258,7 +137,7 @@ class Job:
             stream=info.stream,
             copied=plan.streams.copied,
             warnings=tuple(warnings.lines),
-            damaged=changed or is_damaged(timeline, tally, missing=expected - frames, refused=refused),
+            damaged=grown or is_damaged(timeline, tally, missing=expected - frames, refused=refused),
         )
 
     def check_settings(self) -> str:
@@ -370,27 +249,6 @@ class Job:
                 pipeline.run(neighbours)
                 total.add(pipeline.tally)
             return total, engine.description
-
-
-class _Look(NamedTuple):
-    """What a file was at a moment; all is 0 if it was not there."""
-
-    inode: int = 0
-    size: int = 0  # bytes
-    time: int = 0  # of the last change, ns
-
-
-def _look_at(path: Path) -> _Look:
-    try:
-        found = path.stat()
-    except OSError:
-        return _Look()
-    return _Look(found.st_ino, found.st_size, found.st_mtime_ns)
-
-
-def _replaced(before: _Look, now: _Look) -> bool:
-    """Whether another file is there. Some network disks give the same one another number now and then."""
-    return now != _Look() and now.inode != before.inode and now[1:] != before[1:]
 
 
 def _runs(segments: Sequence[Segment]) -> Iterator[list[Segment]]:

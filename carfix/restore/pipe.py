@@ -14,7 +14,8 @@ from carfix.restore.pipe_reader import PIPE, PipeReader
 from carfix.restore.pipe_writer import PipeWriter
 from carfix.restore.report import Progress, Report
 from carfix.video.choice import check_stream
-from carfix.video.encoder import EncoderSettings, check_settings, resolve_encoding, settings_for
+from carfix.video.encoder import resolve_encoding
+from carfix.video.encoder_settings import EncoderSettings, check_settings, settings_for
 from carfix.video.faults import MEDIA_ERRORS, reason
 from carfix.video.muxer import WITH_AN_INDEX, output_format
 from carfix.video.source import open_container

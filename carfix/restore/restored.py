@@ -17,7 +17,7 @@ from carfix.restore.models import EngineChoice
 from carfix.restore.pipeline import Tally, segment_frames
 from carfix.restore.trim import Trim
 from carfix.video.choice import check_stream
-from carfix.video.encoder import RAW, EncoderSettings, check_settings
+from carfix.video.encoder_settings import RAW, EncoderSettings, check_settings
 from carfix.video.hwaccel import NONE, check_hwaccel
 from carfix.video.luma import luma_format, write_luma
 from carfix.video.segments import Segment, plan_segments

@@ -11,7 +11,7 @@ from typing import IO, Any
 from carfix.errors import CarfixError, UsageError
 from carfix.restore.batch import Event, Outcome, check_jobs, restore_batch, too_young, what_is_there
 from carfix.restore.estimate import estimate_video
-from carfix.restore.job import job_of, restore_video
+from carfix.restore.one_file import job_of, restore_video
 from carfix.restore.pipe import restore_pipe
 from carfix.restore.pipe_reader import PIPE
 from carfix.restore.place import check_place, part_of
@@ -19,7 +19,7 @@ from carfix.restore.state import alone_at, sync_folder
 from carfix.restore.tasks import Task
 from carfix.restore.telling import Teller
 from carfix.restore.worker import Said
-from carfix.video.encoder import check_settings
+from carfix.video.encoder_settings import check_settings
 from carfix.video.faults import reason
 from carfix.video.muxer import output_format
 from carfix.video.on_disk import force_to_disk

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from carfix.errors import CarfixError, UsageError
 from carfix.restore.place import same_file
-from carfix.video.encoder import DEFAULT_CODEC
+from carfix.video.encoder_settings import DEFAULT_CODEC
 from carfix.video.faults import reason
 from carfix.video.muxer import Y4M, output_format, suffix_holds
 from carfix.video.suffixes import VIDEO_SUFFIXES

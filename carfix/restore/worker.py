@@ -16,7 +16,7 @@ from typing import Any
 
 from carfix.errors import EXIT_FAILED, EXIT_INTERRUPTED, CarfixError
 from carfix.interruption import ENDING, PATIENCE, end_soon, ending_on, heed, undisturbed, was_interrupted
-from carfix.restore.job import restore_video
+from carfix.restore.one_file import restore_video
 from carfix.restore.report import Progress, Report
 from carfix.restore.state import AtWorkError
 from carfix.restore.tasks import Task

@@ -16,7 +16,7 @@ from av.video.stream import VideoStream
 from carfix.video.address import address
 from carfix.video.audio import AudioEncoder
 from carfix.video.covers import attach, is_cover
-from carfix.video.encoder import RAW
+from carfix.video.encoder_settings import RAW
 from carfix.video.matroska import Shape, make_room, write_shapes
 from carfix.video.muxer import (
     BARE,

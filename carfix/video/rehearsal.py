@@ -15,7 +15,8 @@ from carfix.errors import CarfixError
 from carfix.video.address import address
 from carfix.video.convert import FULL_RANGE
 from carfix.video.demux import decoded
-from carfix.video.encoder import RAW, Encoding
+from carfix.video.encoder import Encoding
+from carfix.video.encoder_settings import RAW
 from carfix.video.faults import MEDIA_ERRORS, reason
 from carfix.video.luma import luma_format, write_luma
 from carfix.video.mux import VideoPackets, with_headers

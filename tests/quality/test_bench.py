@@ -34,7 +34,7 @@ from carfix.quality.bench.run import bench
 from carfix.quality.bench.tables import bench_tables, notes
 from carfix.restore.engine import Engine, Planes, Strengths, open_engine
 from carfix.restore.report import Report
-from carfix.video.encoder import EncoderSettings
+from carfix.video.encoder_settings import EncoderSettings
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "bench.md"
 

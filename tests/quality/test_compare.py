@@ -35,8 +35,8 @@ from carfix.quality.metrics import measure
 from carfix.quality.reader import read_frames
 from carfix.quality.report.page import write_report
 from carfix.quality.spp import PostFilter
-from carfix.restore.job import restore_video
-from carfix.video.encoder import EncoderSettings
+from carfix.restore.one_file import restore_video
+from carfix.video.encoder_settings import EncoderSettings
 
 DATA = Path(__file__).parent.parent / "data"
 

@@ -24,14 +24,14 @@ from carfix.errors import EXIT_INTERRUPTED, CarfixError, MissingPartError, Usage
 from carfix.restore.batch import Outcome, restore_batch
 from carfix.restore.engine import Planes, Strengths
 from carfix.restore.estimate import estimate_video
-from carfix.restore.job import restore_video
+from carfix.restore.one_file import restore_video
 from carfix.restore.report import Report
 from carfix.restore.run import restore_files
 from carfix.restore.state import open_state, state_folder
 from carfix.restore.tasks import Task
 from carfix.restore.telling import Teller
 from carfix.restore.worker import Worker
-from carfix.video.encoder import EncoderSettings
+from carfix.video.encoder_settings import EncoderSettings
 
 OPTIONS = {"encoder": faults.ENCODER, "segment_seconds": faults.SEGMENT}
 

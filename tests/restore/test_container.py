@@ -10,7 +10,7 @@ from engines import Adding
 from jobs import restore
 
 from carfix.errors import CarfixError, UsageError
-from carfix.video.encoder import EncoderSettings
+from carfix.video.encoder_settings import EncoderSettings
 from carfix.video.headers.nal import nal_units
 
 

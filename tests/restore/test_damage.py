@@ -11,11 +11,11 @@ from engines import Adding, Failing
 from media import Sound
 
 from carfix.errors import CarfixError
-from carfix.restore.job import restore_video
 from carfix.restore.models import EngineChoice
+from carfix.restore.one_file import restore_video
 from carfix.restore.pipe import restore_pipe
 from carfix.restore.report import Report
-from carfix.video.encoder import EncoderSettings
+from carfix.video.encoder_settings import EncoderSettings
 
 NO_TIME = media.Fraction(-1)
 

@@ -15,7 +15,7 @@ from av.video.stream import VideoStream
 from fidelity import assert_same_times, assert_same_video, restore
 from media import Sound
 
-from carfix.video.encoder import EncoderSettings
+from carfix.video.encoder_settings import EncoderSettings
 
 LOSSLESS = EncoderSettings(codec="ffv1")
 

@@ -6,8 +6,8 @@ import pytest
 from networks import save_awake
 
 from carfix.restore.hold import REACH, Hold, Moves, near
-from carfix.restore.job import restore_video
-from carfix.video.encoder import EncoderSettings
+from carfix.restore.one_file import restore_video
+from carfix.video.encoder_settings import EncoderSettings
 
 
 def frames(*changes: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:

@@ -11,7 +11,7 @@ from jobs import restore
 
 from carfix.restore.models import EngineChoice
 from carfix.restore.pipe import restore_pipe
-from carfix.video.encoder import EncoderSettings
+from carfix.video.encoder_settings import EncoderSettings
 
 #: FFmpeg's matrix of a phone held upright.
 TURNED = (0, -65536, 0, 65536, 0, 0, 0, 0, 1 << 30)

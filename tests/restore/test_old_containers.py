@@ -15,7 +15,7 @@ from jobs import LOSSLESS, names, restore
 from media import Sound
 
 from carfix.errors import CarfixError
-from carfix.video.encoder import EncoderSettings
+from carfix.video.encoder_settings import EncoderSettings
 from carfix.video.output import Muxed
 
 MILLISECOND = media.Fraction(1, 1000)

@@ -25,7 +25,7 @@ from carfix.restore.pipe import restore_pipe
 from carfix.restore.report import Report
 from carfix.restore.run import restore_through_pipe
 from carfix.restore.telling import Teller
-from carfix.video.encoder import EncoderSettings
+from carfix.video.encoder_settings import EncoderSettings
 
 
 class Unseekable(io.BytesIO):

@@ -18,7 +18,8 @@ from carfix.restore.engine import Engine, Planes, Strengths, WantedParts
 from carfix.restore.engine.overlap import Pending
 from carfix.restore.pipeline import Pipeline
 from carfix.restore.strength import Curve, Strength
-from carfix.video.encoder import EncoderSettings, resolve_encoding
+from carfix.video.encoder import resolve_encoding
+from carfix.video.encoder_settings import EncoderSettings
 from carfix.video.quantizer import h264_quantizer
 from carfix.video.scheduling import kept_scheduling
 from carfix.video.segments import Segment, plan_segments
@@ -103,7 +104,7 @@ def test_repeated_frames_are_computed_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize("depth", [1, 2, 3])
 def test_batches_under_way_end_in_order(depth: int, tmp_path: Path) -> None:
     """Repeats among them, some of a frame whose batch has not ended yet."""
-    from carfix.restore.job import restore_video
+    from carfix.restore.one_file import restore_video
 
     source = media.write_clip(
         tmp_path / "in.mkv", codec="ffv1", frames=31, pictures=lambda i: media.picture(i // 3)
@@ -273,7 +274,7 @@ def test_channel_is_bounded_and_ends() -> None:
 
 
 def test_restored_luma_goes_to_the_right_frame(tmp_path: Path) -> None:
-    from carfix.restore.job import restore_video
+    from carfix.restore.one_file import restore_video
 
     source = media.write_clip(tmp_path / "in.mp4", frames=30)
     restore_video(

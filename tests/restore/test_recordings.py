@@ -18,7 +18,7 @@ from carfix.restore.batch import what_is_there
 from carfix.restore.models import EngineChoice
 from carfix.restore.pipe import restore_pipe
 from carfix.restore.tasks import Task
-from carfix.video.encoder import EncoderSettings
+from carfix.video.encoder_settings import EncoderSettings
 
 TICK = Fraction(1, 90_000)
 #: Interlaced, the top field first.

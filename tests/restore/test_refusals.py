@@ -12,7 +12,7 @@ from jobs import names, restore
 from media import Sound
 
 from carfix.errors import CarfixError, MissingPartError, UsageError
-from carfix.video.encoder import EncoderSettings, check_settings
+from carfix.video.encoder_settings import EncoderSettings, check_settings
 
 
 def test_missing_file(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from carfix.restore.models import EngineChoice
 from carfix.restore.pipe import restore_pipe
 from carfix.restore.report import Report
 from carfix.restore.tasks import Task
-from carfix.video.encoder import EncoderSettings
+from carfix.video.encoder_settings import EncoderSettings
 
 SMALL = (48, 32)
 #: Frames that are reordered so far that Matroska, which tells no decoding times, has those of the first ones open.

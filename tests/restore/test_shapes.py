@@ -14,7 +14,7 @@ from jobs import LOSSLESS, restore
 
 from carfix.restore.models import EngineChoice
 from carfix.restore.pipe import restore_pipe
-from carfix.video.encoder import EncoderSettings
+from carfix.video.encoder_settings import EncoderSettings
 from carfix.video.matroska import ROOM
 
 PAL = Fraction(16, 11)

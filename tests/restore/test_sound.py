@@ -15,7 +15,7 @@ from media import Sound
 from carfix.errors import CarfixError
 from carfix.restore.models import EngineChoice
 from carfix.restore.pipe import restore_pipe
-from carfix.video.encoder import EncoderSettings
+from carfix.video.encoder_settings import EncoderSettings
 
 
 def samples(path: Path) -> tuple[np.ndarray, int, float]:

@@ -25,8 +25,8 @@ from carfix.net.config import Config
 from carfix.quality.methods import Restored
 from carfix.quality.reader import decode
 from carfix.restore.engine import Engine
-from carfix.restore.job import restore_video
 from carfix.restore.models import EngineChoice
+from carfix.restore.one_file import restore_video
 from carfix.restore.pipe import restore_pipe
 from carfix.restore.strength import (
     Curve,
@@ -39,7 +39,7 @@ from carfix.restore.strength import (
     parse_strength,
     strength_of,
 )
-from carfix.video.encoder import EncoderSettings
+from carfix.video.encoder_settings import EncoderSettings
 from carfix.video.quantizer import h264_quantizer
 
 FFV1 = EncoderSettings(codec="ffv1")

@@ -11,7 +11,7 @@ import pytest
 from av.sidedata.sidedata import Type as SideDataType
 
 from carfix.restore.report import Report
-from carfix.video.encoder import EncoderSettings
+from carfix.video.encoder_settings import EncoderSettings
 from carfix.video.headers.nal import nal_units
 from carfix.video.pyav import all_side_data
 

@@ -13,7 +13,7 @@ from windows import refuse_as_windows
 from carfix import lock
 from carfix.errors import CarfixError
 from carfix.restore import state
-from carfix.restore.job import restore_video
+from carfix.restore.one_file import restore_video
 from carfix.restore.state import discard_state, open_state, state_folder
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="asks Linux which files are open")

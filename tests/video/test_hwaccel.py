@@ -10,11 +10,11 @@ from av.video.frame import VideoFrame
 from engines import Adding
 
 from carfix.errors import MissingPartError, UsageError
-from carfix.restore.job import restore_video
+from carfix.restore.one_file import restore_video
 from carfix.video import decode, hwaccel, source
 from carfix.video.convert import convert
 from carfix.video.decode import Damage, decode_frames
-from carfix.video.encoder import EncoderSettings
+from carfix.video.encoder_settings import EncoderSettings
 from carfix.video.faults import MEDIA_ERRORS
 from carfix.video.hwaccel import AUTO, INTERLEAVED, NONE, Hwaccel, candidates, check_hwaccel, decoding_devices
 from carfix.video.source import decoded_by, probe

@@ -10,11 +10,11 @@ import pytest
 from engines import Adding
 
 from carfix.restore.engine import Planes, Strengths
-from carfix.restore.job import restore_video
 from carfix.restore.models import EngineChoice
+from carfix.restore.one_file import restore_video
 from carfix.restore.pipe import restore_pipe
 from carfix.training.encoding import Encoding, encode
-from carfix.video.encoder import EncoderSettings
+from carfix.video.encoder_settings import EncoderSettings
 from carfix.video.scheduling import kept_scheduling, thread_policies
 
 if sys.platform != "linux":

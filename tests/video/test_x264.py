@@ -3,7 +3,7 @@
 import pytest
 
 from carfix.errors import UsageError
-from carfix.video.encoder import EncoderSettings
+from carfix.video.encoder_settings import EncoderSettings
 from carfix.video.x264 import check_x264
 
 

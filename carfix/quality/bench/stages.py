@@ -11,12 +11,13 @@ from carfix.quality.bench.clip import Sample, batches
 from carfix.quality.bench.rounds import Done, Task
 from carfix.restore.engine import Engine
 from carfix.restore.engine.overlap import begin, depth_of, in_order
-from carfix.restore.job import restore_video
+from carfix.restore.one_file import restore_video
 from carfix.restore.report import Progress
 from carfix.video import hwaccel
 from carfix.video.convert import convert
 from carfix.video.decode import Damage, decode_frames
-from carfix.video.encoder import EncoderSettings, resolve_encoding
+from carfix.video.encoder import resolve_encoding
+from carfix.video.encoder_settings import EncoderSettings
 from carfix.video.luma import read_luma, write_luma
 from carfix.video.sink import SegmentWriter
 from carfix.video.streams import NONE

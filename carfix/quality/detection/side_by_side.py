@@ -17,7 +17,7 @@ from carfix.errors import CarfixError
 from carfix.quality.detection.letterbox import Picture
 from carfix.restore.place import fitting
 from carfix.video.address import address
-from carfix.video.encoder import EncoderSettings, settings_for
+from carfix.video.encoder_settings import EncoderSettings, settings_for
 from carfix.video.faults import MEDIA_ERRORS, reason
 from carfix.video.source import SourceInfo
 

@@ -1,0 +1,139 @@
+"""The restore of one file as a function."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from carfix.errors import CarfixError
+from carfix.net.checkpoint import Model
+from carfix.restore.engine import Engine
+from carfix.restore.job import Job, ProgressCallback
+from carfix.restore.models import EngineChoice
+from carfix.restore.report import Report
+from carfix.restore.trim import Trim
+from carfix.video.choice import check_stream
+from carfix.video.encoder_settings import EncoderSettings
+from carfix.video.faults import reason
+from carfix.video.hwaccel import NONE
+from carfix.video.segments import DEFAULT_SEGMENT_SECONDS
+from carfix.video.streams import COPY
+
+
+def restore_video(
+    *,
+    source: Path | str,
+    output: Path | str,
+    model: str | Path | Model | Engine = "auto",
+    device: str = "auto",
+    precision: str = "auto",
+    tile: int | None = None,
+    batch: int | None = None,
+    strength: float | None = None,
+    encoder: EncoderSettings | None = None,
+    audio_codec: str = COPY,
+    subtitles: bool = True,
+    stream: str | int | None = None,
+    hwaccel: str = NONE,
+    format: str | None = None,
+    movflags: str | None = None,
+    start: float | None = None,
+    duration: float | None = None,
+    end: float | None = None,
+    overwrite: bool = False,
+    segment_seconds: float = DEFAULT_SEGMENT_SECONDS,
+    resume: bool = True,
+    parents: bool = False,
+    keep_times: bool = False,
+    progress: ProgressCallback | None = None,
+    say: Callable[[str], None] | None = None,
+) -> Report:
+    """Restore the video of `source` into `output` and keep everything else of the file.
+
+    `model` is the name of installed weights, the path of a weights file, `auto`, a loaded network, or an engine that is
+    already open (then `device`, `precision`, `tile` and `batch` are not used, and the engine stays open). `strength` is
+    the share of the network's correction that every frame takes; None reads it off each frame's quantizer, where the
+    codec tells it and a curve comes with the network (see `carfix.restore.strength`). `encoder` says how the restored
+    video is encoded; `audio_codec` is `copy`, `none` or an encoder's name; without `subtitles` those are left out;
+    `stream` says which of several videos is restored, by its number in the file (1) or among the videos ("v:1"),
+    None: the one that is flagged as default, of those the largest; the others are copied;
+    `hwaccel` names a device that decodes (see `carfix.video.hwaccel`), or `auto` or `none`. `format` names the
+    container where the output's name does not, `movflags` are FFmpeg's for MP4 and MOV ("+faststart"). `start`,
+    `duration` and `end` are seconds from the input's beginning. Work is kept in a folder beside the output,
+    segment by segment of about `segment_seconds`, and an interrupted job goes on from there unless `resume` is
+    False. `parents` creates the output's folder. `keep_times` gives the output the input's times of access and
+    modification. `progress` is told how far it is, from any thread; `say` gets a line about the engine and one for
+    everything that was mended or could not be kept, which the report lists too.
+
+    Nothing is ever under the output's name before it is complete and verified. Raises `UsageError` for settings
+    that no file could go with, `CarfixError` for everything that is wrong with these files.
+    """
+    job = job_of(
+        source=source,
+        output=output,
+        model=model,
+        device=device,
+        precision=precision,
+        tile=tile,
+        batch=batch,
+        strength=strength,
+        encoder=encoder,
+        audio_codec=audio_codec,
+        subtitles=subtitles,
+        stream=check_stream(stream),
+        hwaccel=hwaccel,
+        format=format,
+        movflags=movflags,
+        start=start,
+        duration=duration,
+        end=end,
+        overwrite=overwrite,
+        segment_seconds=segment_seconds,
+        resume=resume,
+        parents=parents,
+        keep_times=keep_times,
+        progress=progress,
+        say=say,
+    )
+    try:
+        return job.run()
+    except OSError as error:  # the disk got full, a folder was taken away, ...
+        raise CarfixError(f"cannot write {job.output}: {reason(error)}") from error
+
+
+def job_of(
+    *,
+    source: Path | str,
+    output: Path | str,
+    model: str | Path | Model | Engine = "auto",
+    device: str = "auto",
+    precision: str = "auto",
+    tile: int | None = None,
+    batch: int | None = None,
+    strength: float | None = None,
+    encoder: EncoderSettings | None = None,
+    audio_codec: str = COPY,
+    hwaccel: str = NONE,
+    format: str | None = None,
+    start: float | None = None,
+    duration: float | None = None,
+    end: float | None = None,
+    progress: ProgressCallback | None = None,
+    say: Callable[[str], None] | None = None,
+    **rest: Any,  # noqa: ANN401 - goes into the job as it is
+) -> Job:
+    """The job that these arguments of `restore_video` describe."""
+    return Job(
+        source=Path(source),
+        output=Path(output),
+        choice=EngineChoice(
+            model=model, device=device, precision=precision, tile=tile, batch=batch, strength=strength
+        ),
+        encoder=encoder or EncoderSettings(),
+        audio_codec=audio_codec,
+        hwaccel=hwaccel,
+        format=format,
+        trim=Trim.of(start, duration, end),
+        progress=progress or (lambda _: None),
+        say=say or (lambda _: None),
+        **rest,
+    )
