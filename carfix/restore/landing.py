@@ -7,10 +7,10 @@ from carfix.errors import CarfixError
 from carfix.interruption import unfinished
 from carfix.restore.findings import refused_findings
 from carfix.restore.place import copy_times
-from carfix.restore.state import State, sync_folder
+from carfix.restore.state import State
 from carfix.video.faults import reason
 from carfix.video.mux import write_output
-from carfix.video.on_disk import force_to_disk
+from carfix.video.on_disk import force_to_disk, sync_folder
 from carfix.video.output import OutputPlan
 from carfix.video.sink import JoinedSegments
 from carfix.video.verify import verify_output

@@ -15,14 +15,14 @@ from carfix.restore.one_file import job_of, restore_video
 from carfix.restore.pipe import restore_pipe
 from carfix.restore.pipe_reader import PIPE
 from carfix.restore.place import check_place, part_of
-from carfix.restore.state import alone_at, sync_folder
+from carfix.restore.state import alone_at
 from carfix.restore.tasks import Task
 from carfix.restore.telling import Teller
 from carfix.restore.worker import Said
 from carfix.video.encoder_settings import check_settings
 from carfix.video.faults import reason
 from carfix.video.muxer import output_format
-from carfix.video.on_disk import force_to_disk
+from carfix.video.on_disk import force_to_disk, sync_folder
 
 
 def restore_files(

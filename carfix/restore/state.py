@@ -5,7 +5,7 @@ import dataclasses
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,6 +15,7 @@ from carfix.lock import WINDOWS, lock_file
 from carfix.restore.place import fitting
 from carfix.video.decode import Damage
 from carfix.video.faults import reason
+from carfix.video.on_disk import sync_folder
 from carfix.video.sink import SegmentFile, check_segment
 
 _JOURNAL = "journal.jsonl"
@@ -76,6 +77,17 @@ class AtWorkError(CarfixError):
     """Another process works on the same output."""
 
 
+def _own(take: Callable[[], IO[bytes] | None], output: Path, where: str) -> IO[bytes]:
+    """The lock that `take` gives, if no other process has it. Raises as `alone_at` does."""
+    try:
+        lock = take()
+    except OSError as error:
+        raise CarfixError(f"cannot write {where}: {reason(error)}") from error
+    if lock is None:
+        raise AtWorkError(f"another carfix is at work on {output}")
+    return lock
+
+
 @contextlib.contextmanager
 def alone_at(part: Path, output: Path) -> Iterator[None]:
     """Only one process is in the block for `part`, under which name `output` grows without a state folder.
@@ -86,13 +98,7 @@ def alone_at(part: Path, output: Path) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         with undisturbed():  # the lock makes the file, and nothing must come before it is to go
             if not WINDOWS:  # where a file that is open cannot get its name
-                try:
-                    lock = lock_file(part)
-                except OSError as error:
-                    raise CarfixError(f"cannot write {output}: {reason(error)}") from error
-                if lock is None:
-                    raise AtWorkError(f"another carfix is at work on {output}")
-                stack.enter_context(lock)
+                stack.enter_context(_own(lambda: lock_file(part), output, str(output)))
             stack.enter_context(unfinished(part))
         yield
 
@@ -232,13 +238,7 @@ def open_state(output: Path, source: Path | None = None) -> Iterator[State]:
     Raises `CarfixError` if it cannot be written, `AtWorkError` if another process works on the same output.
     """
     folder = state_folder(output)
-    try:
-        lock = _lock_of(folder)
-    except OSError as error:
-        raise CarfixError(f"cannot write to {folder}: {reason(error)}") from error
-    if lock is None:
-        raise AtWorkError(f"another carfix is at work on {output}")
-    with lock:
+    with _own(lambda: _lock_of(folder), output, f"to {folder}") as lock:
         state = State(folder, lock)
         try:
             yield state
@@ -265,13 +265,3 @@ def _lock_of(folder: Path) -> IO[bytes] | None:
         with contextlib.suppress(FileNotFoundError):  # a run that ends has removed the folder meanwhile
             return lock_file(folder / _LOCK)
     return None
-
-
-def sync_folder(folder: Path) -> None:
-    """Force names that were created or renamed in `folder` to the disk, where the system can."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

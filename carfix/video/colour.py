@@ -10,6 +10,7 @@ from av.container import InputContainer
 from av.sidedata.sidedata import Type as SideDataType
 from av.video.frame import VideoFrame
 
+from carfix.video.convert import has_rgb
 from carfix.video.faults import captured_log
 from carfix.video.pyav import side_data
 
@@ -129,8 +130,7 @@ def matrix_of(frame: VideoFrame, tagged: int) -> int:
     With RGB's own tag the converted frames would be shown as if they were RGB still, and without any, players take
     BT.709's for large pictures.
     """
-    is_rgb = frame.format.is_rgb or frame.format.has_palette
-    return _BT601 if is_rgb and tagged in (_NO_MATRIX, UNSPECIFIED) else tagged
+    return _BT601 if has_rgb(frame) and tagged in (_NO_MATRIX, UNSPECIFIED) else tagged
 
 
 def chroma_location(container: InputContainer, stream_index: int) -> str | None:

@@ -14,6 +14,7 @@ from av.video.codeccontext import VideoCodecContext
 from carfix.video.choice import is_attached_picture
 from carfix.video.demux import demux
 from carfix.video.faults import MEDIA_ERRORS
+from carfix.video.one_clock import stamp
 from carfix.video.output import OutputFile, OutputPlan
 from carfix.video.preroll import PreRoll
 from carfix.video.timeline import LARGEST_GAP, ClockRepair
@@ -101,12 +102,8 @@ def _packets_to_the_end(source: InputContainer, streams: Sequence[Stream]) -> It
 
 
 def _time(packet: "Packet[Any]") -> Fraction | None:
-    stamp = _stamp(packet)
-    return None if stamp is None or packet.time_base is None else stamp * packet.time_base
-
-
-def _stamp(packet: "Packet[Any]") -> int | None:
-    return packet.pts if packet.dts is None else packet.dts
+    time = stamp(packet, video=False)
+    return None if time is None or packet.time_base is None else time * packet.time_base
 
 
 class _Clock:
@@ -127,8 +124,8 @@ class _Clock:
 
     def set_times(self, packet: "Packet[Any]", following: "Packet[Any] | None") -> bool:
         """Give the packet its output times; False if it lies outside of the wanted range."""
-        after = None if following is None else self._stamp(following)
-        offset, dts = self._repair.repair(self._stamp(packet), packet.duration, after)
+        after = None if following is None else stamp(following, video=self._video)
+        offset, dts = self._repair.repair(stamp(packet, video=self._video), packet.duration, after)
         pts = None if packet.pts is None else packet.pts + offset
         if self._tells_both and pts is not None and dts is not None and self._far(pts, dts):
             pts = dts
@@ -142,10 +139,6 @@ class _Clock:
 
     def _far(self, pts: int, dts: int) -> bool:
         return abs(pts - dts) * self._time_base > LARGEST_GAP
-
-    def _stamp(self, packet: "Packet[Any]") -> int | None:
-        # Matroska tells no decoding times, and a video's presentation times go back and forth.
-        return packet.dts if self._video else _stamp(packet)
 
     def _outside(self, pts: int | None, dts: int | None) -> bool:
         shown = dts if pts is None else pts

@@ -16,6 +16,7 @@ from av.video.frame import VideoFrame
 from carfix.errors import UsageError
 from carfix.video.address import address
 from carfix.video.faults import MEDIA_ERRORS, reason
+from carfix.video.matroska import MATROSKA
 
 #: Written by muxers themselves; an old value would be a lie about the new file.
 _MUXER_TAGS = {"major_brand", "minor_version", "compatible_brands", "encoder", "vendor_id"}
@@ -70,7 +71,7 @@ MOV_FORMATS = {"mp4", "mov", "ipod", "3gp", "3g2", "ismv", "f4v"}
 WITH_AN_INDEX = MOV_FORMATS - {"ismv"}
 
 #: Containers that say how a video is turned when it is shown.
-_TURNING = MOV_FORMATS | {"matroska", "webm"}
+_TURNING = MOV_FORMATS.union(MATROSKA)
 
 #: Suffixes that people give for FFmpeg's names of containers.
 _ALIASES = {"y4m": "yuv4mpegpipe", "mkv": "matroska", "ts": "mpegts"}

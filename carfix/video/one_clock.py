@@ -3,6 +3,7 @@
 Where a file is read before it is restored, `carfix.video.timeline` knows them all.
 """
 
+import itertools
 from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
@@ -21,22 +22,18 @@ def on_one_clock(
         yield from packets
         return
     clock = ClockRepair(time_base)
-    before: Packet[VideoStream] | None = None
-    for packet in packets:
-        if before is not None:
-            repair(before, packet, clock)
-            yield before
-        before = packet
-    if before is not None:
-        repair(before, None, clock)
-        yield before
+    for packet, following in itertools.pairwise(itertools.chain(packets, [None])):
+        assert packet is not None  # the last one is behind all of them
+        repair(packet, following, clock)
+        yield packet
 
 
 def repair(packet: "Packet[Any]", following: "Packet[Any] | None", clock: ClockRepair) -> None:
     """Give a packet its place on its stream's clock; the next one tells a jump from a damaged time."""
     strays = clock.strays
-    after = None if following is None else _stamp(following)
-    offset, dts = clock.repair(_stamp(packet), packet.duration, after)
+    video = packet.stream.type == "video"
+    after = None if following is None else stamp(following, video=video)
+    offset, dts = clock.repair(stamp(packet, video=video), packet.duration, after)
     if clock.strays > strays:
         # Of the presentation time nothing is known either: it is guessed.
         packet.pts, packet.dts = None, dts
@@ -52,6 +49,7 @@ def move(packet: "Packet[Any]", shift: Fraction) -> None:
         packet.dts = None if packet.dts is None else packet.dts + ticks
 
 
-def _stamp(packet: "Packet[Any]") -> int | None:
+def stamp(packet: "Packet[Any]", *, video: bool) -> int | None:
+    """The time that tells where a packet lies on its stream's clock; None if it states none."""
     # Matroska tells no decoding times, and a video's presentation times go back and forth.
-    return packet.pts if packet.dts is None and packet.stream.type != "video" else packet.dts
+    return packet.dts if video or packet.dts is not None else packet.pts
