@@ -15,6 +15,17 @@ def clip(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def nut(tmp_path: Path) -> Path:
+    """What a pipe can take, of a variable frame rate."""
+    return media.write_clip(
+        tmp_path / "in.nut",
+        frames=30,
+        times=[i * 512 + (i % 3) * 40 for i in range(30)],
+        sounds=[Sound(codec="flac", seconds=1.2)],
+    )
+
+
+@pytest.fixture
 def one_torch_thread() -> Iterator[None]:
     """Eager PyTorch on all cores stands still as soon as other tests run beside it."""
     before = torch.get_num_threads()

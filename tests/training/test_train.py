@@ -1,24 +1,22 @@
+"""Training: what it learns from, what its losses and schedules do, and what is refused."""
+
 import csv
 import dataclasses
 import math
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import scenes
 import torch
-from faults import sync_as_windows
 from networks import save_awake
+from trainings import AT_ONCE, TINY, run, settings
 
-import carfix
 from carfix.errors import CarfixError, UsageError
-from carfix.lock import alone_in
 from carfix.net.checkpoint import load_checkpoint
 from carfix.net.config import CarCnnConfig, FastConfig
 from carfix.training import cache, patches
@@ -26,42 +24,9 @@ from carfix.training.dataset import build_dataset
 from carfix.training.encoding import Encoding
 from carfix.training.patches import PatchSampler, chosen_frames, load_pairs
 from carfix.training.recipe import Recipe
-from carfix.training.settings import TrainSettings, learning_rate
-from carfix.training.state import Progress, save_state
-from carfix.training.train import TrainResult, train
+from carfix.training.settings import learning_rate
+from carfix.training.train import train
 from carfix.video.manifest import read_manifest
-
-TINY = FastConfig(scale=2, features=8, blocks=1)
-#: Minutes that are over after the first step.
-AT_ONCE = 1e-9
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("training")
-    encodings = [Encoding(crf=35), Encoding(crf=45)]
-    for split, seed in (("train", 1), ("val", 2)):
-        source = scenes.write_scene(folder / f"{split}.mkv", 8, seed)
-        recipe = Recipe(encodings=encodings, split=split)  # type: ignore[arg-type]
-        build_dataset(sources=[source], output=folder / "data", recipe=recipe)
-    return folder / "data"
-
-
-def settings(steps: int = 12, **changes: object) -> TrainSettings:
-    base = TrainSettings(
-        config=TINY, loss="psnr", steps=steps, batch=4, patch=32, lr=1e-3, warmup=4, frames=4
-    )
-    return dataclasses.replace(base, **changes)  # type: ignore[arg-type]
-
-
-def run(dataset: Path, folder: Path, chosen: TrainSettings, **options: object) -> TrainResult:
-    return train(
-        dataset=dataset, run=folder, name="probe", settings=chosen, device="cpu", validate_every=6, **options,  # type: ignore[arg-type]
-    )  # fmt: skip
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return load_checkpoint(folder / "probe.safetensors").net.state_dict()
 
 
 def test_patches_are_aligned_pairs_on_the_grid(dataset: Path) -> None:
@@ -167,71 +132,6 @@ def test_every_loss_trains(dataset: Path, tmp_path: Path, loss: str) -> None:
     assert load_checkpoint(result.weights).description.loss == loss
 
 
-def test_a_stopped_training_resumes_to_the_same_weights(dataset: Path, tmp_path: Path) -> None:
-    run(dataset, tmp_path / "whole", settings())
-    stopped = run(dataset, tmp_path / "parts", settings(), minutes=AT_ONCE)
-    assert (stopped.step, stopped.finished) == (1, False)
-    run(dataset, tmp_path / "parts", settings(), minutes=AT_ONCE)
-    assert run(dataset, tmp_path / "parts", settings()).finished
-    whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
-    assert all(torch.equal(whole[name], parts[name]) for name in whole)
-
-
-KILLED = """
-import sys
-from pathlib import Path
-from test_train import run, settings
-run(Path(sys.argv[1]), Path(sys.argv[2]), settings(2000), checkpoint_seconds=0)
-"""
-
-
-def test_a_killed_training_resumes_to_the_same_weights(dataset: Path, tmp_path: Path) -> None:
-    chosen = settings(2000)
-    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
-    paths = [
-        str(Path(__file__).parent),
-        str(Path(scenes.__file__).parent),
-        str(Path(carfix.__file__).parent.parent),
-    ]
-    environment["PYTHONPATH"] = os.pathsep.join(paths)
-    child = subprocess.Popen(
-        [sys.executable, "-c", KILLED, str(dataset), str(tmp_path / "parts")], env=environment
-    )
-    checkpoints = tmp_path / "parts" / "checkpoints"
-    deadline = time.monotonic() + 120
-    while not list(checkpoints.glob("[0-9]*")) and time.monotonic() < deadline and child.poll() is None:
-        time.sleep(0.01)
-    time.sleep(0.3)
-    child.send_signal(signal.SIGKILL)
-    assert child.wait() == -signal.SIGKILL, "it was killed in the middle"
-    step = max(int(folder.name) for folder in checkpoints.iterdir() if folder.name.isdigit())
-    assert 0 < step < 2000
-    # Both go on to the same step; the rest of 2,000 steps would prove no more.
-    for folder in (tmp_path / "parts", tmp_path / "whole"):
-        stop_at(dataset, folder, chosen, step + 5)
-    parts, whole = (state(tmp_path / name) for name in ("parts", "whole"))
-    assert parts.keys() == whole.keys()
-    assert all(torch.equal(parts[name], whole[name]) for name in whole)
-
-
-def stop_at(dataset: Path, folder: Path, chosen: TrainSettings, step: int) -> None:
-    """Train until `step`, as if the user had pressed Ctrl-C there, with a checkpoint at each step."""
-
-    def progress(done: int, total: int, text: str) -> None:
-        if done == step:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        run(dataset, folder, chosen, checkpoint_seconds=0, progress=progress)
-
-
-def state(folder: Path) -> dict[str, torch.Tensor]:
-    from safetensors.torch import load_file
-
-    newest = max(path for path in (folder / "checkpoints").iterdir() if path.name.isdigit())
-    return {**load_file(newest / "state.safetensors"), **load_file(newest / "ema.safetensors")}
-
-
 def test_a_warm_start_starts_from_its_weights(dataset: Path, tmp_path: Path) -> None:
     first = run(dataset, tmp_path / "first", settings(6, ema=0))
     second = run(dataset, tmp_path / "second", settings(6, lr=1e-12, ema=0), init=first.weights)
@@ -280,58 +180,6 @@ def test_a_teacher_needs_patches_of_whole_cells(dataset: Path, tmp_path: Path) -
     chosen = settings(1, config=CarCnnConfig(features=4, blocks=1), patch=33)
     with pytest.raises(UsageError, match="--patch 33 is no multiple of 4"):
         run(dataset, tmp_path / "run", chosen, teacher=save_awake(tmp_path / "teacher.safetensors"))
-
-
-def test_a_run_folder_of_other_settings_is_not_continued(dataset: Path, tmp_path: Path) -> None:
-    """It is said in what they differ, and not that anything is damaged: what is damaged gets deleted."""
-    folder = tmp_path / "run"
-    run(dataset, folder, settings(1))
-    with pytest.raises(
-        CarfixError, match=r"run holds a training with other settings \(lr 0\.001, now 0\.1\)"
-    ):
-        run(dataset, folder, settings(1, lr=0.1))
-    wider = FastConfig(scale=2, features=16, blocks=1)
-    with pytest.raises(CarfixError, match=r"other settings \(features 8, now 16\)"):
-        run(dataset, folder, settings(1, config=wider))
-    with pytest.raises(CarfixError, match=r"other settings \(architecture fast, now car-cnn, "):
-        run(dataset, folder, settings(1, config=CarCnnConfig(features=8, blocks=1)))
-    with pytest.raises(CarfixError, match=r"other settings \(init none, now [0-9a-f]{12}\)"):
-        run(dataset, folder, settings(1), init=folder / "probe.safetensors")
-    with pytest.raises(CarfixError, match=r"other settings \(name probe, now other\)"):
-        train(dataset=dataset, run=folder, name="other", settings=settings(1), device="cpu")
-
-
-def test_that_a_training_is_not_begun_is_said(dataset: Path, tmp_path: Path) -> None:
-    """Or the weights of another dataset pass for new ones."""
-    told: list[str] = []
-    run(dataset, tmp_path, settings(2), minutes=AT_ONCE, say=told.append)
-    assert told == []
-    run(dataset, tmp_path, settings(2), say=told.append)
-    run(dataset, tmp_path, settings(2), say=told.append)
-    assert ["goes on at step 1" in told[0], "is finished" in told[1], len(told)] == [True, True, 2]
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="there are no such locks")
-def test_two_trainings_do_not_share_a_folder(dataset: Path, tmp_path: Path) -> None:
-    """Each would drop the other's checkpoints and write over its weights: a scheduled run that lasts too long."""
-    with alone_in(tmp_path), pytest.raises(CarfixError, match="another carfix is at work in"):
-        run(dataset, tmp_path, settings(1))
-    assert list(tmp_path.iterdir()) == []
-    assert run(dataset, tmp_path, settings(1)).finished
-
-
-def test_a_mistyped_dataset_leaves_no_folder(tmp_path: Path) -> None:
-    with pytest.raises(CarfixError, match="nowhere"):
-        run(tmp_path / "nowhere", tmp_path / "run", settings())
-    assert not (tmp_path / "run").exists()
-
-
-def test_a_damaged_checkpoint_is_named(dataset: Path, tmp_path: Path) -> None:
-    run(dataset, tmp_path, settings(), minutes=AT_ONCE)
-    (file,) = (tmp_path / "checkpoints").rglob("state.safetensors")
-    file.write_bytes(file.read_bytes()[:-10])
-    with pytest.raises(CarfixError, match=r"checkpoint .* is damaged"):
-        run(dataset, tmp_path, settings())
 
 
 def test_the_learning_rate_warms_up_and_falls() -> None:
@@ -451,11 +299,3 @@ def test_a_term_is_part_of_the_loss_and_of_what_a_run_is(dataset: Path, tmp_path
     assert (description.steps, description.loss) == (12, "psnr+darkness")
     with pytest.raises(CarfixError, match="other settings"):
         run(dataset, tmp_path / "dark", chosen, term=Darker(1.0))
-
-
-def test_a_checkpoint_is_forced_to_the_disk_on_windows_too(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(os, "fsync", sync_as_windows)
-    net = torch.nn.Linear(1, 1)
-    save_state(tmp_path, Progress(step=1), net, net, torch.optim.Adam(net.parameters()))

@@ -1,0 +1,102 @@
+"""A pipe into a file: what stands under its name, and when."""
+
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import media
+import pytest
+from engines import Adding
+from networks import save_awake
+from rich.console import Console
+
+from carfix.errors import CarfixError
+from carfix.restore.models import EngineChoice
+from carfix.restore.run import restore_through_pipe
+from carfix.restore.telling import Teller
+
+
+@pytest.fixture
+def clip(nut: Path) -> Path:
+    return nut
+
+
+def into(output: Path, clip: Path, engine: Adding) -> None:
+    restore_through_pipe(
+        clip,
+        output,
+        teller=Teller(Console(file=io.StringIO()), mode="none", quiet=True, many=False, log=None),
+        overwrite=False,
+        strict=False,
+        format=None,
+        choice=EngineChoice(model=engine),
+    )
+
+
+def test_a_second_run_leaves_what_the_first_one_writes(clip: Path, tmp_path: Path) -> None:
+    fcntl = pytest.importorskip("fcntl", reason="there are no locks on Windows")
+    part = tmp_path / ".out.mkv.part"
+    with part.open("wb") as first, clip.open("rb") as source:
+        first.write(b"half a video")
+        fcntl.flock(first, fcntl.LOCK_EX)
+        command = [
+            sys.executable,
+            "-m",
+            "carfix",
+            "restore",
+            "-y",
+            "-",
+            str(tmp_path / "out.mkv"),
+            "-m",
+            "tiny",
+        ]
+        done = subprocess.run(command, stdin=source, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "another carfix is at work on" in done.stderr
+    assert part.read_bytes() == b"half a video"
+
+
+def test_a_file_is_on_the_disk_before_it_gets_its_name(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output, sync = tmp_path / "out.mkv", os.fsync
+    forced: list[tuple[int, bool]] = []
+
+    def seen(descriptor: int) -> None:
+        forced.append((os.fstat(descriptor).st_ino, output.exists()))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", seen)
+    into(output, clip, Adding(0))
+    assert (output.stat().st_ino, False) in forced
+
+
+def test_a_file_that_was_created_meanwhile_stays(clip: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out.mkv"
+
+    class Late(Adding):
+        def restore(self, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401
+            output.write_bytes(b"another's")
+            return super().restore(*arguments, **options)
+
+    with pytest.raises(CarfixError, match="created meanwhile"):
+        into(output, clip, Late(1))
+    assert output.read_bytes() == b"another's"
+    assert len(media.frame_times(tmp_path / "out-new.mkv")) == 30
+    assert not (tmp_path / ".out.mkv.part").exists()
+
+
+def test_the_command(clip: Path, tmp_path: Path) -> None:
+    model = save_awake(tmp_path / "awake.safetensors")
+    program = [sys.executable, "-c", "from carfix.cli import main; main()", "restore", "-m", str(model)]
+    done = subprocess.run(
+        [*program, "-", "-", "-f", "y4m"], input=clip.read_bytes(), capture_output=True, check=True
+    )
+    assert done.stdout.startswith(b"YUV4MPEG2 W64 H48")
+    assert b"30 frames" in done.stderr
+    output = tmp_path / "out.mp4"
+    subprocess.run([*program, "-", str(output)], input=done.stdout, capture_output=True, check=True)
+    assert len(media.frame_times(output)) == 30
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["awake.safetensors", "in.nut", "out.mp4"]
