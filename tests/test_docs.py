@@ -53,7 +53,7 @@ def test_every_option_has_a_page(command: str) -> None:
 
 
 _MARKDOWN = [
-    *(ROOT / name for name in ("README.md", "CHANGELOG.md")),
+    *(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")),
     *(path for folder in ("docs", "weights") for path in sorted((ROOT / folder).glob("*.md"))),
 ]
 
