@@ -13,6 +13,7 @@ from rich.console import Console
 
 from carfix import __version__
 from carfix.cli.patterns import expanded
+from carfix.cli.spelling import SpelledCommand
 from carfix.errors import EXIT_FAILED, EXIT_INTERRUPTED, CarfixError, MissingPartError
 from carfix.interruption import was_interrupted
 
@@ -125,6 +126,8 @@ def run() -> None:
 def _load_commands() -> None:
     for command in COMMANDS:
         importlib.import_module(f"carfix.cli.{command}").register(app)
+    for known in app.registered_commands:
+        known.cls = SpelledCommand
 
 
 def _missing_part(error: Exception) -> MissingPartError | None:

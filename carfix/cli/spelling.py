@@ -1,0 +1,89 @@
+"""Options as FFmpeg's users type them: a word behind one dash, which parsers take for several letters.
+
+`-map 0` would be `-m ap` and a file called 0, `-an` an unknown `-a`. So a word that is no option is refused as a whole,
+with what to write instead, before any file is touched.
+"""
+
+import difflib
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from typer.core import TyperCommand
+
+from carfix.cli.ffmpeg_options import LOG_LEVELS, hint_for, means_nothing_here
+from carfix.errors import UsageError
+
+#: What follows FFmpeg's `-r`: frames a second.
+_RATE = re.compile(r"\d+(\.\d+)?(/\d+)?|ntsc|pal|film")
+#: A negative number is no option.
+_NUMBER = re.compile(r"-[\d.]+")
+
+
+class SpelledCommand(TyperCommand):
+    """A command that refuses words behind one dash which are none of its options."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - click's or typer's own
+        """As typer's. Raises `UsageError` for a word that is no option."""
+        if not ctx.resilient_parsing:  # as shells complete
+            args = list(self._checked(args))
+        return super().parse_args(ctx, args)
+
+    def _checked(self, args: Sequence[str]) -> Iterator[str]:
+        takes_value = self._options()
+        awaited = literal = False
+        for place, arg in enumerate(args):
+            following = args[place + 1] if place + 1 < len(args) else ""
+            if awaited or literal or not arg.startswith("-") or arg == "-" or _NUMBER.fullmatch(arg):
+                awaited = False
+            elif arg == "--":
+                literal = True
+            elif arg in takes_value:
+                awaited = takes_value[arg]
+                self._check_meaning(arg, following)
+            elif not arg.startswith("--"):
+                if self.name == "restore" and means_nothing_here(arg):
+                    continue
+                awaited = self._awaits_value(arg, takes_value)
+            yield arg
+
+    def _options(self) -> dict[str, bool]:
+        """The names of all options, and whether they take a value."""
+        return {
+            name: not getattr(param, "is_flag", False)
+            for param in self.params
+            if param.param_type_name == "option"
+            for name in (*param.opts, *param.secondary_opts)
+        } | {"-h": False, "--help": False}
+
+    def _check_meaning(self, option: str, following: str) -> None:
+        """Raises `UsageError` where an option of both programs is used as FFmpeg's."""
+        if self.name != "restore" or Path(following).exists():
+            return
+        if option == "-r" and _RATE.fullmatch(following):
+            raise UsageError(
+                f"-r walks folders here, it sets no frame rate: every frame keeps its time; leave -r {following} out"
+            )
+        if option == "-v" and following in LOG_LEVELS:
+            raise UsageError(f"-v shows tracebacks here and takes no level; leave {following} out, or use -q")
+
+    def _awaits_value(self, arg: str, takes_value: dict[str, bool]) -> bool:
+        """Whether letters behind one dash end with one whose value is the next argument.
+
+        Flags come together (`-rv`), and a value stands behind its letter (`-mfast`, `-t90`). Raises `UsageError` for
+        what is no such letters.
+        """
+        name = arg.partition("=")[0]
+        if f"-{name}" in takes_value:
+            raise UsageError(f"no such option: {name}; it is -{name}")
+        if self.name == "restore" and (hint := hint_for(name)):
+            raise UsageError(f"no such option: {name}; {hint}")
+        for place, letter in enumerate(arg[1:], 1):
+            if f"-{letter}" not in takes_value:
+                like = difflib.get_close_matches(name, takes_value, 1)
+                hint = f"is it {like[0]}?" if like else f"carfix {self.name} -h lists them"
+                raise UsageError(f"no such option: {name}; {hint}")
+            if takes_value[f"-{letter}"]:
+                return place == len(arg) - 1
+        return False

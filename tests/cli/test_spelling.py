@@ -1,0 +1,88 @@
+"""Options as FFmpeg's users type them."""
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from carfix.cli import app as program
+from carfix.errors import EXIT_USAGE, CarfixError
+
+
+def refusal(line: str) -> str:
+    """What a command says that does not begin."""
+    program._load_commands()
+    error = CliRunner().invoke(program.app, line.split()).exception
+    assert isinstance(error, CarfixError), error
+    assert error.exit_code == EXIT_USAGE
+    return str(error)
+
+
+#: What parsers take for a cluster of letters, and what the line must name.
+NOT_HERE = {
+    "-an": "-c:a none",
+    "-map 0": "all streams are kept",
+    "-map_metadata 0": "kept",
+    "-metadata title=x": "kept",
+    "-vf scale=640:-2": "in a pipe",
+    "-filter:v scale=640:-2": "in a pipe",
+    "-threads 4": "-x threads=VALUE",
+    "-x264-params keyint=60": "-x x264-params=VALUE",
+    "-profile:v high": "-x profile=VALUE",
+    "-c copy": "-c:v",
+    "-codec:v:0 libx265": "it is -c:v",
+    "-b:a 128k": "-c:a ENCODER",
+    "-b:v:0 2M": "it is -b:v",
+    "-vcodec libx265": "it is -c:v",
+    "-vsync 0": "keeps its time",
+    "-loglevel error": "-q",
+    "-s 640x360": "size",
+    "-qp 20": "-x qp=20",
+    "-model fast": "it is --model",
+    "-strict": "it is --strict",
+    "-jobs=2": "it is --jobs",
+    "-presets slow": "is it -preset?",
+    "-zzz": "carfix restore -h",
+}
+
+
+@pytest.mark.parametrize("option", NOT_HERE)
+def test_a_word_of_ffmpegs_is_refused_as_a_whole(option: str) -> None:
+    text = refusal(f"restore in.mp4 out.mp4 {option}")
+    assert text.startswith(f"no such option: {option.partition(' ')[0].partition('=')[0]}; "), text
+    assert NOT_HERE[option] in text
+
+
+def test_options_of_both_programs_that_mean_something_else() -> None:
+    assert "-r walks folders here" in refusal("restore in.mp4 -r 25 out.mp4")
+    assert "takes no level" in refusal("restore -v error in.mp4 out.mp4")
+
+
+def test_a_folder_that_is_called_like_a_rate_is_walked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "2024").mkdir()
+    program._load_commands()
+    result = CliRunner().invoke(program.app, ["restore", "-r", "2024", "restored"])
+    assert "frame rate" not in str(result.exception)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "-hide_banner -nostdin -i in.mp4 out.mp4",
+        "-qy in.mp4 out.mp4",
+        "in.mp4 out.mp4 -t5 -fmp4 -mfast",
+        "in.mp4 out.mp4 -ym fast",
+        "-m -map in.mp4 out.mp4",  # a value
+        "-y -- -map -an",
+    ],
+)
+def test_what_is_taken(line: str) -> None:
+    assert refusal(f"restore --progress zap {line}").startswith("--progress is ")
+
+
+@pytest.mark.parametrize("command", ["compare a b", "inspect a", "train a b", "bench"])
+def test_other_commands_name_the_whole_word_too(command: str) -> None:
+    assert "no such option: -zap; carfix" in refusal(f"{command} -zap")
