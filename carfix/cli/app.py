@@ -13,7 +13,7 @@ from rich.console import Console
 
 from carfix import __version__
 from carfix.cli.patterns import expanded
-from carfix.cli.spelling import SpelledCommand
+from carfix.cli.spelling import SpelledCommand, SpelledGroup
 from carfix.errors import EXIT_FAILED, EXIT_INTERRUPTED, CarfixError, MissingPartError
 from carfix.interruption import was_interrupted
 
@@ -59,6 +59,7 @@ def table_console() -> Console:
 
 app = typer.Typer(
     name="carfix",
+    cls=SpelledGroup,
     help="Removes compression artifacts from video with CAR-CNN and keeps everything else of the file.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from carfix.cli.ffmpeg_options import LOG_LEVELS, hint_for, means_nothing_here
 from carfix.errors import UsageError
@@ -19,6 +19,26 @@ from carfix.errors import UsageError
 _RATE = re.compile(r"\d+(\.\d+)?(/\d+)?|ntsc|pal|film")
 #: A negative number is no option.
 _NUMBER = re.compile(r"-[\d.]+")
+
+
+class SpelledGroup(TyperGroup):
+    """All commands; says where the command's name was forgotten."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - click's or typer's own
+        """As typer's. Raises `UsageError` for an option of a command that stands alone."""
+        own = {"-h", "--help"} | {
+            name for param in self.params for name in (*param.opts, *param.secondary_opts)
+        }
+        if args and not ctx.resilient_parsing and args[0].startswith("-") and args[0] not in own:
+            raise UsageError(f"a command comes first: carfix restore {args[0]} ...; carfix -h lists all")
+        return super().parse_args(ctx, args)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401
+        """As typer's. Raises `UsageError` for a file in the command's place."""
+        first = Path(args[0])
+        if args[0] not in self.commands and (first.suffix or first.exists()):
+            raise UsageError(f"{args[0]!r} is no command; did you mean carfix restore {' '.join(args)}?")
+        return super().resolve_command(ctx, args)
 
 
 class SpelledCommand(TyperCommand):

@@ -170,7 +170,9 @@ def check_settings(settings: EncoderSettings) -> None:
         try:
             VideoFormat(settings.pix_fmt)
         except ValueError:
-            raise UsageError(f"unknown pixel format {settings.pix_fmt!r}") from None
+            close = difflib.get_close_matches(settings.pix_fmt, formats or [], 1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise UsageError(f"unknown pixel format {settings.pix_fmt!r}{hint}") from None
         if formats is not None and settings.pix_fmt not in formats:
             raise UsageError(
                 f"the encoder {settings.codec} does not take {settings.pix_fmt}, but {', '.join(formats)}"

@@ -83,6 +83,11 @@ def test_what_is_taken(line: str) -> None:
     assert refusal(f"restore --progress zap {line}").startswith("--progress is ")
 
 
+@pytest.mark.parametrize("line", ["in.mp4 out.mp4", "-y in.mp4 out.mp4", "-i in.mp4 out.mp4"])
+def test_a_command_that_was_forgotten(line: str) -> None:
+    assert f"carfix restore {line.split()[0]}" in refusal(line)
+
+
 @pytest.mark.parametrize("command", ["compare a b", "inspect a", "train a b", "bench"])
 def test_other_commands_name_the_whole_word_too(command: str) -> None:
     assert "no such option: -zap; carfix" in refusal(f"{command} -zap")

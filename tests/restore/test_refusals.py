@@ -118,6 +118,7 @@ def test_missing_folder(clip: Path, tmp_path: Path) -> None:
         ({"encoder": EncoderSettings(bitrate="many")}, "refuses these options"),
         ({"encoder": EncoderSettings(options={"x264-params": "foo=1"})}, "foo"),
         ({"encoder": EncoderSettings(pix_fmt="yuv999")}, "unknown pixel format"),
+        ({"encoder": EncoderSettings(pix_fmt="yuv422")}, "did you mean yuv422p?"),
         ({"encoder": EncoderSettings(pix_fmt="rgb24")}, "does not take rgb24"),
         ({"tile": -4}, "--tile must be positive"),
         ({"strength": -0.5}, "--strength is auto or a number from 0 to 2, not -0.5"),
