@@ -44,3 +44,19 @@ def test_equal_times_stay_equal_where_they_may(format: str, kind: str, kept: boo
     for packet in packets:
         ascending.set_times(packet)
     assert ([packet.dts for packet in packets] == times) is kept
+
+
+@pytest.mark.parametrize(("format", "clock"), [("mpegts", 90_000), ("mov", 48_000)])
+def test_packets_that_share_a_millisecond_do_not_fall_behind_the_picture(format: str, clock: int) -> None:
+    """TrueHD out of Matroska was a fifth too slow in MPEG-TS, whose clock is fine enough for it."""
+    millisecond = Fraction(1, 1000)
+    stream: Any = SimpleNamespace(time_base=millisecond, codec_context=None)
+    ascending = Ascending(stream, copy_in(format, Fraction(1, clock)))
+    times = [packet * 5 // 6 for packet in range(1200)]
+    packets: list[Any] = [SimpleNamespace(pts=time, dts=time, duration=1, time_base=None) for time in times]
+    for packet in packets:
+        ascending.set_times(packet)
+    assert all(a.dts < b.dts for a, b in itertools.pairwise(packets))
+    assert all(
+        abs(p.dts * p.time_base - t * millisecond) < millisecond for p, t in zip(packets, times, strict=True)
+    )
