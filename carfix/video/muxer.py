@@ -83,8 +83,11 @@ _DECODED_BELOW_ZERO = ("nut",)
 #: Frames and nothing else, which is all that many programs read; and frames without even a word on their size.
 Y4M = "yuv4mpegpipe"
 FRAMES = (Y4M, "rawvideo")
+#: Whose streams all begin at 0: everything is moved so that the first does, as FFmpeg does it. Else a picture that
+#: begins at 1.4 s, as FFmpeg's transport streams do, would stand still until then, and its sound be that much early.
+AVI = "avi"
 #: Containers that hold frames in order and no times of presentation; what FFmpeg reads from AVI is its guess.
-WITHOUT_TIMES = (Y4M, "avi")
+WITHOUT_TIMES = (Y4M, AVI)
 #: Containers of one video stream and nothing else.
 BARE = (*FRAMES, "h264", "hevc")
 #: MPEG's, as DVDs have them.
@@ -231,6 +234,8 @@ def muxer_options(
     """
     shifts = format in WITHOUT_NEGATIVE_TIMES and (early or format not in _DECODED_BELOW_ZERO)
     options = {"avoid_negative_ts": "make_non_negative" if shifts else "disabled"}
+    if format == AVI:
+        options["avoid_negative_ts"] = "make_zero"
     flags = [] if movflags is None else [movflags.lstrip("+")]
     if movflags is not None and not _FRAGMENTING.isdisjoint(movflags.split("+")):
         flags.append("delay_moov")  # without, there are no edit lists, and with them go the times

@@ -19,6 +19,7 @@ from carfix.video.covers import attach, is_cover
 from carfix.video.encoder_settings import RAW
 from carfix.video.matroska import Shape, make_room, write_shapes
 from carfix.video.muxer import (
+    AVI,
     BARE,
     Y4M,
     codec_tag,
@@ -46,6 +47,8 @@ else:
 _NEARLY = Fraction(1, 1_000_000)
 #: Transport streams alone have a clock that runs over, so that it does not matter where it begins.
 _BEGIN_ANYWHERE = ("mpegts", *BARE)
+#: Seconds by which sound may be early before anybody notices.
+_NOTICED = Fraction(1, 10)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -95,11 +98,23 @@ class OutputPlan:
     def warnings(self) -> tuple[str, ...]:
         """What cannot be kept of the input."""
         turn = lost_turn(self.info.display_matrix, self.format)
-        lost = (*self.streams.warnings, *turn, *self.rehearsed)
+        lost = (*self.streams.warnings, *turn, *self._early_sound(), *self.rehearsed)
         if not self.later:
             return lost
         begins = f"the video begins {float(self.later):.3f} s below 0, where {self.format} has no times"
         return (*lost, f"{begins}: everything is so much later")
+
+    def _early_sound(self) -> tuple[str, ...]:
+        """A line if sound begins so late that AVI, where all streams begin at 0, plays it before its picture."""
+        begins = [time if self.start is None else max(time, self.start) for time in self.streams.heard]
+        if self.format != AVI or not begins:
+            return ()
+        late = max(begins) - min(self.first + self.shift, *begins)
+        if late <= _NOTICED:
+            return ()
+        return (
+            f"sound begins {float(late):.1f} s late, which avi cannot say and plays early; .mkv and .mp4 can",
+        )
 
     def beginning_with(self, first: Fraction) -> "OutputPlan":
         """The plan for a video that begins at `first`, in seconds on the output's clock, and not below 0.

@@ -20,7 +20,7 @@ from carfix.video.encoder_settings import RAW
 from carfix.video.faults import MEDIA_ERRORS, reason
 from carfix.video.luma import luma_format, write_luma
 from carfix.video.mux import VideoPackets, with_headers
-from carfix.video.muxer import FRAMES, Y4M
+from carfix.video.muxer import AVI, FRAMES, Y4M
 from carfix.video.output import Muxed, OutputFile, OutputPlan
 from carfix.video.pyav import KEEP_ODD_TAGS
 from carfix.video.sink import JoinedSegments, SegmentFile, SegmentWriter
@@ -129,6 +129,8 @@ def _encode(plan: OutputPlan, encoding: Encoding, times: NDArray[np.int64], fold
 
 def _check_clock(plan: OutputPlan, clock: Fraction, times: NDArray[np.int64]) -> None:
     ratio = plan.info.time_base / clock
+    if plan.format == AVI:
+        times = times - times[0]  # wherever it begins, it is moved to 0
     if ratio.denominator == 1 or clock <= COARSEST_CLOCK or plan.format == Y4M:  # whose frames have no times
         return
     if (times * ratio.numerator % ratio.denominator).any():

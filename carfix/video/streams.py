@@ -49,6 +49,7 @@ class CopyPlan:
     warnings: tuple[str, ...]  # streams that no one can copy
     notes: tuple[str, ...] = ()  # which of several videos is restored, and what becomes of encoded sound
     starts: tuple[Fraction, ...] = ()  # seconds on the input's clock: when the copied streams begin
+    heard: tuple[Fraction, ...] = ()  # the same of all sound, copied and encoded
     covers: Mapping[int, bytes] = dataclasses.field(default_factory=dict)  # of `copied`: pictures to attach
 
 
@@ -122,7 +123,9 @@ def plan_copy(
             else:
                 raise CarfixError(_refused(info, stream, head, format, failure))
         notes += choice_note(container.streams, info.stream, copied)
+        sound = [stream.index for stream in streams if stream.type == "audio"]
     starts = [_start(heads[index]) for index in copied if index in heads]
+    heard = [_start(heads[index]) for index in sound if index in heads and index in (*copied, *encoded)]
     return CopyPlan(
         copied=tuple(copied),
         encoded=tuple(encoded),
@@ -130,6 +133,7 @@ def plan_copy(
         warnings=tuple(warnings),
         notes=tuple(notes),
         starts=tuple(starts),
+        heard=tuple(heard),
         covers=covers,
     )
 
