@@ -18,6 +18,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from carfix.errors import CarfixError, UsageError
+from carfix.video.avi import add_counted_copy
 from carfix.video.choice import choice_note
 from carfix.video.covers import WITHOUT_COVERS, is_attached, is_cover
 from carfix.video.demux import demux
@@ -268,8 +269,9 @@ def _blank(stream: Stream) -> "Packet[Any]":
 
 def add_copy(output: OutputContainer, stream: Stream) -> Stream:
     """Add a stream that takes the packets of `stream` as they are, with its tags and dispositions."""
+    copy: Stream | None = add_counted_copy(output, stream)
     try:
-        copy = output.add_stream_from_template(stream, opaque=True)
+        copy = copy or output.add_stream_from_template(stream, opaque=True)
     except ValueError:
         copy = add_unlisted_copy(output, stream)
     copy.metadata.update(kept_tags(stream.metadata))

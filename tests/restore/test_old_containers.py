@@ -82,32 +82,6 @@ def test_avi_gets_no_b_frames_unless_told(
     assert len(kinds) == media.FRAMES and (PictureType.B in kinds) == reordered
 
 
-@pytest.mark.parametrize(("sound", "lead"), [(1.4, 0.08), (1.48, 0), (1.98, 0)])
-def test_avi_begins_at_0_with_sound_and_picture_as_far_apart_as_they_were(
-    sound: float, lead: float, tmp_path: Path
-) -> None:
-    """A transport stream's picture stood still for its first second and a half, and its sound was that much early."""
-    times = [133_200 + 3600 * i for i in range(12)]
-    source = media.write_clip(
-        tmp_path / "in.ts",
-        times=times,
-        time_base=media.Fraction(1, 90_000),
-        sounds=[Sound(codec="mp2", start=sound)],
-        muxer={"mpegts_copyts": "1"},
-    )
-    report = restore(source, tmp_path / "out.avi", encoder=LOSSLESS)
-    frames = media.frame_times(tmp_path / "out.avi")
-    wanted = [media.Fraction(i, 25) + media.Fraction(lead) for i in range(12)]
-    assert frames[0] == 0  # where there is nothing ahead of it, it is shown longer
-    # Sound is placed to the packet, of which there are 42 a second.
-    assert max(abs(a - b) for a, b in zip(frames[1:], wanted[1:], strict=True)) < 0.02
-    assert [line for line in report.warnings if "sound" in line] == (
-        ["sound begins 0.5 s late, which avi cannot say and plays early; .mkv and .mp4 can"]
-        if sound > 1.5
-        else []
-    )
-
-
 def test_windows_media_is_refused_before_work(tmp_path: Path) -> None:
     """FFmpeg reads from ASF other times than it wrote."""
     source = media.write_clip(

@@ -1,0 +1,26 @@
+"""What AVI wants otherwise: Dolby's sound, whose packets FFmpeg's reader gives a size that they do not have."""
+
+from av.audio.stream import AudioStream
+from av.container import OutputContainer
+from av.stream import Stream
+
+from carfix.video.muxer import AVI
+
+_AC3 = "ac3"
+
+
+def add_counted_copy(output: OutputContainer, stream: Stream) -> AudioStream | None:
+    """Add a stream for the packets of `stream` that has no block size, where AVI would count by it; None elsewhere.
+
+    AVI files give AC-3 a block of 3840 bytes, and FFmpeg's writer takes that for the size of each packet: all sound
+    would lie in the first tenth of the file. FFmpeg's own program takes it away. PyAV cannot, but its encoders' streams
+    have none; nothing is encoded.
+    """
+    if output.format.name != AVI or not isinstance(stream, AudioStream) or stream.codec_context.name != _AC3:
+        return None
+    context = stream.codec_context
+    copy = output.add_stream(_AC3, rate=context.sample_rate, layout=context.layout.name)
+    assert isinstance(copy, AudioStream)
+    if context.bit_rate:
+        copy.codec_context.bit_rate = context.bit_rate
+    return copy

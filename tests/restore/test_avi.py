@@ -1,0 +1,52 @@
+"""AVI, which gives sound no times: it stays with the picture nevertheless."""
+
+from pathlib import Path
+
+import av
+import media
+import pytest
+from jobs import LOSSLESS, restore
+from media import Sound
+
+
+@pytest.mark.parametrize(("sound", "lead"), [(1.4, 0.08), (1.48, 0), (1.98, 0)])
+def test_avi_begins_at_0_with_sound_and_picture_as_far_apart_as_they_were(
+    sound: float, lead: float, tmp_path: Path
+) -> None:
+    """A transport stream's picture stood still for its first second and a half, and its sound was that much early."""
+    times = [133_200 + 3600 * i for i in range(12)]
+    source = media.write_clip(
+        tmp_path / "in.ts",
+        times=times,
+        time_base=media.Fraction(1, 90_000),
+        sounds=[Sound(codec="mp2", start=sound)],
+        muxer={"mpegts_copyts": "1"},
+    )
+    report = restore(source, tmp_path / "out.avi", encoder=LOSSLESS)
+    frames = media.frame_times(tmp_path / "out.avi")
+    wanted = [media.Fraction(i, 25) + media.Fraction(lead) for i in range(12)]
+    assert frames[0] == 0  # where there is nothing ahead of it, it is shown longer
+    # Sound is placed to the packet, of which there are 42 a second.
+    assert max(abs(a - b) for a, b in zip(frames[1:], wanted[1:], strict=True)) < 0.02
+    assert [line for line in report.warnings if "sound" in line] == (
+        ["sound begins 0.5 s late, which avi cannot say and plays early; .mkv and .mp4 can"]
+        if sound > 1.5
+        else []
+    )
+
+
+@pytest.mark.parametrize("layout", ["stereo", "5.1(side)"])
+def test_dolbys_sound_keeps_its_times_from_avi_into_avi(layout: str, tmp_path: Path) -> None:
+    """AVI gives it blocks of 3840 bytes, of which its packets are a fifth, and readers would count by them."""
+    sound = Sound(codec="ac3", layout=layout, seconds=0.96)
+    source = media.write_clip(
+        tmp_path / "in.avi", codec="mpeg4", time_base=media.Fraction(1, 25), sounds=[sound]
+    )
+    restore(source, tmp_path / "out.avi")
+    times = []
+    for path in (source, tmp_path / "out.avi"):
+        with av.open(str(path)) as container:
+            context = container.streams.audio[0].codec_context
+            assert (context.layout.name, context.sample_rate) == (layout, 48_000)
+            times.append([packet.pts for packet in container.demux(audio=0) if packet.size])
+    assert times[1] == times[0] == list(range(30))
