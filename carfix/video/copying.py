@@ -165,6 +165,7 @@ class Ascending:
         # Matroska's first frames have no decoding times, as many as are reordered: below the presentation of all.
         self._lead = context.reorder_depth if isinstance(context, VideoCodecContext) else 0
         self._last: int | None = None
+        self._sound = copy is not None and copy.type == "audio"
 
     def set_times(self, packet: "Packet[Any]") -> None:
         """Complete the times of `packet`, the next one."""
@@ -176,6 +177,9 @@ class Ascending:
         if self._last is not None and dts < self._last + step:
             dts = self._last + step
             pts = None if pts is None else max(pts, dts)
+        if self._last is not None and self._sound and not packet.duration:
+            # NUT states none, and in MP4 sound ends with its last packet's: readers would drop that one.
+            packet.duration = dts - self._last
         self._last = dts
         packet.dts = dts
         packet.pts = dts if pts is None else pts
@@ -187,7 +191,7 @@ class Ascending:
         none shares its own, they would fall ever farther behind the picture.
         """
         copy = self._copy
-        if copy is None or copy.type != "audio" or _takes_equal_times(copy):
+        if copy is None or not self._sound or _takes_equal_times(copy):
             return
         clock, own = copy.time_base, self._time_base
         if clock is None or own is None or clock >= own:

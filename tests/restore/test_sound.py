@@ -205,3 +205,15 @@ def test_dolby_sound_that_begins_within_a_packet(tmp_path: Path) -> None:
     assert "1 damaged packets of sound and other streams were left out" in report.warnings
     with av.open(str(tmp_path / "out.mp4")) as container:
         assert [bytes(packet) for packet in container.demux(audio=0) if packet.size] == packets[1:]
+
+
+def test_the_last_packet_of_nuts_sound_is_heard_in_mp4(tmp_path: Path) -> None:
+    """NUT says of none how long it is. What had been restored was refused at the end, for its lack."""
+    source = media.write_clip(tmp_path / "in.nut", sounds=[Sound(codec="libopus", seconds=0.5)])
+    packets = []
+    for path in (source, tmp_path / "out.mp4"):
+        if path != source:
+            restore(source, path)
+        with av.open(str(path)) as container:
+            packets.append([bytes(packet) for packet in container.demux(audio=0) if packet.size])
+    assert packets[0] == packets[1]

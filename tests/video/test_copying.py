@@ -21,7 +21,9 @@ def test_repaired_times_ascend_on_the_outputs_clock_too(clock: Fraction) -> None
     """Of MPEG-TS's ticks two fall into one of MP4's, which counts samples and takes no time twice."""
     stream: Any = SimpleNamespace(time_base=Fraction(1, 90_000), codec_context=None)
     ascending = Ascending(stream, copy_in("mp4", clock))
-    packets: list[Any] = [SimpleNamespace(pts=time, dts=time) for time in (0, 2160, 2161, 2160, 2000, 4320)]
+    packets: list[Any] = [
+        SimpleNamespace(pts=time, dts=time, duration=1) for time in (0, 2160, 2161, 2160, 2000, 4320)
+    ]
     for packet in packets:
         ascending.set_times(packet)
     written = [round(packet.dts * stream.time_base / clock) for packet in packets]
@@ -40,7 +42,7 @@ def test_equal_times_stay_equal_where_they_may(format: str, kind: str, kept: boo
     stream: Any = SimpleNamespace(time_base=millisecond, codec_context=None)
     ascending = Ascending(stream, copy_in(format, millisecond, kind))
     times = [packet * 5 // 6 for packet in range(600)]
-    packets: list[Any] = [SimpleNamespace(pts=time, dts=time) for time in times]
+    packets: list[Any] = [SimpleNamespace(pts=time, dts=time, duration=1) for time in times]
     for packet in packets:
         ascending.set_times(packet)
     assert ([packet.dts for packet in packets] == times) is kept
