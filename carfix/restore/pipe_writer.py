@@ -10,10 +10,11 @@ from av.codec.context import Flags
 from av.container import OutputContainer
 from av.packet import Packet
 from av.stream import Stream
-from av.video.frame import PictureType
+from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 
 from carfix.errors import CarfixError
+from carfix.restore.counted import CountedFrames
 from carfix.restore.frames import FramePipeline, Item
 from carfix.restore.pipe_reader import PipeReader
 from carfix.restore.report import Progress
@@ -84,7 +85,8 @@ class PipeWriter:
         if format in WITHOUT_HEADERS:
             video.codec_context.flags &= ~Flags.global_header
         video.codec_context.time_base = video_clock(format, video.codec_context.time_base, info.rate)
-        video.time_base = video.codec_context.time_base
+        video.time_base = info.time_base if encoding.time_base is None else video.codec_context.time_base
+        self._counted = CountedFrames(info) if encoding.time_base is None else None
         if tag := codec_tag(video.codec_context.codec.canonical_name, format):
             video.codec_context.codec_tag = tag
         if info.display_matrix is not None:
@@ -190,15 +192,21 @@ class PipeWriter:
             item.frame.pict_type = PictureType.NONE
             if self._counts:
                 item.frame.pts, item.frame.time_base = self.count, self._video.codec_context.time_base
-            self._container.mux(self._video.encode(item.frame))
+            elif self._counted is not None:
+                self._counted.number(item.frame)
+            self._encode(item.frame)
             self.count += 1
             self._progress(Progress(phase="restoring", done=self.count, total=self.count))
             self._pass_on()
 
     def finish(self) -> None:
         """Flush the encoder and write what is left of the other streams."""
-        self._container.mux(self._video.encode(None))
+        self._encode(None)
         self._pass_on()
+
+    def _encode(self, frame: VideoFrame | None) -> None:
+        packets = self._video.encode(frame)
+        self._container.mux(packets if self._counted is None else list(self._counted.timed(packets)))
 
     def _pass_on(self) -> None:
         while self._reader.others:
