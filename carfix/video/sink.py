@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from carfix.video.faults import MEDIA_ERRORS, reason
 from carfix.video.on_disk import force_to_disk
 from carfix.video.scheduling import kept_scheduling
 from carfix.video.source import SourceInfo
+from carfix.video.tail import Tail
 
 #: Containers of segment files, best first. NUT keeps any time base and nearly any codec; Matroska rounds to
 #: milliseconds and MP4 knows few codecs. MOV takes what NUT has no tag for (ProRes).
@@ -256,7 +257,7 @@ def check_segment(folder: Path, segment: SegmentFile) -> None:
     if not path.is_file() or path.stat().st_size != segment.size:
         raise CarfixError(f"the segment {path} is missing or has another size than it was written with")
     head: Packet[VideoStream] | None = None
-    tail: list[Packet[VideoStream]] = []  # from the last keyframe on
+    tail = Tail()
     count = 0
     try:
         with av.open(address(path)) as container:
@@ -267,20 +268,12 @@ def check_segment(folder: Path, segment: SegmentFile) -> None:
                     continue
                 count += 1
                 head = head or packet
-                if packet.is_keyframe:
-                    tail.clear()
-                tail.append(packet)
+                tail.add(packet)
             if count != segment.frames or head is None or not head.is_keyframe:
                 raise CarfixError(f"the segment {path} holds {count} frames, not {segment.frames}")
-            if _decode(stream.codec_context, [head]) != 1:
+            if len(stream.codec_context.decode(head)) + len(stream.codec_context.decode(None)) != 1:
                 raise CarfixError(f"the first frame of the segment {path} does not decode")
-            stream.codec_context.flush_buffers()
-            if _decode(stream.codec_context, tail) != len(tail):
+            if not tail.decodes(stream.codec_context):
                 raise CarfixError(f"the last frames of the segment {path} do not decode")
     except MEDIA_ERRORS as error:
         raise CarfixError(f"the segment {path} does not decode: {reason(error)}") from error
-
-
-def _decode(context: av.VideoCodecContext, packets: Iterable["Packet[VideoStream]"]) -> int:
-    frames = sum(len(context.decode(packet)) for packet in packets)
-    return frames + len(context.decode(None))

@@ -3,13 +3,11 @@
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import av
 import numpy as np
 from av.codec.context import ThreadType
 from av.container import InputContainer
-from av.packet import Packet
 from numpy.typing import NDArray
 
 from carfix.errors import CarfixError
@@ -18,6 +16,7 @@ from carfix.video.faults import MEDIA_ERRORS, reason
 from carfix.video.muxer import WITHOUT_NEGATIVE_TIMES, WITHOUT_TIMES
 from carfix.video.output import Copied, Muxed
 from carfix.video.pyav import KEEP_ODD_TAGS
+from carfix.video.tail import Tail
 
 #: Seconds that a muxer may move everything so that no time is below 0: more than sound or decoding ever lead.
 _LATEST = Fraction(1)
@@ -43,7 +42,7 @@ def read_back(path: Path, muxed: Muxed, times: NDArray[np.int64], time_base: Fra
     `NotAsWritten`.
     """
     found: list[int | None] = []
-    tail: list[Packet[Any]] = []
+    tail = Tail()
     sound: dict[int, Copied] = {}
     try:
         with av.open(address(path), **KEEP_ODD_TAGS) as container:
@@ -54,15 +53,15 @@ def read_back(path: Path, muxed: Muxed, times: NDArray[np.int64], time_base: Fra
             video = container.streams.video[place]
             if video.codec_context is None or video.time_base is None:  # which PyAV's stubs deny
                 raise NotAsWritten("its video is not recognised when it is read back")
-            video.codec_context.thread_type = ThreadType.AUTO  # up to a GOP is decoded, and nothing else runs
+            video.codec_context.thread_type = (
+                ThreadType.AUTO
+            )  # some GOPs may be decoded, and nothing else runs
             for packet in container.demux():
                 if packet.size == 0:
                     continue
                 if packet.stream_index == video.index:
                     found.append(packet.pts)
-                    if packet.is_keyframe:
-                        tail.clear()
-                    tail.append(packet)
+                    tail.add(packet)
                 else:
                     sound.setdefault(packet.stream_index, Copied()).add(packet)
             if len(found) != len(times):
@@ -70,8 +69,7 @@ def read_back(path: Path, muxed: Muxed, times: NDArray[np.int64], time_base: Fra
             late = Fraction(0)
             if container.format.name not in WITHOUT_TIMES:
                 late = _compare_times(container.format.name, found, video.time_base, times, time_base)
-            decoded = sum(len(video.codec_context.decode(packet)) for packet in tail)
-            if decoded + len(video.codec_context.decode(None)) < len(tail):
+            if not tail.decodes(video.codec_context):
                 raise NotAsWritten("its last frames do not decode")
             _compare_sound(container, muxed, sound)
             return late

@@ -1,0 +1,32 @@
+"""Open GOPs: frames that follow a keyframe, are shown before it and need the GOP before."""
+
+from pathlib import Path
+
+import media
+import pytest
+from jobs import restore
+
+from carfix.video.encoder_settings import EncoderSettings
+
+
+@pytest.mark.parametrize(
+    ("codec", "options"),
+    [
+        (
+            "libx265",
+            {"g": "10", "x265-params": "bframes=3:b-adapt=0:scenecut=0:log-level=none"},
+        ),  # as x265 does it unless told
+        ("libx264", {"g": "10", "x264-params": "open-gop=1:bframes=3:b-adapt=0:scenecut=0"}),
+        ("mpeg2video", {"g": "10", "bf": "2"}),
+        ("mpeg4", {"g": "10", "bf": "2"}),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".mkv", ".mpg"])
+def test_a_video_may_end_in_an_open_gop(
+    codec: str, options: dict[str, str], suffix: str, tmp_path: Path
+) -> None:
+    """All was computed, and then refused: its last frames, decoded from the last keyframe on, were not all there."""
+    source = media.write_clip(tmp_path / "in.mkv", frames=28)
+    encoder = EncoderSettings(codec=codec, preset="ultrafast" if "lib" in codec else None, options=options)
+    restore(source, tmp_path / f"out{suffix}", encoder=encoder, segment_seconds=20)
+    assert len(media.planes(tmp_path / f"out{suffix}")) == 28
