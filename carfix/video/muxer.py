@@ -76,10 +76,13 @@ _TURNING = MOV_FORMATS.union(MATROSKA)
 #: Suffixes that people give for FFmpeg's names of containers.
 _ALIASES = {"y4m": "yuv4mpegpipe", "mkv": "matroska", "ts": "mpegts"}
 
+#: MPEG's, as DVDs have them.
+PROGRAM_STREAMS = ("mpeg", "vob", "dvd", "svcd", "vcd")
 #: Containers without times below 0. All streams are moved where it is needed, as FFmpeg does: in NUT for times of
-#: presentation (sound that begins with its encoder's delay), in FLV for those of decoding, too.
-WITHOUT_NEGATIVE_TIMES = ("nut", "flv")
-_DECODED_BELOW_ZERO = ("nut",)
+#: presentation (sound that begins with its encoder's delay), in FLV for those of decoding, too. In program streams such
+#: sound would lie at the end of their clock of 33 bits, 26 hours later, for readers that have met the picture first.
+WITHOUT_NEGATIVE_TIMES = ("nut", "flv", *PROGRAM_STREAMS)
+_DECODED_BELOW_ZERO = ("nut", *PROGRAM_STREAMS)
 #: Frames and nothing else, which is all that many programs read; and frames without even a word on their size.
 Y4M = "yuv4mpegpipe"
 FRAMES = (Y4M, "rawvideo")
@@ -90,8 +93,6 @@ AVI = "avi"
 WITHOUT_TIMES = (Y4M, AVI)
 #: Containers of one video stream and nothing else.
 BARE = (*FRAMES, "h264", "hevc")
-#: MPEG's, as DVDs have them.
-PROGRAM_STREAMS = ("mpeg", "vob", "dvd", "svcd", "vcd")
 #: Containers without a place for a stream's header: its parameter sets go before every keyframe instead.
 WITHOUT_HEADERS = ("h264", "hevc", *PROGRAM_STREAMS)
 

@@ -91,9 +91,11 @@ def _compare_times(
     time_base: Fraction,
 ) -> Fraction:
     known = sorted(pts for pts in found if pts is not None)
-    if len(known) < len(found):
-        return Fraction(0)  # a bare stream, or program streams with several frames in a pack
+    if not known:
+        return Fraction(0)  # a bare stream
     late = lateness(format, known[0] * found_base, int(times[0]) * time_base, found_base)
+    if len(known) < len(found):
+        return late  # program streams, with several frames in a pack
     for got, wanted in zip(known, times.tolist(), strict=True):
         if abs(got * found_base - wanted * time_base - late) > found_base:
             at = float(wanted * time_base)

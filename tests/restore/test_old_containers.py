@@ -66,6 +66,27 @@ def test_times_below_zero(suffix: str, tmp_path: Path) -> None:
     assert exact(output, source)
 
 
+@pytest.mark.parametrize("encoder", ["mpeg2video", "libx264"])
+@pytest.mark.parametrize("audio_codec", ["copy", "ac3"])
+def test_sound_before_zero_in_a_program_stream(encoder: str, audio_codec: str, tmp_path: Path) -> None:
+    """Behind a picture that begins at 0 it was read at the end of the clock, and the file was 26 hours long."""
+    source = media.write_clip(
+        tmp_path / "in.mkv", frames=30, sounds=[Sound(codec="mp2", seconds=1.2, start=-0.01)]
+    )
+    output = tmp_path / "out.mpg"
+    report = restore(source, output, encoder=EncoderSettings(codec=encoder), audio_codec=audio_codec)
+    (line,) = (line for line in report.warnings if "no times below 0: everything is" in line)
+    late = float(re.findall(r"[0-9.]+", line)[-1])
+    with av.open(str(output)) as container:
+        sound, video = container.streams.audio[0], container.streams.video[0]
+        packets = [packet for packet in container.demux() if packet.size and packet.pts is not None]
+        heard = [float(packet.pts * sound.time_base) for packet in packets if packet.stream == sound]  # type: ignore[operator]
+        shown = [float(packet.pts * video.time_base) for packet in packets if packet.stream == video]  # type: ignore[operator]
+    begins = float(media.frame_times(source)[0])
+    assert min(shown) == pytest.approx(begins + late, abs=1e-3) and max(shown + heard) < late + 1.3
+    assert min(heard) == pytest.approx(late - 0.01, abs=0.03)
+
+
 @pytest.mark.parametrize("codec", ["libx264", "h264"])
 @pytest.mark.parametrize(("options", "reordered"), [({}, False), ({"bf": "2", "b_strategy": "0"}, True)])
 def test_avi_gets_no_b_frames_unless_told(
