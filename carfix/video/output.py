@@ -219,7 +219,8 @@ def _cut_chapters(source: InputContainer, plan: OutputPlan) -> list[Chapter]:
         start, end = chapter["start"] * time_base, chapter["end"] * time_base
         if (plan.start is not None and end <= plan.start) or (plan.end is not None and start >= plan.end):
             continue
-        start = max(start, plan.start) if plan.start is not None else start
+        # The start lies a rounding ahead of its tick. Matroska counts nanoseconds and takes no chapter below 0.
+        start = max(start, plan.start, plan.shift) if plan.start is not None else start
         end = min(end, plan.end) if plan.end is not None else end
         chapters.append(
             Chapter(

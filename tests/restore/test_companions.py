@@ -126,6 +126,17 @@ def test_chapters_attachments_and_tags(tmp_path: Path) -> None:
         assert attachment.data == b"\x00\x01\x02not a font"
 
 
+def test_a_cut_within_a_chapter(tmp_path: Path) -> None:
+    """Matroska refused the whole file for the 500 nanoseconds that the chapter seemed to begin below 0."""
+    chapters = [(0.0, 0.2, "arrival"), (0.2, 0.48, "departure")]
+    source = media.write_clip(tmp_path / "in.mkv", chapters=chapters)
+    restore(source, tmp_path / "out.mkv", start=0.3)
+    with av.open(str(tmp_path / "out.mkv")) as container:
+        (chapter,) = container.chapters()
+        begins, ends = (chapter[side] * chapter["time_base"] for side in ("start", "end"))  # type: ignore[literal-required]
+        assert (float(begins), float(ends)) == pytest.approx((0, 0.18), abs=1e-3)
+
+
 def test_chapters_and_tags_in_mp4(tmp_path: Path) -> None:
     source = media.write_clip(
         tmp_path / "in.mp4",
