@@ -30,3 +30,12 @@ def test_a_video_may_end_in_an_open_gop(
     encoder = EncoderSettings(codec=codec, preset="ultrafast" if "lib" in codec else None, options=options)
     restore(source, tmp_path / f"out{suffix}", encoder=encoder, segment_seconds=20)
     assert len(media.planes(tmp_path / f"out{suffix}")) == 28
+
+
+def test_times_that_a_program_stream_leaves_to_be_guessed(tmp_path: Path) -> None:
+    """With B-frames readers guess them by the frame rate, to which Matroska's milliseconds are not exact."""
+    times = [23 + round(i * 1001 / 24) for i in range(28)]
+    source = media.write_clip(tmp_path / "in.mkv", times=times, time_base=media.Fraction(1, 1000))
+    encoder = EncoderSettings(codec="mpeg2video", options={"g": "10", "bf": "2"})
+    restore(source, tmp_path / "out.mpg", encoder=encoder)
+    assert len(media.planes(tmp_path / "out.mpg")) == 28
