@@ -19,13 +19,14 @@ from carfix.restore.frames import FramePipeline, Item
 from carfix.restore.pipe_reader import PipeReader
 from carfix.restore.report import Progress
 from carfix.video.address import address
+from carfix.video.adts import describe_aac
 from carfix.video.choice import choice_note
 from carfix.video.copying import Ascending
 from carfix.video.covers import attach, is_attached, is_cover
 from carfix.video.encoder import Encoding, configure
 from carfix.video.faults import MEDIA_ERRORS, reason
 from carfix.video.luma import write_luma
-from carfix.video.matroska import make_room, write_shapes
+from carfix.video.matroska import MATROSKA, make_room, write_shapes
 from carfix.video.muxer import (
     BARE,
     WITHOUT_HEADERS,
@@ -140,6 +141,8 @@ class PipeWriter:
         failure = try_copy(stream, sample, format)
         if failure is None:
             copy = add_copy(self._container, stream)
+            if format in MATROSKA and not isinstance(self._output, Path) and not self._output.seekable():
+                describe_aac(copy)
             self._copies[stream.index] = copy, Ascending(stream, copy), PreRoll(stream, format)
             self.copied = (*self.copied, stream.index)
         elif is_cover(stream):
