@@ -24,6 +24,8 @@ _MILLISECOND = Fraction(1, 1000)
 #: Seconds by which other streams may go on while a packet waits for the next one of its stream. The muxers put in order
 #: what is ten seconds apart.
 _PATIENCE = Fraction(1)
+#: Sound that cannot be decoded from any packet on, as video. Readers leave out what comes before such a one.
+_WITH_KEYFRAMES = ("truehd", "mlp")
 #: Containers whose packets say when they are decoded and when they are shown, so that damage may change either alone.
 _TELL_BOTH_TIMES = ("mpegts", "mpeg")
 
@@ -119,8 +121,9 @@ class _Clock:
         self._video = stream.type == "video" and not is_attached_picture(stream)
         # Elsewhere one is made of the other, and in a time lapse they are far apart.
         self._tells_both = plan.info.format in _TELL_BOTH_TIMES
-        # What a video shows before its first keyframe cannot be decoded once what comes before is cut away.
-        self._waits = self._video and plan.start is not None
+        # What comes before its first keyframe cannot be decoded once what is before that is cut away.
+        codec = stream.codec_context and stream.codec_context.codec.canonical_name
+        self._waits = plan.start is not None and (self._video or codec in _WITH_KEYFRAMES)
 
     def set_times(self, packet: "Packet[Any]", following: "Packet[Any] | None") -> bool:
         """Give the packet its output times; False if it lies outside of the wanted range."""

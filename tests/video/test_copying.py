@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from av.format import ContainerFormat
 
-from carfix.video.copying import Ascending
+from carfix.video.copying import Ascending, _Clock
 
 
 def copy_in(format: str, clock: Fraction, kind: str = "audio") -> Any:  # noqa: ANN401 - in place of a stream
@@ -62,3 +62,20 @@ def test_packets_that_share_a_millisecond_do_not_fall_behind_the_picture(format:
     assert all(
         abs(p.dts * p.time_base - t * millisecond) < millisecond for p, t in zip(packets, times, strict=True)
     )
+
+
+@pytest.mark.parametrize(("codec", "first"), [("truehd", 80), ("ac3", 70)])
+def test_sound_with_keyframes_begins_with_one_where_a_part_is_cut_out(codec: str, first: int) -> None:
+    """Readers leave out what comes before: the output seemed to lack packets, when all frames were computed."""
+    millisecond = Fraction(1, 1000)
+    context = SimpleNamespace(codec=SimpleNamespace(canonical_name=codec))
+    stream: Any = SimpleNamespace(time_base=millisecond, codec_context=context, type="audio", disposition=0)
+    info = SimpleNamespace(format="matroska,webm")
+    plan: Any = SimpleNamespace(jumps=(), shift=Fraction(7, 100), start=Fraction(7, 100), end=None, info=info)
+    clock = _Clock(stream, copy_in("matroska", millisecond), plan)
+    packets: list[Any] = [
+        SimpleNamespace(pts=time, dts=time, duration=1, is_keyframe=codec != "truehd" or time % 16 == 0)
+        for time in range(100)
+    ]
+    left = [time for time, packet in enumerate(packets) if clock.set_times(packet, None)]
+    assert left == list(range(first, 100))
