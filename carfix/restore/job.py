@@ -112,7 +112,8 @@ class Job:
                     f"{self.source} was replaced while it was restored; the next run begins anew"
                 )
             lines, refused = land(
-                plan,
+                # What is damaged at its beginning begins later than its packets promise.
+                plan.beginning_at(files[0].first),
                 JoinedSegments(state.folder, files, info.time_base, timeline.last_duration),
                 state,
                 self.output,

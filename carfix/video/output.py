@@ -125,6 +125,10 @@ class OutputPlan:
         later = Fraction(0) if self.format in _BEGIN_ANYWHERE else max(Fraction(0), -first)
         return dataclasses.replace(self, first=first + later, later=later)
 
+    def beginning_at(self, pts: int) -> "OutputPlan":
+        """The same plan where the first frame that could be decoded is shown at `pts`, on the input's clock."""
+        return dataclasses.replace(self, first=(pts - self.shift_ticks) * self.info.time_base)
+
 
 class OutputFile:
     """The output container with all its streams, its header not yet written."""

@@ -141,6 +141,31 @@ def test_a_missing_first_keyframe(tmp_path: Path) -> None:
     assert abs(media.frame_times(tmp_path / "out.mkv")[0] - wanted[0]) <= media.Fraction(1, 1000)
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
+def test_frames_that_are_lost_at_the_beginning_leave_the_others_at_their_times(
+    suffix: str, tmp_path: Path
+) -> None:
+    """MP4 says where its video begins in ticks that suit the first frame: that of the output, not of the input."""
+    source = media.write_clip(
+        tmp_path / "in.mp4",
+        time_base=media.Fraction(1, 30_000),
+        times=[1001 * i for i in range(12)],
+        options={**media.X264, "bf": "0"},
+    )
+    with av.open(str(source)) as container:
+        first = next(packet for packet in container.demux(video=0) if packet.size)
+    data = bytearray(source.read_bytes())
+    assert first.pos
+    data[first.pos : first.pos + first.size] = bytes(first.size)
+    source.write_bytes(data)
+    wanted = decodable(source)
+    assert wanted[0] > 0
+    assert restore(source, tmp_path / f"out{suffix}").damaged
+    got = media.frame_times(tmp_path / f"out{suffix}")
+    tolerance = media.Fraction(1, 1000 if suffix == ".mkv" else 30_000)
+    assert max(abs(a - b) for a, b in zip(got, wanted, strict=True)) <= tolerance
+
+
 @pytest.mark.parametrize("name", ["in.mp4", "in.mov"])
 def test_a_recording_whose_index_was_never_written_is_called_so(name: str, tmp_path: Path) -> None:
     source = media.write_clip(tmp_path / name)
