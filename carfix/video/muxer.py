@@ -78,11 +78,13 @@ _ALIASES = {"y4m": "yuv4mpegpipe", "mkv": "matroska", "ts": "mpegts"}
 
 #: MPEG's, as DVDs have them.
 PROGRAM_STREAMS = ("mpeg", "vob", "dvd", "svcd", "vcd")
-#: Containers without times below 0. All streams are moved where it is needed, as FFmpeg does: in NUT for times of
-#: presentation (sound that begins with its encoder's delay), in FLV for those of decoding, too. In program streams such
-#: sound would lie at the end of their clock of 33 bits, 26 hours later, for readers that have met the picture first.
+#: Containers without times below 0. All streams are moved where it is needed, as FFmpeg does: in FLV and NUT for times
+#: of decoding, too. NUT loses the times of frames that are decoded there only where streams with other clocks go along.
+#: In program streams sound before 0 (its encoder's delay) would lie at the end of their clock of 33 bits, 26 hours
+#: later, for readers that have met the picture first; decoding may begin there.
 WITHOUT_NEGATIVE_TIMES = ("nut", "flv", *PROGRAM_STREAMS)
-_DECODED_BELOW_ZERO = ("nut", *PROGRAM_STREAMS)
+_DECODED_BELOW_ZERO = PROGRAM_STREAMS
+_DECODED_BELOW_ZERO_ALONE = ("nut",)
 #: Frames and nothing else, which is all that many programs read; and frames without even a word on their size.
 Y4M = "yuv4mpegpipe"
 FRAMES = (Y4M, "rawvideo")
@@ -227,13 +229,16 @@ def muxer_options(
     movflags: str | None = None,
     *,
     early: bool = True,
+    alone: bool = False,
     timescale: int = _TIMESCALE,
 ) -> dict[str, str]:
     """Options under which the muxer keeps times and global `tags` as they are, and the user's `movflags`.
 
-    `early` says that packets may have presentation times below 0; `timescale` comes from `movie_timescale`.
+    `early` says that packets may have presentation times below 0, `alone` that it is one video and nothing else;
+    `timescale` comes from `movie_timescale`.
     """
-    shifts = format in WITHOUT_NEGATIVE_TIMES and (early or format not in _DECODED_BELOW_ZERO)
+    fine = (alone and format in _DECODED_BELOW_ZERO_ALONE) or (not early and format in _DECODED_BELOW_ZERO)
+    shifts = format in WITHOUT_NEGATIVE_TIMES and not fine
     options = {"avoid_negative_ts": "make_non_negative" if shifts else "disabled"}
     if format == AVI:
         options["avoid_negative_ts"] = "make_zero"

@@ -74,6 +74,11 @@ class OutputPlan:
         return bool(self.streams.encoded) or min(self.streams.starts, default=0) + self.later < 0
 
     @property
+    def alone(self) -> bool:
+        """Whether nothing goes along with the video."""
+        return not self.streams.copied and not self.streams.encoded
+
+    @property
     def timescale(self) -> int:
         """For MP4 and MOV."""
         starts = [start + self.later for start in self.streams.starts] if self.start is None else []
@@ -143,7 +148,12 @@ class OutputFile:
             "w",
             format=plan.format,
             container_options=muxer_options(
-                plan.format, source.metadata, plan.movflags, early=plan.early, timescale=plan.timescale
+                plan.format,
+                source.metadata,
+                plan.movflags,
+                early=plan.early,
+                alone=plan.alone,
+                timescale=plan.timescale,
             ),
             **KEEP_ODD_TAGS,
         )

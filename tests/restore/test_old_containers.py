@@ -87,6 +87,24 @@ def test_sound_before_zero_in_a_program_stream(encoder: str, audio_codec: str, t
     assert min(heard) == pytest.approx(late - 0.01, abs=0.03)
 
 
+@pytest.mark.parametrize("start", [None, 0.1])
+def test_frames_decoded_below_zero_beside_sound_keep_their_times_in_nut(
+    start: float | None, tmp_path: Path
+) -> None:
+    """Its marks are of decoding: below 0 they are read back as nonsense where streams have several clocks."""
+    source = media.write_clip(tmp_path / "in.mkv", sounds=[Sound(codec="pcm_s16le")])
+    with av.open(str(source)) as container:
+        assert next(container.demux(audio=0)).pts == 0
+    encoder = EncoderSettings(options={"bf": "2", "b_strategy": "0"})
+    report = restore(source, tmp_path / "out.nut", encoder=encoder, start=start)
+    restore(source, tmp_path / "out.mp4", encoder=encoder, start=start)
+    (line,) = (line for line in report.warnings if "no times below 0: everything is" in line)
+    late = media.Fraction(re.findall(r"[0-9.]+", line)[-1])
+    assert 0 < late < media.Fraction(1, 5)
+    got, wanted = media.frame_times(tmp_path / "out.nut"), media.frame_times(tmp_path / "out.mp4")
+    assert max(abs(a - b - late) for a, b in zip(got, wanted, strict=True)) <= media.Fraction(2, 1000)
+
+
 @pytest.mark.parametrize("codec", ["libx264", "h264"])
 @pytest.mark.parametrize(("options", "reordered"), [({}, False), ({"bf": "2", "b_strategy": "0"}, True)])
 def test_avi_gets_no_b_frames_unless_told(
