@@ -11,7 +11,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from carfix.video.demux import demux
-from carfix.video.faults import MEDIA_ERRORS, reason
+from carfix.video.faults import MEDIA_ERRORS, reason, unread
 from carfix.video.one_clock import on_one_clock
 
 #: How many frames wait behind damage so that they can be put in order, as in a restore: what is missing makes a decoder
@@ -44,7 +44,7 @@ class Damage:
 
     def ended(self, error: BaseException) -> None:
         """The container gives no further packets."""
-        self.end = reason(error)
+        self.end = unread(error)
         self.failure = self.failure or self.end
 
 

@@ -14,6 +14,12 @@ def timeline_findings(timeline: Timeline) -> Iterator[str]:
         yield f"the input is cut short: {timeline.truncated}"
 
 
+def break_findings(broken: int | None) -> Iterator[str]:
+    """What the structure of a file showed: the byte at which it is damaged, if any."""
+    if broken is not None:
+        yield f"the input's structure is damaged at byte {broken}: what is not found behind that is lost"
+
+
 def packet_findings(jumps: Iterable[Jump], strays: int, corrupt: int) -> Iterator[str]:
     """What the packets themselves showed, from a file or a pipe."""
     for jump in jumps:
@@ -55,7 +61,7 @@ def refused_findings(refused: int) -> Iterator[str]:
         yield f"{refused} damaged packets of sound and other streams were left out"
 
 
-def is_damaged(timeline: Timeline, tally: Tally, *, missing: int, refused: int) -> bool:
+def is_damaged(timeline: Timeline, tally: Tally, *, broken: int | None, missing: int, refused: int) -> bool:
     """Whether the output holds less than the input once did: frames, or packets of other streams."""
     counts = (timeline.corrupt, timeline.strays, tally.damage.packets, tally.damage.frames, missing, refused)
-    return timeline.truncated is not None or any(counts)
+    return timeline.truncated is not None or broken is not None or any(counts)

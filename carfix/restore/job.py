@@ -14,7 +14,7 @@ import numpy as np
 
 from carfix import __version__
 from carfix.errors import CarfixError, UsageError
-from carfix.restore.findings import is_damaged, tally_findings, timeline_findings
+from carfix.restore.findings import break_findings, is_damaged, tally_findings, timeline_findings
 from carfix.restore.landing import land
 from carfix.restore.looked_at import changed, look_at, replaced
 from carfix.restore.models import EngineChoice
@@ -24,6 +24,7 @@ from carfix.restore.report import Counter, Progress, Report, Warnings
 from carfix.restore.state import State, kept_size, open_state
 from carfix.restore.strength import strength_of
 from carfix.restore.trim import Trim
+from carfix.video.breaks import first_break
 from carfix.video.choice import check_stream
 from carfix.video.decode import info_from
 from carfix.video.encoder import Encoding, resolve_encoding
@@ -73,7 +74,10 @@ class Job:
         info, encoding, plan, timeline = self.examine(format)
         segments = self.cut(info, timeline)
         warnings = Warnings(self.say)
-        warnings.add(*encoding.warnings, *plan.warnings, *timeline_findings(timeline))
+        broken = first_break(self.source)
+        warnings.add(
+            *encoding.warnings, *plan.warnings, *timeline_findings(timeline), *break_findings(broken)
+        )
         expected = sum(segment.frames for segment in segments)
         tight = check_room(info, timeline, self.output, frames=expected, kept=kept_size(self.output))
         if tight:
@@ -138,7 +142,8 @@ class Job:
             stream=info.stream,
             copied=plan.streams.copied,
             warnings=tuple(warnings.lines),
-            damaged=grown or is_damaged(timeline, tally, missing=expected - frames, refused=refused),
+            damaged=grown
+            or is_damaged(timeline, tally, broken=broken, missing=expected - frames, refused=refused),
         )
 
     def check_settings(self) -> str:

@@ -37,6 +37,13 @@ def reason(error: BaseException) -> str:
     return str(error) or type(error).__name__
 
 
+def unread(error: BaseException) -> str:
+    """`reason`, of an error that ended the reading of packets."""
+    if isinstance(error, av.error.FFmpegError) and error.errno == errno.ENOMEM:
+        return "a packet states an impossible size"  # one that is as large as it says fits into any memory
+    return reason(error)
+
+
 @contextlib.contextmanager
 def captured_log(level: int = av.logging.WARNING) -> Iterator[list[tuple[int, str, str]]]:
     """FFmpeg's log lines of this thread while the block runs, as (level, origin, text).

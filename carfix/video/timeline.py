@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from carfix.errors import CarfixError
 from carfix.video.access import is_clean_keyframe
 from carfix.video.demux import demux
-from carfix.video.faults import MEDIA_ERRORS, reason
+from carfix.video.faults import MEDIA_ERRORS, unread
 from carfix.video.source import SourceInfo, open_input, video_of
 from carfix.video.truncation import truncation
 from carfix.video.userdata import UserData, UserDataSearch
@@ -185,7 +185,7 @@ def scan(info: SourceInfo) -> Timeline:
                 for column, value in zip(columns, _row(packet), strict=True):
                     column.append(value)
         except MEDIA_ERRORS as error:
-            truncated = reason(error)
+            truncated = unread(error)
     if not columns[0]:
         raise CarfixError(f"{info.path} has no video packets")
     arrays = [np.frombuffer(column, np.int64) for column in columns]

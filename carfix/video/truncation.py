@@ -1,7 +1,9 @@
 """Files that end before their own headers say: FFmpeg reads them to the cut and reports nothing."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from av.stream import Stream
 
@@ -18,7 +20,7 @@ def truncation(path: Path, stream: Stream) -> str | None:
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(_HEAD)
-    stated = _riff_end(head) or _matroska_end(head) or _index_end(stream)
+    stated = _riff_end(head) or _matroska_end(head) or _index_end(stream, path)
     if stated is None or stated <= size:
         return None
     return f"the last {stated - size} of its {stated} bytes are missing"
@@ -28,21 +30,31 @@ def lacks_index(path: Path) -> bool:
     """Whether it is an MP4 or MOV without its index ("moov"), written last, without which nothing can be read."""
     try:
         with path.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            position, kinds = 0, []
-            while position + 8 <= size:
-                file.seek(position)
-                head = file.read(16)
-                length, kind = int.from_bytes(head[:4], "big"), head[4:8]
-                if length == 1:  # it does not fit into four bytes
-                    length = int.from_bytes(head[8:16], "big")
-                kinds.append(kind)
-                if kind == b"moov" or length < 8:  # 0: up to the end of the file
-                    break
-                position += length
+            kinds = [kind for kind, _ in boxes(file)]
     except OSError:
         return False
     return bool(kinds) and kinds[0] in (b"ftyp", b"wide", b"mdat") and b"moov" not in kinds
+
+
+def boxes(file: IO[bytes]) -> Iterator[tuple[bytes, int]]:
+    """What an MP4 or MOV is made of: the kind of each box, and where it ends, which may be behind the file's end.
+
+    Ends where there is no box, but damage.
+    """
+    size = file.seek(0, os.SEEK_END)
+    position = 0
+    while position + 8 <= size:
+        file.seek(position)
+        head = file.read(16)
+        length, kind = int.from_bytes(head[:4], "big"), head[4:8]
+        if length == 1:  # it does not fit into four bytes
+            length = int.from_bytes(head[8:16], "big")
+        elif length == 0 and kind == b"mdat":  # up to the end of the file
+            length = size - position
+        if length < 8 or not kind.isalnum():
+            return
+        position += length
+        yield kind, position
 
 
 def _riff_end(head: bytes) -> int | None:
@@ -68,8 +80,15 @@ def _ebml_size(head: bytes, position: int) -> tuple[int, int] | None:
     return None if value == (1 << 7 * length) - 1 else (value, length)
 
 
-def _index_end(stream: Stream) -> int | None:
-    """Where the last sample of an MP4 or MOV ends; its index stands in the header and survives the cut."""
+def _index_end(stream: Stream, path: Path) -> int | None:
+    """Where the last sample of an MP4 or MOV ends; its index stands in the header and survives the cut.
+
+    Fragments have an index each: there it is where the last box ends.
+    """
     if "mov" not in stream.container.format.name:
         return None
+    with path.open("rb") as file:
+        found = list(boxes(file))
+    if any(kind == b"moof" for kind, _ in found):
+        return found[-1][1]
     return max((entry.pos + entry.size for entry in stream.index_entries), default=None)

@@ -1,0 +1,73 @@
+"""Files whose structure is damaged: FFmpeg looks for where it goes on, and reports nothing of what it has passed over.
+
+Of Matroska that is the rest of a cluster, some seconds; zeros at the end, as a power cut leaves them, hide all that was
+recorded there.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import IO
+
+from carfix.video.truncation import boxes
+
+_EBML_HEADER = b"\x1a\x45\xdf\xa3"
+_SEGMENT, _CLUSTER = b"\x18\x53\x80\x67", b"\x1f\x43\xb6\x75"
+#: Longest kind and size of an element.
+_LONGEST_KIND, _LONGEST_HEAD = 4, 12
+#: The end of what states no size, as live recordings write it: where the next of its kind begins.
+_OPEN = sys.maxsize
+#: Larger than the elements of hard compressed video: those are read from one end to the other.
+_BUFFER = 1 << 16
+
+
+def first_break(path: Path) -> int | None:
+    """The first byte of what should be an element of Matroska, or a box of fragmented MP4, and is none.
+
+    None for a file that is whole, or whose end is missing, and for other containers.
+    """
+    try:
+        with path.open("rb", _BUFFER) as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(0)
+            if file.read(4) == _EBML_HEADER:
+                return _matroska_break(file, size)
+            return _fragment_break(file, size)
+    except OSError:  # a bad disk, which FFmpeg meets as well
+        return None
+
+
+def _matroska_break(file: IO[bytes], size: int) -> int | None:
+    position, segment_end, cluster_end = 0, size, 0
+    while position < min(size, segment_end):
+        file.seek(position)
+        head = file.read(_LONGEST_HEAD)
+        length = 9 - head[0].bit_length()
+        if length > _LONGEST_KIND:
+            return position
+        wide = 9 - head[length].bit_length() if length < len(head) else _LONGEST_HEAD
+        if length + wide > len(head):
+            return position if len(head) == _LONGEST_HEAD else None
+        kind, start = head[:length], position + length + wide
+        stated = int.from_bytes(head[length : length + wide], "big") & ((1 << 7 * wide) - 1)
+        unknown = stated == (1 << 7 * wide) - 1
+        if kind == _SEGMENT:
+            position, segment_end, cluster_end = start, _OPEN if unknown else start + stated, 0
+            continue
+        around = segment_end if position >= cluster_end or kind == _CLUSTER else cluster_end
+        end = around if unknown else start + stated
+        if end > around or (unknown and kind != _CLUSTER):
+            return position
+        if kind == _CLUSTER:
+            position, cluster_end = start, end
+        else:
+            position = end
+    return None
+
+
+def _fragment_break(file: IO[bytes], size: int) -> int | None:
+    found = list(boxes(file))
+    if not any(kind == b"moof" for kind, _ in found):
+        return None
+    end = found[-1][1]
+    return end if end + 8 <= size else None
