@@ -147,6 +147,8 @@ def source_sha256(source: Path) -> str:
     """SHA-256 of a file, or of the pictures of a folder one after another. Raises `CarfixError`."""
     digest = hashlib.sha256()
     for file in pictures_of(source) if source.is_dir() else [source]:
+        if file.exists() and not file.is_file():  # a named pipe may never speak, a device never end
+            raise CarfixError(f"{file} is not a file")
         try:
             with file.open("rb") as stream:
                 while block := stream.read(1 << 20):

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import av
@@ -138,3 +139,11 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
         list(find_clips([tmp_path / "missing"], stills=False))
     with pytest.raises(CarfixError, match="no frame"):
         read_video(write_scene(tmp_path / "short.mkv", 3), size=None, start=5, frames=1)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_named_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    pipe = tmp_path / "camera.mp4"
+    os.mkfifo(pipe)
+    with pytest.raises(CarfixError, match=r"camera\.mp4 is not a file"):
+        source_sha256(pipe)
