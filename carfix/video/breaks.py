@@ -1,7 +1,7 @@
 """Files whose structure is damaged: FFmpeg looks for where it goes on, and reports nothing of what it has passed over.
 
 Of Matroska that is the rest of a cluster, some seconds; zeros at the end, as a power cut leaves them, hide all that was
-recorded there.
+recorded there. Containers with an index, and transport streams, tell of such damage otherwise.
 """
 
 import os
@@ -15,6 +15,11 @@ _EBML_HEADER = b"\x1a\x45\xdf\xa3"
 _SEGMENT, _CLUSTER = b"\x18\x53\x80\x67", b"\x1f\x43\xb6\x75"
 #: Longest kind and size of an element.
 _LONGEST_KIND, _LONGEST_HEAD = 4, 12
+_FLASH = b"FLV\1"
+#: Bytes before the length of FLV's header, of its tags' heads, and behind each: the length of the tag.
+_FLASH_BEFORE_LENGTH, _FLASH_HEAD, _FLASH_TAIL = 5, 11, 4
+#: Sound, video, and data in two codings.
+_FLASH_KINDS = (8, 9, 15, 18)
 #: The end of what states no size, as live recordings write it: where the next of its kind begins.
 _OPEN = sys.maxsize
 #: Larger than the elements of hard compressed video: those are read from one end to the other.
@@ -22,7 +27,7 @@ _BUFFER = 1 << 16
 
 
 def first_break(path: Path) -> int | None:
-    """The first byte of what should be an element of Matroska, or a box of fragmented MP4, and is none.
+    """The first byte of what should be an element of Matroska, a box of fragmented MP4, or a tag of FLV, and is none.
 
     None for a file that is whole, or whose end is missing, and for other containers.
     """
@@ -30,8 +35,11 @@ def first_break(path: Path) -> int | None:
         with path.open("rb", _BUFFER) as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(0)
-            if file.read(4) == _EBML_HEADER:
+            head = file.read(_LONGEST_HEAD)
+            if head.startswith(_EBML_HEADER):
                 return _matroska_break(file, size)
+            if head.startswith(_FLASH):
+                return _flash_break(file, size)
             return _fragment_break(file, size)
     except OSError:  # a bad disk, which FFmpeg meets as well
         return None
@@ -71,3 +79,15 @@ def _fragment_break(file: IO[bytes], size: int) -> int | None:
         return None
     end = found[-1][1]
     return end if end + 8 <= size else None
+
+
+def _flash_break(file: IO[bytes], size: int) -> int | None:
+    file.seek(_FLASH_BEFORE_LENGTH)
+    position = int.from_bytes(file.read(4), "big") + _FLASH_TAIL
+    while position + _FLASH_HEAD <= size:
+        file.seek(position)
+        head = file.read(_FLASH_HEAD)
+        if head[0] not in _FLASH_KINDS:
+            return position
+        position += _FLASH_HEAD + int.from_bytes(head[1:4], "big") + _FLASH_TAIL
+    return None

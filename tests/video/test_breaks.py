@@ -14,12 +14,13 @@ from carfix.restore.report import Report
 from carfix.video.breaks import first_break
 from carfix.video.encoder_settings import EncoderSettings
 
-#: Matroska whole and as live recordings write it, and MP4 in fragments.
+#: Matroska whole and as live recordings write it, MP4 in fragments, and FLV.
 KINDS = {
     "mkv": (".mkv", {"fflags": "bitexact"}),
     "live": (".mkv", {"fflags": "bitexact", "live": "1"}),
     "webm": (".webm", {"fflags": "bitexact"}),
     "fragments": (".mp4", {"movflags": "frag_keyframe+empty_moov"}),
+    "flash": (".flv", {}),
 }
 
 
@@ -124,8 +125,11 @@ def test_a_packet_of_impossible_size_is_no_lack_of_memory(tmp_path: Path) -> Non
 
 
 def _boundary(source: Path, kind: str) -> int:
-    """Where in the second half of the file a packet of Matroska, or a fragment, begins."""
+    """Where in the second half of the file a packet of Matroska, a tag of FLV, or a fragment, begins."""
     data = source.read_bytes()
+    if kind == "flash":
+        with av.open(str(source)) as container:
+            return next(packet.pos or 0 for packet in container.demux(video=0) if packet.pos > len(data) // 2)
     if kind == "fragments":
         return data.index(b"moof", len(data) // 2) - 4
     return next(place for place in _heads(source) if place > len(data) // 2)
