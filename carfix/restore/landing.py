@@ -36,7 +36,7 @@ def land(
     with unfinished(temporary):  # half a file on a full disk would leave no room for the others
         muxed = write_output(temporary, plan, segments, joined)
         times = segments.times() - plan.shift_ticks
-        late = verify_output(temporary, muxed, times, plan.info.time_base)
+        late = verify_output(temporary, output, muxed, times, plan.info.time_base)
         warnings += refused_findings(muxed.refused)
         if late:
             warnings.append(f"{plan.format} has no times below 0: everything is {float(late):.3f} s later")

@@ -26,12 +26,14 @@ class NotAsWritten(Exception):
     """What is wrong with a file that was read back, as the rest of a sentence."""
 
 
-def verify_output(path: Path, muxed: Muxed, times: NDArray[np.int64], time_base: Fraction) -> Fraction:
-    """As `read_back`; raises `CarfixError` saying what is not as it should be."""
+def verify_output(
+    path: Path, output: Path, muxed: Muxed, times: NDArray[np.int64], time_base: Fraction
+) -> Fraction:
+    """As `read_back`; raises `CarfixError` saying what is wrong with `output`, as `path` is to be called."""
     try:
         return read_back(path, muxed, times, time_base)
     except NotAsWritten as error:
-        raise CarfixError(f"{path}: {error}") from None
+        raise CarfixError(f"{output} was read back, and is not as it was written: {error}") from None
 
 
 def read_back(path: Path, muxed: Muxed, times: NDArray[np.int64], time_base: Fraction) -> Fraction:
