@@ -128,10 +128,14 @@ class _Clock:
     def set_times(self, packet: "Packet[Any]", following: "Packet[Any] | None") -> bool:
         """Give the packet its output times; False if it lies outside of the wanted range."""
         after = None if following is None else stamp(following, video=self._video)
-        offset, dts = self._repair.repair(stamp(packet, video=self._video), packet.duration, after)
+        before = stamp(packet, video=self._video)
+        offset, dts = self._repair.repair(before, packet.duration, after)
         pts = None if packet.pts is None else packet.pts + offset
-        if self._tells_both and pts is not None and dts is not None and self._far(pts, dts):
-            pts = dts
+        if pts is not None and before is not None and dts is not None:
+            if not self._tells_both:
+                pts += dts - before - offset  # what was damaged is in both
+            elif self._far(pts, dts):
+                pts = dts
         if self._outside(pts, dts) or (self._waits and not packet.is_keyframe):
             return False
         self._waits = False
@@ -179,13 +183,13 @@ class Ascending:
             dts = (pts or 0) - self._lead if self._last is None else self._last + max(1, step)
         if self._last is not None and dts < self._last + step:
             dts = self._last + step
-            pts = None if pts is None else max(pts, dts)
         if self._last is not None and self._sound and not packet.duration:
             # NUT states none, and in MP4 sound ends with its last packet's: readers would drop that one.
             packet.duration = dts - self._last
         self._last = dts
         packet.dts = dts
-        packet.pts = dts if pts is None else pts
+        # Nothing is shown before it is decoded: what was moved here, or by damage.
+        packet.pts = dts if pts is None else max(pts, dts)
 
     def _count_finer(self, packet: "Packet[Any]") -> None:
         """Put sound on the output's clock where that is finer and takes no time twice.

@@ -95,7 +95,9 @@ class ClockRepair:
             return False
         leap = (dts - self._last_raw) * self.time_base
         goes_on = 0 <= (following - self._last_raw) * self.time_base < LARGEST_GAP
-        return goes_on and (leap >= LARGEST_GAP or -leap >= SMALLEST_JUMP)
+        # Two subtitles may be in the wrong order.
+        returns = not self._sparse and (dts - following) * self.time_base >= SMALLEST_JUMP
+        return goes_on and (leap >= LARGEST_GAP or -leap >= SMALLEST_JUMP or returns)
 
     def _shift(self, dts: int) -> int:
         assert self._last is not None

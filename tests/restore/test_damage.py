@@ -196,6 +196,33 @@ def test_damaged_sound_costs_its_packets_alone(suffix: str, tmp_path: Path) -> N
     assert refused > 0
 
 
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4", ".ts"])
+def test_damaged_times_of_sound_are_guessed(suffix: str, tmp_path: Path) -> None:
+    """A bit of the time of a packet: too late by 16 s, then too early by a fifth of one."""
+    source, output = tmp_path / "in.mkv", tmp_path / f"out{suffix}"
+    media.write_clip(source, frames=50, sounds=[Sound(codec="mp2", seconds=2.0)])
+    wanted = sound_times(source)
+    data = bytearray(source.read_bytes())
+    with av.open(str(source)) as container:
+        packets = [bytes(packet) for packet in container.demux(audio=0) if packet.size]
+    for number, bit in ((20, 14), (30, 8)):
+        place = data.index(packets[number]) - 3  # in ticks, from the beginning of the cluster
+        data[place : place + 2] = (int.from_bytes(data[place : place + 2], "big") ^ 1 << bit).to_bytes(
+            2, "big"
+        )
+    source.write_bytes(data)
+    assert max(sound_times(source)) > 16
+    restore(source, output)
+    got = sound_times(output)
+    assert max(abs(a - b) for a, b in zip(got, wanted, strict=True)) < media.Fraction(1, 100)
+
+
+def sound_times(path: Path) -> list[media.Fraction]:
+    with av.open(str(path)) as container:
+        packets = container.demux(audio=0)
+        return [packet.pts * packet.time_base for packet in packets if packet.size]  # type: ignore[operator]
+
+
 def test_damaged_sound_through_a_pipe(tmp_path: Path) -> None:
     source, output = tmp_path / "in.ts", tmp_path / "out.mkv"
     media.write_clip(source, frames=50, sounds=[Sound(codec="aac", seconds=2.0)])
