@@ -5,6 +5,7 @@ A file's name has everything in it that decides what it holds, so that a dataset
 
 import dataclasses
 import hashlib
+import io
 import json
 import os
 import threading
@@ -39,11 +40,24 @@ def decoded_file(dataset: Path, clip: Clip, variant: str, limit: int) -> Path:
 
 def mapped(file: Path, shape: Shape) -> Luma | None:
     """The frames in `file`, mapped; None if it is not there or not whole."""
+    head = _head(shape)
     try:
-        frames: Luma = np.load(file, mmap_mode="r")
-    except (OSError, ValueError, EOFError):  # an empty file ends early, a cut one is smaller than it says
+        with file.open("rb") as stream:
+            # Not `np.load`: a damaged head makes it raise whatever Python's parser does.
+            if stream.read(len(head)) != head:
+                return None
+        frames: Luma = np.memmap(file, np.uint8, "r", len(head), shape)
+    except (OSError, ValueError):  # a file that was cut is smaller than its frames
         return None
-    return frames if frames.shape == shape and frames.dtype == np.uint8 else None
+    return frames
+
+
+def _head(shape: Shape) -> bytes:
+    """What a file of NumPy begins with."""
+    head = io.BytesIO()
+    fields = {"descr": np.dtype(np.uint8).str, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(head, fields)
+    return head.getvalue()
 
 
 def kept(file: Path, shape: Shape, make: Callable[[], Luma]) -> Luma:
@@ -59,12 +73,11 @@ def kept(file: Path, shape: Shape, make: Callable[[], Luma]) -> Luma:
 
 def _write(file: Path, frames: Luma) -> None:
     temporary = file.with_name(f".{file.name}.{os.getpid()}-{threading.get_ident()}.tmp")
-    header = np.lib.format.header_data_from_array_1_0(frames)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as stream:
             # Not `np.save`: it does not say why it could not write.
-            np.lib.format.write_array_header_1_0(stream, header)
+            stream.write(_head(frames.shape))
             stream.write(np.ascontiguousarray(frames).data)
         try:
             temporary.replace(file)

@@ -61,7 +61,16 @@ def test_what_is_kept_is_not_decoded_again(data: Path) -> None:
     assert np.array_equal(before.decoded, again.decoded)
 
 
-@pytest.mark.parametrize("damage", [lambda whole: b"", lambda whole: whole[:-1], lambda whole: whole[:40]])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda whole: b"",
+        lambda whole: whole[:-1],
+        lambda whole: whole[:40],
+        lambda whole: whole.replace(b"}", b"{", 1),
+        lambda whole: b"PK\3\4" + whole[4:],
+    ],
+)
 def test_damaged_files_are_made_again(data: Path, damage: object) -> None:
     expected = pair(data)
     pristine, decoded = np.array(expected.pristine), np.array(expected.decoded)
