@@ -3,4 +3,9 @@
 from carfix.cli import main
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    finally:
+        # An interruption that has passed through code made from text, as dataclasses are, marks Python: it would end
+        # by SIGINT, whatever the signal and the exit code were. Text without one takes the mark away.
+        exec("")

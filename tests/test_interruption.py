@@ -142,3 +142,21 @@ def test_a_signal_amid_a_lock_is_an_interruption_and_other_errors_are_not() -> N
         assert was_interrupted(error)
     assert was_interrupted(KeyboardInterrupt())
     assert not was_interrupted(RuntimeError("another"))
+
+
+def test_python_m_carfix_ends_with_the_exit_code_wherever_it_is_interrupted(tmp_path: Path) -> None:
+    """Amid the imports, too: dataclasses are made from text."""
+    (tmp_path / "interrupted.py").write_text(
+        "import runpy, sys\n"
+        "import carfix.cli\n"
+        "def main():\n"
+        "    try:\n"
+        "        exec('raise KeyboardInterrupt')\n"
+        "    except KeyboardInterrupt:\n"
+        "        sys.exit(130)\n"
+        "carfix.cli.main = main\n"
+        "runpy.run_module('carfix', run_name='__main__')\n"
+    )
+    command = [sys.executable, "-m", "interrupted"]
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    assert subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, check=False).returncode == 130
