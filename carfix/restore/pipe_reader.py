@@ -117,6 +117,7 @@ class PipeReader:
             pts = last + 1
             self.damage.times += 1
         frame.pts, frame.dts = pts, None
+        frame.time_base = self.info.time_base  # which the decoder's last frames lack
         self.damage.frames += frame.is_corrupt
         return pts, frame
 

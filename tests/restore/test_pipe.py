@@ -164,6 +164,14 @@ def test_y4m_tells_the_frame_rate(early: int, suffix: str, tmp_path: Path) -> No
         assert abs(rate - media.Fraction(30_000, 1001)) <= (1 if early else 0)
 
 
+def test_the_last_frames_of_a_codec_that_only_counts_have_their_times(tmp_path: Path) -> None:
+    """MPEG-2 knows few clocks. What the decoder held back to the end was shown hours later."""
+    clip = media.write_clip(tmp_path / "in.ts")
+    through(clip.read_bytes(), tmp_path / "out.ts", "mpegts", encoder=EncoderSettings(codec="mpeg2video"))
+    times, wanted = media.frame_times(tmp_path / "out.ts"), media.frame_times(clip)
+    assert [time - times[0] for time in times] == [time - wanted[0] for time in wanted]
+
+
 def test_recordings_one_behind_the_other(tmp_path: Path) -> None:
     """`cat a.ts a.ts a.ts`: the clock is set back twice, and pictures of the parts must not mix."""
     part = media.write_clip(
