@@ -54,6 +54,8 @@ class PipeReader:
                 why = "; through a pipe, MP4 needs its index in front (FFmpeg's -movflags +faststart)"
             raise CarfixError(f"{path}: not a single frame of its video could be decoded{why}")
         self._first = first
+        #: Seconds on the video's clock at which it begins.
+        self.begins = Fraction(first.pts or 0) * Fraction(self.video.time_base or 0)
         self.info: SourceInfo = describe(container, self.video, first, path)
 
     def _decode(self) -> Iterator[VideoFrame]:

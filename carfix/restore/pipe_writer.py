@@ -31,13 +31,16 @@ from carfix.video.muxer import (
     BARE,
     WITHOUT_HEADERS,
     Y4M,
+    below_zero,
     codec_tag,
     kept_tags,
     lost_turn,
+    moved_note,
     muxer_options,
     video_clock,
     without_statistics,
 )
+from carfix.video.one_clock import move
 from carfix.video.preroll import PreRoll
 from carfix.video.pyav import KEEP_ODD_TAGS
 from carfix.video.scheduling import kept_scheduling
@@ -81,6 +84,9 @@ class PipeWriter:
             **KEEP_ODD_TAGS,
         )
         info = reader.info
+        self._later = below_zero(reader.begins, format)
+        for line in moved_note(self._later, format):
+            say(line)
         video = self._add_video(encoding, info)
         configure(video.codec_context, info, encoding)
         if format in WITHOUT_HEADERS:
@@ -195,8 +201,10 @@ class PipeWriter:
             item.frame.pict_type = PictureType.NONE
             if self._counts:
                 item.frame.pts, item.frame.time_base = self.count, self._video.codec_context.time_base
-            elif self._counted is not None:
-                self._counted.number(item.frame)
+            else:
+                move(item.frame, self._later)
+                if self._counted is not None:
+                    self._counted.number(item.frame)
             self._encode(item.frame)
             self.count += 1
             self._progress(Progress(phase="restoring", done=self.count, total=self.count))
@@ -216,6 +224,7 @@ class PipeWriter:
             packet = self._reader.others.popleft()
             if packet.stream_index in self._copies:
                 copy, clock, roll = self._copies[packet.stream_index]
+                move(packet, self._later)
                 for heard in roll(packet):
                     clock.set_times(heard)
                     heard.stream = copy

@@ -95,6 +95,8 @@ AVI = "avi"
 WITHOUT_TIMES = (Y4M, AVI)
 #: Containers of one video stream and nothing else.
 BARE = (*FRAMES, "h264", "hevc")
+#: Transport streams alone have a clock that runs over, so that it does not matter where it begins.
+_BEGIN_ANYWHERE = ("mpegts", *BARE)
 #: Containers without a place for a stream's header: its parameter sets go before every keyframe instead.
 WITHOUT_HEADERS = ("h264", "hevc", *PROGRAM_STREAMS)
 
@@ -175,6 +177,23 @@ def lost_turn(matrix: Sequence[int] | None, format: str) -> tuple[str, ...]:
     if matrix is None or format in _TURNING:
         return ()
     return (f"the video is turned when it is shown, which {format} cannot say; .mp4, .mov and .mkv can",)
+
+
+def below_zero(first: Fraction, format: str) -> Fraction:
+    """Seconds by which everything is moved so that a video that begins at `first` does not begin below 0.
+
+    There it begins where a transport stream's clock of 33 bits ran over on the way: FFmpeg counts what is before that,
+    up to 26 hours, below 0.
+    """
+    return Fraction(0) if format in _BEGIN_ANYWHERE else max(Fraction(0), -first)
+
+
+def moved_note(later: Fraction, format: str) -> tuple[str, ...]:
+    """A line if everything is moved by as much as `below_zero` says."""
+    if not later:
+        return ()
+    begins = f"the video begins {float(later):.3f} s below 0, where {format} has no times"
+    return (f"{begins}: everything is so much later",)
 
 
 def kept_tags(tags: Mapping[str, str]) -> dict[str, str]:

@@ -9,6 +9,7 @@ from fractions import Fraction
 from typing import Any
 
 from av.packet import Packet
+from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from carfix.video.timeline import ClockRepair
@@ -41,7 +42,7 @@ def repair(packet: "Packet[Any]", following: "Packet[Any] | None", clock: ClockR
         move(packet, offset * clock.time_base)
 
 
-def move(packet: "Packet[Any]", shift: Fraction) -> None:
+def move(packet: "Packet[Any] | VideoFrame", shift: Fraction) -> None:
     """Show it so many seconds later."""
     if shift and packet.time_base:
         ticks = round(shift / packet.time_base)

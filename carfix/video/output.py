@@ -20,11 +20,12 @@ from carfix.video.encoder_settings import RAW
 from carfix.video.matroska import Shape, make_room, write_shapes
 from carfix.video.muxer import (
     AVI,
-    BARE,
     Y4M,
+    below_zero,
     codec_tag,
     kept_tags,
     lost_turn,
+    moved_note,
     movie_timescale,
     muxer_options,
     video_clock,
@@ -45,8 +46,6 @@ else:
 
 #: What a start may lie before the tick that it stands for, in seconds.
 _NEARLY = Fraction(1, 1_000_000)
-#: Transport streams alone have a clock that runs over, so that it does not matter where it begins.
-_BEGIN_ANYWHERE = ("mpegts", *BARE)
 #: Seconds by which sound may be early before anybody notices.
 _NOTICED = Fraction(1, 10)
 
@@ -104,10 +103,7 @@ class OutputPlan:
         """What cannot be kept of the input."""
         turn = lost_turn(self.info.display_matrix, self.format)
         lost = (*self.streams.warnings, *turn, *self._early_sound(), *self.rehearsed)
-        if not self.later:
-            return lost
-        begins = f"the video begins {float(self.later):.3f} s below 0, where {self.format} has no times"
-        return (*lost, f"{begins}: everything is so much later")
+        return (*lost, *moved_note(self.later, self.format))
 
     def _early_sound(self) -> tuple[str, ...]:
         """A line if sound begins so late that AVI, where all streams begin at 0, plays it before its picture."""
@@ -122,12 +118,8 @@ class OutputPlan:
         )
 
     def beginning_with(self, first: Fraction) -> "OutputPlan":
-        """The plan for a video that begins at `first`, in seconds on the output's clock, and not below 0.
-
-        There it begins where a transport stream's clock of 33 bits ran over on the way: FFmpeg counts what is before
-        that, up to 26 hours, below 0.
-        """
-        later = Fraction(0) if self.format in _BEGIN_ANYWHERE else max(Fraction(0), -first)
+        """The plan for a video that begins at `first`, in seconds on the output's clock, and not below 0."""
+        later = below_zero(first, self.format)
         return dataclasses.replace(self, first=first + later, later=later)
 
     def beginning_at(self, pts: int) -> "OutputPlan":

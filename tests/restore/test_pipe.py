@@ -214,6 +214,32 @@ def test_what_a_network_lost_is_told(tmp_path: Path) -> None:
     assert "1 packets are flagged as damaged" in said
 
 
+@pytest.mark.parametrize("format", ["matroska", "mpegts"])
+def test_a_transport_streams_clock_that_runs_over(format: str, tmp_path: Path) -> None:
+    """What is before that counts as below 0, where Matroska has no times: all came at once, beside its sound."""
+    begin = 2**33 - 20 * 3600
+    source = media.write_clip(
+        tmp_path / "in.ts",
+        frames=30,
+        times=[begin + 3600 * i for i in range(30)],
+        time_base=Fraction(1, 90_000),
+        sounds=[Sound(codec="mp2", start=begin / 90_000, seconds=1.2)],
+        muxer={"mpegts_copyts": "1"},
+    )
+    said: list[str] = []
+    encoder = EncoderSettings(preset="ultrafast")
+    through(source.read_bytes(), tmp_path / "out", format, encoder=encoder, say=said.append)
+    restore(source, tmp_path / "file", format=format, encoder=encoder)
+    moved = any("0.800 s below 0" in line for line in said)
+    assert moved is (format == "matroska")
+    assert media.frame_times(tmp_path / "out") == media.frame_times(tmp_path / "file")
+    sounds = []
+    for name in ("out", "file"):
+        with av.open(str(tmp_path / name)) as container:
+            sounds.append([(packet.pts, bytes(packet)) for packet in container.demux(audio=0)])
+    assert sounds[0] == sounds[1]
+
+
 def test_a_pipe_that_breaks_off(clip: Path, tmp_path: Path) -> None:
     data = clip.read_bytes()
     report = through(
