@@ -169,7 +169,7 @@ class Job:
         """Everything that can go wrong with these files is found here, before anything is computed."""
         info = decoded_by(probe(self.source, self.stream), self.hwaccel, self.say)
         check_place(self.output, overwrite=self.overwrite, parents=self.parents)
-        encoding = resolve_encoding(info, settings_for(self.encoder, format))
+        encoding = resolve_encoding(info, settings_for(self.encoder, format), format)
         start, end = self.trim.on_clock_of(info)
         plan = OutputPlan(
             info=info,
@@ -188,7 +188,7 @@ class Job:
         times = window.cut(timeline.presentation)
         seen = dataclasses.replace(info_from(info, timeline, window.start), user_data=timeline.user_data)
         if seen != info:
-            info, encoding = seen, resolve_encoding(seen, settings_for(self.encoder, format))
+            info, encoding = seen, resolve_encoding(seen, settings_for(self.encoder, format), format)
             plan = dataclasses.replace(plan, info=info)
         plan = plan.beginning_with((int(times[0]) - plan.shift_ticks) * info.time_base)
         with tempfile.TemporaryDirectory(prefix="carfix-") as folder:

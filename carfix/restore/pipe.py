@@ -57,7 +57,7 @@ def restore_pipe(
         with contextlib.ExitStack() as stack:
             container = stack.enter_context(open_container(source))
             reader = PipeReader(container, name, stream)
-            encoding = resolve_encoding(reader.info, settings)
+            encoding = resolve_encoding(reader.info, settings, format)
             for line in encoding.warnings:
                 say(line)
             # What cannot be written is said before a network is loaded.

@@ -12,6 +12,7 @@ from av.video.codeccontext import VideoCodecContext
 from carfix.errors import CarfixError
 from carfix.video.colour import UNSPECIFIED, Hdr
 from carfix.video.encoder_settings import (
+    RAW,
     EncoderSettings,
     create_context,
     known_options,
@@ -19,6 +20,7 @@ from carfix.video.encoder_settings import (
     try_open,
 )
 from carfix.video.luma import luma_format
+from carfix.video.muxer import Y4M
 from carfix.video.source import BOTTOM_FIRST_ORDERS, SourceInfo
 from carfix.video.userdata import user_data_options
 
@@ -78,8 +80,8 @@ def flags_fields(encoding: Encoding) -> bool:
     return encoding.interlaced or encoding.codec in _FLAGS_EACH_FRAME or bool({"tff=1", "bff=1"} & set(asked))
 
 
-def resolve_encoding(info: SourceInfo, settings: EncoderSettings) -> Encoding:
-    """Settle everything that an encoder for `info` needs, and try it.
+def resolve_encoding(info: SourceInfo, settings: EncoderSettings, format: str | None = None) -> Encoding:
+    """Settle everything that an encoder for `info` needs, and try it; `format` is the output's container.
 
     Raises `UsageError` or `CarfixError` with the encoder's own words if it refuses.
     """
@@ -90,8 +92,9 @@ def resolve_encoding(info: SourceInfo, settings: EncoderSettings) -> Encoding:
         # Frames say which field comes first, but x264 writes what it was opened with into its first headers.
         first = "bff=1" if info.field_order in BOTTOM_FIRST_ORDERS else "tff=1"
         options["x264-params"] = ":".join(part for part in (first, options.get("x264-params")) if part)
-    if info.interlaced and not interlaced:
-        warnings.append(f"{settings.codec} cannot flag interlaced frames; -c:v libx264 can")
+    if info.interlaced and not interlaced and format != Y4M:  # whose header does
+        cure = "-f y4m" if settings.codec == RAW else "-c:v libx264"
+        warnings.append(f"{settings.codec} cannot flag interlaced frames; {cure} can")
     if info.hdr:
         params = _hdr_params(settings.codec, info.hdr)
         if params is None:

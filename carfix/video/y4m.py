@@ -1,11 +1,14 @@
-"""What y4m's header says of pixels: their shape and where chroma lies, to which PyAV has no way to the muxer."""
+"""What y4m's header says of frames: their fields, the shape of pixels and where chroma lies, which PyAV passes on to no
+muxer of bare frames.
+"""
 
 from pathlib import Path
 from typing import IO
 
-from carfix.video.source import SourceInfo
+from carfix.video.source import BOTTOM_FIRST_ORDERS, SourceInfo
 
 #: What FFmpeg's muxer writes where it does not know.
+_NO_FIELDS = b" Ip "
 _NO_SHAPE = b" A0:0 "
 _NO_PLACE = b" C420jpeg XYSCSS=420JPEG"
 #: Where chroma of 4:2:0 with eight bits lies, by FFmpeg's names.
@@ -20,6 +23,8 @@ class Y4mFile:
         self._opened = isinstance(target, Path)
         self._file: IO[bytes] = target.open("wb") if isinstance(target, Path) else target
         self._known = {}
+        if info.interlaced:
+            self._known[_NO_FIELDS] = b" Ib " if info.field_order in BOTTOM_FIRST_ORDERS else b" It "
         if pixels := info.sample_aspect_ratio:
             self._known[_NO_SHAPE] = f" A{pixels.numerator}:{pixels.denominator} ".encode()
         if (place := info.colour.chroma_location) in _PLACES:
