@@ -36,13 +36,18 @@ def packet_findings(jumps: Iterable[Jump], strays: int, corrupt: int) -> Iterato
 def tally_findings(tally: Tally, *, expected: int, frames: int) -> Iterator[str]:
     """What decoding a file showed; `expected` frames by the packets, `frames` in the output."""
     yield from damage_findings(tally.damage)
-    if tally.unflagged:
-        yield (
-            f"{tally.unflagged} frames are interlaced, which the first is not: the output does not flag them; "
-            "-c:v libx264 -x x264-params=tff=1 (or bff=1) flags all"
-        )
+    yield from unflagged_findings(tally.unflagged)
     if frames != expected:
         yield f"the input promises {expected} frames; {frames} could be decoded"
+
+
+def unflagged_findings(unflagged: int) -> Iterator[str]:
+    """That so many frames would have to be flagged as interlaced, and are not."""
+    if unflagged:
+        yield (
+            f"{unflagged} frames are interlaced, which the first is not: the output does not flag them; "
+            "-c:v libx264 -x x264-params=tff=1 (or bff=1) flags all"
+        )
 
 
 def damage_findings(damage: Damage) -> Iterator[str]:

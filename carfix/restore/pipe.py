@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import IO
 
 from carfix.errors import CarfixError, UsageError
-from carfix.restore.findings import damage_findings, packet_findings, refused_findings
+from carfix.restore.findings import damage_findings, packet_findings, refused_findings, unflagged_findings
 from carfix.restore.frames import FramePipeline
 from carfix.restore.models import EngineChoice
 from carfix.restore.pipe_reader import PIPE, PipeReader
@@ -86,6 +86,7 @@ def restore_pipe(
     findings = [
         *packet_findings(reader.clock.found, reader.clock.strays, reader.corrupt),
         *damage_findings(reader.damage),
+        *unflagged_findings(writer.unflagged),
         *refused_findings(writer.refused),
     ]
     for line in findings:

@@ -23,7 +23,7 @@ from carfix.video.adts import describe_aac
 from carfix.video.choice import choice_note
 from carfix.video.copying import Ascending
 from carfix.video.covers import attach, is_attached, is_cover
-from carfix.video.encoder import Encoding, configure
+from carfix.video.encoder import Encoding, configure, flags_fields
 from carfix.video.faults import MEDIA_ERRORS, reason
 from carfix.video.luma import write_luma
 from carfix.video.matroska import MATROSKA, make_room, write_shapes
@@ -69,6 +69,10 @@ class PipeWriter:
     ) -> None:
         self.count = 0
         self.refused = 0  # packets of other streams
+        self.unflagged = (
+            0  # interlaced frames that are encoded as progressive ones, since the first frame was one
+        )
+        self._flags = flags_fields(encoding, reader.info)
         self._reader = reader
         self._progress = progress
         self._output, self._format = output, format
@@ -207,6 +211,7 @@ class PipeWriter:
                     self._counted.number(item.frame)
             self._encode(item.frame)
             self.count += 1
+            self.unflagged += item.interlaced and not self._flags
             self._progress(Progress(phase="restoring", done=self.count, total=self.count))
             self._pass_on()
 

@@ -74,8 +74,7 @@ class Pipeline:
         self._info = info
         self._timeline = timeline
         self._encoding = encoding
-        # Of a video that begins interlaced it was said before the work.
-        self._flags = info.interlaced or flags_fields(encoding)
+        self._flags = flags_fields(encoding, info)
         self._frames = FramePipeline(engine, encoding.pix_fmt, info.colour.range, strength)
         self._folder = folder
         self._on_segment = on_segment

@@ -74,8 +74,13 @@ class Encoding:
     warnings: tuple[str, ...]
 
 
-def flags_fields(encoding: Encoding) -> bool:
-    """Whether interlaced frames come out flagged, be it because the user asks x264 for it."""
+def flags_fields(encoding: Encoding, info: SourceInfo) -> bool:
+    """Whether interlaced frames come out flagged, be it because the user asks x264 for it.
+
+    Of a video that begins interlaced it was said before the work if they do not.
+    """
+    if info.interlaced:
+        return True
     asked = encoding.options.get("x264-params", "").split(":")
     return encoding.interlaced or encoding.codec in _FLAGS_EACH_FRAME or bool({"tff=1", "bff=1"} & set(asked))
 

@@ -7,11 +7,14 @@ import av
 import media
 import pytest
 from engines import Adding
-from jobs import restore
+from jobs import LOSSLESS, QUICK, restore
 
 from carfix.restore.models import EngineChoice
 from carfix.restore.pipe import restore_pipe
 from carfix.video.encoder_settings import EncoderSettings
+
+#: Interlaced, the top field first.
+TFF = {"x264-params": "tff=1:repeat-headers=1"}
 
 
 def through(source: Path, output: Path, **options: object) -> list[str]:
@@ -42,3 +45,28 @@ def test_y4m_says_the_fields(first: str, letter: bytes, order: int, tmp_path: Pa
             assert container.streams.video[0].codec_context.field_order == order
     raw = restore(source, tmp_path / "out.nut", encoder=EncoderSettings(codec="rawvideo"))
     assert raw.warnings == ("rawvideo cannot flag interlaced frames; -f y4m can",)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "told"),
+    [(QUICK, True), (LOSSLESS, False), (EncoderSettings(codec="libx264", options=TFF), False)],
+)
+def test_frames_that_are_interlaced_later_are_told(
+    encoder: EncoderSettings, told: bool, tmp_path: Path
+) -> None:
+    """The encoder is opened for what the first frame is."""
+    options = {**media.X264, "x264-params": "repeat-headers=1"}
+    parts = [
+        media.write_clip(tmp_path / "film.264", format="h264", options=options),
+        media.write_clip(tmp_path / "news.264", format="h264", options={**options, **TFF}, interlaced=True),
+    ]
+    (tmp_path / "in.264").write_bytes(b"".join(part.read_bytes() for part in parts))
+    report = restore(tmp_path / "in.264", tmp_path / "out.mkv", encoder=encoder)
+    line = f"{media.FRAMES} frames are interlaced, which the first is not: the output does not flag them; "
+    assert [warning.startswith(line) for warning in report.warnings] == [True] * told
+    said = through(tmp_path / "in.264", tmp_path / "piped.mkv", encoder=encoder)
+    assert [warning for warning in said if "interlaced" in warning] == list(report.warnings)
+    for name in ("out.mkv", "piped.mkv"):
+        with av.open(str(tmp_path / name)) as container:
+            flags = [frame.interlaced_frame for frame in container.decode(video=0)]
+        assert flags[-media.FRAMES :] == [not told] * media.FRAMES

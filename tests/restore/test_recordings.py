@@ -10,7 +10,7 @@ import pytest
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from engines import Adding
-from jobs import LOSSLESS, QUICK, restore
+from jobs import LOSSLESS, restore
 from media import Sound
 
 from carfix.errors import CarfixError
@@ -21,8 +21,6 @@ from carfix.restore.tasks import Task
 from carfix.video.encoder_settings import EncoderSettings
 
 TICK = Fraction(1, 90_000)
-#: Interlaced, the top field first.
-TFF = {"x264-params": "tff=1:repeat-headers=1"}
 
 
 def sound_times(path: Path) -> list[Fraction]:
@@ -223,24 +221,3 @@ def test_each_part_of_a_recording_that_changes_has_its_own_look(tmp_path: Path) 
         restore(source, tmp_path / f"out_{part.name}", **wanted)
         assert len(media.frame_times(tmp_path / f"out_{part.name}")) == 12
         assert media.video_properties(tmp_path / f"out_{part.name}") == media.video_properties(part)
-
-
-@pytest.mark.parametrize(
-    ("encoder", "told"),
-    [(QUICK, True), (LOSSLESS, False), (EncoderSettings(codec="libx264", options=TFF), False)],
-)
-def test_frames_that_are_interlaced_later_are_told(
-    encoder: EncoderSettings, told: bool, tmp_path: Path
-) -> None:
-    """The encoder is opened for what the first frame is."""
-    options = {**media.X264, "x264-params": "repeat-headers=1"}
-    parts = [
-        media.write_clip(tmp_path / "film.264", format="h264", options=options),
-        media.write_clip(tmp_path / "news.264", format="h264", options={**options, **TFF}, interlaced=True),
-    ]
-    (tmp_path / "in.264").write_bytes(b"".join(part.read_bytes() for part in parts))
-    report = restore(tmp_path / "in.264", tmp_path / "out.mkv", encoder=encoder)
-    line = f"{media.FRAMES} frames are interlaced, which the first is not: the output does not flag them; "
-    assert [warning.startswith(line) for warning in report.warnings] == [True] * told
-    flags = [frame.interlaced_frame for frame in frames_of(tmp_path / "out.mkv")]
-    assert flags[-media.FRAMES :] == [not told] * media.FRAMES
