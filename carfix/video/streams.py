@@ -35,6 +35,9 @@ COPY, NONE = "copy", "none"
 #: What FFmpeg's muxer warns of when a reader will not know a stream's codec.
 _UNNAMED = "may not be recognized upon reading"
 
+#: G.722.
+_LOST_IN_MOV = "adpcm_g722"
+
 #: How many packets are read to find the first one of every stream; a subtitle may come much later, and is
 #: then judged by its header alone.
 _PROBE_PACKETS = 5000
@@ -237,6 +240,8 @@ def try_copy(
             return refusal
     if format in WITHOUT_COVERS and is_cover(stream):
         return "it would be lost, or data without a name"  # the muxer takes it
+    if format == "mov" and _codec_of(stream) == _LOST_IN_MOV:
+        return "it would be read back empty"  # the muxer takes it, as samples of no size
     if format in PROGRAM_STREAMS and stream.type == "subtitle" and _codec_of(stream) != "dvd_subtitle":
         return "it would pass for DVD's pictures"  # the muxer takes any
     options = muxer_options(format, {}, movflags)

@@ -217,3 +217,14 @@ def test_the_last_packet_of_nuts_sound_is_heard_in_mp4(tmp_path: Path) -> None:
         with av.open(str(path)) as container:
             packets.append([bytes(packet) for packet in container.demux(audio=0) if packet.size])
     assert packets[0] == packets[1]
+
+
+def test_g722_is_kept_out_of_mov(tmp_path: Path) -> None:
+    """MOV's muxer takes it and no one reads a byte of it back: a pipe lost it, a file failed when all was computed."""
+    source = media.write_clip(tmp_path / "in.avi", sounds=[Sound(codec="g722", rate=16_000)])
+    with pytest.raises(
+        CarfixError, match=r"mov cannot hold audio stream 1 \(adpcm_g722\): .*\.mkv.*-c:a aac"
+    ):
+        restore(source, tmp_path / "out.mov", model="there is no such network")
+    restore(source, tmp_path / "out.mkv")
+    assert media.packets_digest(tmp_path / "out.mkv", 1) == media.packets_digest(source, 1)
