@@ -20,7 +20,7 @@ from carfix.restore.pipe_reader import PipeReader
 from carfix.restore.report import Progress
 from carfix.video.address import address
 from carfix.video.adts import describe_aac
-from carfix.video.choice import choice_note
+from carfix.video.choice import choice_note, has_form
 from carfix.video.copying import Ascending
 from carfix.video.covers import attach, is_attached, is_cover
 from carfix.video.encoder import Encoding, configure, flags_fields
@@ -45,7 +45,7 @@ from carfix.video.preroll import PreRoll
 from carfix.video.pyav import KEEP_ODD_TAGS
 from carfix.video.scheduling import kept_scheduling
 from carfix.video.source import SourceInfo
-from carfix.video.streams import add_copy, cover_left_out, formless_left_out, has_form, left_out, try_copy
+from carfix.video.streams import add_copy, cover_left_out, formless_left_out, left_out, try_copy
 from carfix.video.y4m import Y4mFile
 
 #: What leaves streams of a kind out.

@@ -26,6 +26,13 @@ def is_attached_picture(stream: Stream) -> bool:
     return bool(stream.disposition & Disposition.attached_pic)
 
 
+def has_form(stream: Stream) -> bool:
+    """False for sound and video that damage made up, or that were announced and never sent."""
+    context = stream.codec_context
+    known = {"audio": "sample_rate", "video": "width"}.get(stream.type)
+    return context is None or known is None or bool(getattr(context, known, 0))
+
+
 def videos_of(streams: Iterable[Stream]) -> list[VideoStream]:
     """The streams that are video and no pictures."""
     return [

@@ -4,10 +4,10 @@ import contextlib
 import dataclasses
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import av
 from av.container import InputContainer
@@ -16,7 +16,7 @@ from av.video.stream import VideoStream
 
 from carfix.errors import CarfixError, UsageError
 from carfix.video.address import address, address_hint
-from carfix.video.choice import find_video, videos_of
+from carfix.video.choice import find_video, has_form, videos_of
 from carfix.video.colour import (
     UNSPECIFIED,
     UNSPECIFIED_RANGE,
@@ -42,6 +42,12 @@ MAX_RATE = 1000
 #: AVFMT_FLAG_GENPTS: FFmpeg invents missing presentation times in decoding order, which is wrong as soon as
 #: there are B-frames (AVI, raw H.264). PyAV turns it on; missing times are better seen as missing.
 _GENERATE_PTS = 0x1
+
+#: What tells the form of a stream in these formats is sent with it.
+_SENT_FORMS = ("mpegts", "mpeg")
+#: How far FFmpeg looks for that where its 5 MB and 7 s are not enough, since sound or a second camera begins later:
+#: bytes and microseconds. It takes a quarter of a second.
+_FAR = {"probesize": "50000000", "analyzeduration": "60000000"}
 
 #: AVFieldOrder's value of frames that are no two fields.
 PROGRESSIVE = 1
@@ -92,11 +98,11 @@ def open_input(path: Path, hwaccel: Hwaccel | None = None) -> Iterator[InputCont
 def open_container(source: Path | IO[bytes], hwaccel: Hwaccel | None = None) -> Iterator[InputContainer]:
     """Open a file, or a stream of bytes that need not be seekable. Raises `CarfixError`."""
     name = source if isinstance(source, Path) else "standard input"
-    decoder = hwaccel.settings() if hwaccel else None
     try:
-        container = av.open(
-            address(source) if isinstance(source, Path) else source, "r", hwaccel=decoder, **KEEP_ODD_TAGS
-        )
+        container = _opened(source, hwaccel, {})
+        if isinstance(source, Path) and _lacks_forms(container):
+            container.close()
+            container = _opened(source, hwaccel, _FAR)
     except MEDIA_ERRORS as error:
         if isinstance(source, Path) and not source.exists():
             raise CarfixError(f"no such file: {source}{address_hint(source)}") from None
@@ -107,6 +113,18 @@ def open_container(source: Path | IO[bytes], hwaccel: Hwaccel | None = None) -> 
     with container:
         container.flags &= ~_GENERATE_PTS
         yield container
+
+
+def _opened(source: Path | IO[bytes], hwaccel: Hwaccel | None, options: Mapping[str, str]) -> InputContainer:
+    name: Any = address(source) if isinstance(source, Path) else source
+    decoder = hwaccel.settings() if hwaccel else None
+    container: InputContainer = av.open(name, "r", options=dict(options), hwaccel=decoder, **KEEP_ODD_TAGS)
+    return container
+
+
+def _lacks_forms(container: InputContainer) -> bool:
+    formless = not all(has_form(stream) for stream in container.streams)
+    return formless and container.format.name in _SENT_FORMS
 
 
 def check_readable(path: Path) -> None:

@@ -19,7 +19,7 @@ from av.video.stream import VideoStream
 
 from carfix.errors import CarfixError, UsageError
 from carfix.video.avi import add_counted_copy
-from carfix.video.choice import choice_note
+from carfix.video.choice import choice_note, has_form
 from carfix.video.covers import WITHOUT_COVERS, is_attached, is_cover
 from carfix.video.demux import demux
 from carfix.video.faults import MEDIA_ERRORS, captured_log, reason, said
@@ -157,16 +157,9 @@ def cover_left_out(stream: Stream, format: str) -> str:
     return f"the cover picture (stream {stream.index}) is left out: {format} has no place for one"
 
 
-def has_form(stream: Stream) -> bool:
-    """False for sound and video that damage made up, or that were announced and never sent."""
-    context = stream.codec_context
-    known = {"audio": "sample_rate", "video": "width"}.get(stream.type)
-    return context is None or known is None or bool(getattr(context, known, 0))
-
-
 def formless_left_out(stream: Stream) -> str:
     """The warning about a stream that no container takes."""
-    return f"{stream.type} stream {stream.index} is left out: it holds nothing that tells its form"
+    return f"{stream.type} stream {stream.index} is left out: nothing was found that tells its form"
 
 
 def _refused(info: SourceInfo, stream: Stream, head: "Packet[Any] | None", format: str, failure: str) -> str:

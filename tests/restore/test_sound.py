@@ -228,3 +228,14 @@ def test_g722_is_kept_out_of_mov(tmp_path: Path) -> None:
         restore(source, tmp_path / "out.mov", model="there is no such network")
     restore(source, tmp_path / "out.mkv")
     assert media.packets_digest(tmp_path / "out.mkv", 1) == media.packets_digest(source, 1)
+
+
+def test_sound_that_begins_late_in_a_transport_stream_goes_along(tmp_path: Path) -> None:
+    """FFmpeg looks seven seconds ahead for what sound it is, and it was left out."""
+    sound = Sound(codec="mp2", start=10, seconds=1)
+    source = media.write_clip(tmp_path / "in.ts", frames=275, sounds=[sound])
+    report = restore(source, tmp_path / "out.mkv", segment_seconds=20)
+    assert report.copied == (1,) and report.warnings == ()
+    (one, rate_of_one, begin), (other, *_) = samples(tmp_path / "out.mkv"), samples(source)
+    assert np.array_equal(one, other) and rate_of_one == 48_000
+    assert begin - float(media.frame_times(tmp_path / "out.mkv")[0]) == pytest.approx(10, abs=0.1)
