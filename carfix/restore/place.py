@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import os
 import shutil
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -44,6 +45,22 @@ def same_file(source: Path, output: Path) -> bool:
     return False
 
 
+def tells_case(folder: Path) -> bool:
+    """Whether the disk of `folder`, which need not be there yet, takes `cam.mp4` and `CAM.mp4` for two files."""
+    try:
+        with tempfile.NamedTemporaryFile(prefix=".carfix-", dir=_existing(folder)) as file:
+            name = Path(file.name)
+            return not name.with_name(name.name.upper()).exists()
+    except OSError:
+        return True  # who writes there says what is wrong
+
+
+def _existing(folder: Path) -> Path:
+    while not folder.exists() and folder.parent != folder:
+        folder = folder.parent
+    return folder
+
+
 def check_place(output: Path, *, overwrite: bool, parents: bool) -> None:
     """Raises `CarfixError` if `output` is in the way or its folder is not there or not writable.
 
@@ -61,9 +78,7 @@ def check_place(output: Path, *, overwrite: bool, parents: bool) -> None:
             raise CarfixError(f"{output} exists already; -y overwrites it")
     except OSError as error:  # in a folder that may not be searched
         raise CarfixError(f"cannot write {output}: {reason(error)}") from error
-    folder = output.parent
-    while parents and not folder.exists() and folder.parent != folder:
-        folder = folder.parent
+    folder = _existing(output.parent) if parents else output.parent
     if not folder.is_dir():
         raise CarfixError(f"there is no folder {folder} to write to")
     if not os.access(folder, os.W_OK):
@@ -99,11 +114,8 @@ def check_room(
     if info.codec in _LARGE_CODECS:
         whole -= int(timeline.sizes.sum())
     size = whole * frames / len(timeline.presentation)
-    folder = output.parent
-    while not folder.exists() and folder.parent != folder:
-        folder = folder.parent
     try:
-        free = shutil.disk_usage(folder).free + kept
+        free = shutil.disk_usage(_existing(output.parent)).free + kept
     except OSError:
         return None
     if free < _HOPELESS * size:

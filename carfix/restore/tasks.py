@@ -8,7 +8,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from carfix.errors import CarfixError, UsageError
-from carfix.restore.place import same_file
+from carfix.restore.place import same_file, tells_case
 from carfix.video.encoder_settings import DEFAULT_CODEC
 from carfix.video.faults import reason
 from carfix.video.muxer import Y4M, output_format, suffix_holds
@@ -91,7 +91,7 @@ def plan_tasks(
         tasks.append(
             Task(source, output / (place.with_name(place.name + wanted.suffix) if crowded else wanted))
         )
-    _check_collisions(tasks)
+    _check_collisions(tasks, output)
     for task in tasks:
         if same_file(task.source, task.output):
             raise UsageError(f"input and output are the same file: {task.source}; name another folder")
@@ -142,10 +142,16 @@ def _suffix(place: Path, format: str | None, codec: str) -> str:
     return place.suffix if kept and suffix_holds(suffix, codec) else _DEFAULT_SUFFIX
 
 
-def _check_collisions(tasks: Sequence[Task]) -> None:
-    sources: dict[Path, Path] = {}
+def _check_collisions(tasks: Sequence[Task], folder: Path) -> None:
+    names = {str(task.output) for task in tasks}
+    apart = len({name.casefold() for name in names}) == len(names) or tells_case(folder)
+    first: dict[str, Task] = {}
     for task in tasks:
-        other = sources.setdefault(task.output, task.source)
+        name = str(task.output)
+        other = first.setdefault(name if apart else name.casefold(), task)
         # Folders are failures alone: disks have each a lost+found that may not be read.
-        if other is not task.source and not os.path.isdir(task.source):  # noqa: PTH112
-            raise UsageError(f"{other} and {task.source} would both become {task.output}")
+        if other is not task and not os.path.isdir(task.source):  # noqa: PTH112
+            alike = (
+                "" if name == str(other.output) else ": its disk takes capital and small letters for the same"
+            )
+            raise UsageError(f"{other.source} and {task.source} would both become {task.output}{alike}")

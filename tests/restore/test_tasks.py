@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+import carfix.restore.tasks
 from carfix.errors import CarfixError, UsageError
+from carfix.restore.place import tells_case
 from carfix.restore.tasks import plan_tasks
 from carfix.video.source import probe
 
@@ -126,6 +128,27 @@ def test_mistakes(tree: Path, tmp_path: Path) -> None:
         plan_tasks([tree / "a.mp4", tree / "b.MKV"], tree / "notes.txt")
     with pytest.raises(UsageError, match="no video found"):
         plan_tasks([tree], tmp_path / "out", recursive=True, include=["*.gif"])
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_names_that_differ_in_capitals_alone(
+    told: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On macOS, on Windows and on most USB disks the second one would take the first one's place."""
+    monkeypatch.setattr(carfix.restore.tasks, "tells_case", lambda folder: told)
+    sources = [tmp_path / "one" / "Cam.mp4", tmp_path / "other" / "cam.mp4"]
+    if told:
+        assert len(plan_tasks(sources, tmp_path / "out")) == 2
+    else:
+        with pytest.raises(UsageError, match=r"Cam\.mp4 and .*cam\.mp4 would both become .*: its disk takes"):
+            plan_tasks(sources, tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["", "not/there/yet"])
+def test_whether_a_disk_tells_capitals_is_tried(name: str, tmp_path: Path) -> None:
+    (tmp_path / "a").touch()
+    assert tells_case(tmp_path / name) is not (tmp_path / "A").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
 def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
