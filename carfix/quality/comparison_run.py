@@ -30,7 +30,7 @@ from carfix.quality.vmaf import VmafMeter
 from carfix.restore.engine import Planes
 from carfix.video.choice import find_video
 from carfix.video.convert import SCALER_THREADS
-from carfix.video.set_back import counted, is_set_back
+from carfix.video.set_back import counted, is_set
 from carfix.video.source import open_input
 
 #: Frames that are measured at once: enough to keep every core busy, few enough for 4K.
@@ -175,7 +175,7 @@ def bit_rate(chosen: Chosen) -> float | None:
     path, stream = chosen.path, str(chosen.stream)
     with open_input(path) as container:
         duration = (container.duration or 0) / av.time_base
-        if is_set_back(path, container, find_video(container, path, stream)):
+        if is_set(path, container, find_video(container, path, stream)):
             duration, _ = counted(path, stream)
     return 8 * path.stat().st_size / duration if duration > 0 else None
 

@@ -25,7 +25,7 @@ from carfix.restore.strength import DOUBTED, Levels, installed_curve
 from carfix.video.choice import find_video
 from carfix.video.faults import MEDIA_ERRORS, reason
 from carfix.video.quantizer import Scale, Told, export_quantizers, told_quantizer
-from carfix.video.set_back import counted, is_set_back
+from carfix.video.set_back import counted, is_set
 from carfix.video.source import MAX_RATE, open_input
 
 #: Places of a file whose quantizers are looked at, and frames there: an archive must be inspected in minutes.
@@ -99,9 +99,11 @@ def inspect_file(
             size = path.stat().st_size
             duration = _duration(container, video, fps, size)
             stated, frames = duration, _frames(video, duration, fps, size)
-            if is_set_back(path, container, video):
+            shown = duration  # seconds without a pause
+            if is_set(path, container, video):
                 duration, frames = counted(path, stream)
-            rate = _bit_rate(video, duration or (frames / fps if frames and fps else None), size)
+                shown = None
+            rate = _bit_rate(video, shown or (frames / fps if frames and fps else None), size)
             codec, width, height = context.codec.canonical_name, video.width, video.height
             chosen = choose_in(container, path, stream)
             if chosen.videos > 1 and rate and not video.bit_rate:

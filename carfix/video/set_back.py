@@ -1,5 +1,5 @@
-"""Whether a recording's clock was set back on the way, told from a few places of its file: FFmpeg takes the time from
-its first packet to its last one for its duration, which then is that of its last part.
+"""Whether a recording's clock was set on the way, told from a few places of its file: FFmpeg takes the time from its
+first packet to its last one for its duration, which then is that of its last part, or a pause that is longer than it.
 """
 
 import itertools
@@ -34,8 +34,10 @@ class _Behind:
         return self._file.read(size)
 
 
-def is_set_back(path: Path, container: InputContainer, video: VideoStream) -> bool:
-    """Whether `video` of the opened `path` has decoding times that lie before those of an earlier place."""
+def is_set(path: Path, container: InputContainer, video: VideoStream) -> bool:
+    """Whether decoding times of `video` of the opened `path` lie before those of an earlier place, or leap ahead there
+    by more than all the others do.
+    """
     if container.format.name not in _FORMATS:
         return False
     size = path.stat().st_size
@@ -45,7 +47,8 @@ def is_set_back(path: Path, container: InputContainer, video: VideoStream) -> bo
             for place in range(_PLACES)
         ]
     times = [time for time in found if time is not None]
-    return any(after < before for before, after in itertools.pairwise(times))
+    steps = [after - before for before, after in itertools.pairwise(times)]
+    return bool(steps) and (min(steps) < 0 or max(steps) > sum(steps) / 2)
 
 
 def counted(path: Path, stream: str | None) -> tuple[float, int]:

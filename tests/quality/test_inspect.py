@@ -19,6 +19,7 @@ from carfix.quality.gain import GainFit, Point, fit_gain, fits_from_json, fits_t
 from carfix.quality.inspect import inspect_file, measure_speed
 from carfix.quality.methods import Restored
 from carfix.quality.reader import read_frames
+from carfix.video.one_clock import move
 
 
 def line(quantizer: float, bits: float) -> float:
@@ -94,6 +95,26 @@ def test_recordings_put_together_are_counted_whole(tmp_path: Path) -> None:
     assert (one.frames, three.frames, three.duration) == (30, 90, pytest.approx(90 / 25, abs=0.05))
     assert three.bits_per_pixel == pytest.approx(one.bits_per_pixel, rel=0.05)
     assert three.seconds == pytest.approx(3 * (one.seconds or 0))
+
+
+def test_a_clock_that_leaps_ahead_is_no_video(tmp_path: Path) -> None:
+    """Ten hours between two recordings were taken for frames."""
+    options = {"qp": "30", "threads": "1"}
+    parts = [tmp_path / "part.ts", tmp_path / "later.ts"]
+    write_clip(parts[0], moving_picture(30), options=options)
+    with av.open(str(parts[0])) as source, av.open(str(parts[1]), "w") as target:
+        video = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.size:
+                move(packet, Fraction(36_000))
+                packet.stream = video
+                target.mux(packet)
+    whole = tmp_path / "whole.ts"
+    whole.write_bytes(b"".join(part.read_bytes() for part in parts))
+    one, both = (inspect_file(path, seconds_per_pixel=1e-6) for path in (parts[0], whole))
+    assert (both.frames, both.duration) == (60, pytest.approx(36_000, abs=5))
+    assert both.bits_per_pixel == pytest.approx(one.bits_per_pixel, rel=0.05)
+    assert both.seconds == pytest.approx(2 * (one.seconds or 0))
 
 
 def test_too_few_clips_are_an_error() -> None:

@@ -4,7 +4,7 @@ import pytest
 from media import write_clip
 
 from carfix.video.choice import find_video
-from carfix.video.set_back import is_set_back
+from carfix.video.set_back import is_set
 from carfix.video.source import open_input
 
 
@@ -24,4 +24,4 @@ def test_recordings_put_together_are_seen(suffix: str, copies: int, expected: bo
     whole = tmp_path / f"whole.{suffix}"
     whole.write_bytes(copies * part.read_bytes())
     with open_input(whole) as container:
-        assert is_set_back(whole, container, find_video(container, whole)) is expected
+        assert is_set(whole, container, find_video(container, whole)) is expected
