@@ -20,7 +20,7 @@ from carfix.video.demux import demux
 from carfix.video.faults import MEDIA_ERRORS
 from carfix.video.hwaccel import planar
 from carfix.video.quantizer import export_quantizers
-from carfix.video.source import PROGRESSIVE, SourceInfo, open_input, video_of
+from carfix.video.source import PROGRESSIVE, SENT_FORMS, SourceInfo, open_input, video_of
 from carfix.video.timeline import NO_TIME, Timeline
 
 #: How many frames wait so that they can be put in order: more than a damaged header moves a frame in practice.
@@ -82,8 +82,8 @@ def decode_frames(
 def info_from(info: SourceInfo, timeline: Timeline, start: int | None) -> SourceInfo:
     """`info`, with the look of the video as it is where `start` ticks are shown: recorders change it on the way.
 
-    Unchanged where size and pixel format are, where no frame could be decoded, and where a device decodes, whose frames
-    have other formats.
+    Unchanged but for the shape of pixels where size and pixel format are, where no frame could be decoded, and where a
+    device decodes, whose frames have other formats.
     """
     if start is None or info.hwaccel is not None:
         return info
@@ -91,9 +91,11 @@ def info_from(info: SourceInfo, timeline: Timeline, start: int | None) -> Source
     for pts, frame in _in_order(_decoded(info, timeline, Damage(), start, clock), clock):
         if pts < start:
             continue
-        if _is_alike(frame, info):
-            return info
         assert clock.decoder is not None
+        if _is_alike(frame, info):
+            # Television goes from 4:3 to 16:9 by the shape of pixels alone; elsewhere the container has a word in it.
+            shape = clock.decoder.sample_aspect_ratio if info.format in SENT_FORMS else None
+            return dataclasses.replace(info, sample_aspect_ratio=shape) if shape else info
         return dataclasses.replace(
             info,
             width=frame.width,

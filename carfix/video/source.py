@@ -43,8 +43,8 @@ MAX_RATE = 1000
 #: there are B-frames (AVI, raw H.264). PyAV turns it on; missing times are better seen as missing.
 _GENERATE_PTS = 0x1
 
-#: What tells the form of a stream in these formats is sent with it.
-_SENT_FORMS = ("mpegts", "mpeg")
+#: In these formats what tells a stream's form is sent with it.
+SENT_FORMS = ("mpegts", "mpeg")
 #: How far FFmpeg looks for that where its 5 MB and 7 s are not enough, since sound or a second camera begins later:
 #: bytes and microseconds. It takes a quarter of a second.
 _FAR = {"probesize": "50000000", "analyzeduration": "60000000"}
@@ -124,7 +124,7 @@ def _opened(source: Path | IO[bytes], hwaccel: Hwaccel | None, options: Mapping[
 
 def _lacks_forms(container: InputContainer) -> bool:
     formless = not all(has_form(stream) for stream in container.streams)
-    return formless and container.format.name in _SENT_FORMS
+    return formless and container.format.name in SENT_FORMS
 
 
 def check_readable(path: Path) -> None:

@@ -221,3 +221,31 @@ def test_each_part_of_a_recording_that_changes_has_its_own_look(tmp_path: Path) 
         restore(source, tmp_path / f"out_{part.name}", **wanted)
         assert len(media.frame_times(tmp_path / f"out_{part.name}")) == 12
         assert media.video_properties(tmp_path / f"out_{part.name}") == media.video_properties(part)
+
+
+def test_a_part_has_its_own_shape_of_pixels(tmp_path: Path) -> None:
+    """Television goes from 4:3 to 16:9 with the same size."""
+    shapes = [Fraction(12, 11), Fraction(16, 11)]
+    parts = []
+    for second, shape in enumerate(shapes, 1):
+
+        def shaped(video: VideoStream, shape: Fraction = shape) -> None:
+            video.codec_context.sample_aspect_ratio = shape
+
+        parts.append(
+            media.write_clip(
+                tmp_path / f"part{second}.ts",
+                frames=25,
+                times=range(25 * second, 25 * second + 25),
+                time_base=Fraction(1, 25),
+                setup=shaped,
+                muxer={"mpegts_copyts": "1"},
+            )
+        )
+    source = tmp_path / "in.ts"
+    source.write_bytes(b"".join(part.read_bytes() for part in parts))
+    for name, wanted in (("one", {"end": 0.9}), ("other", {"start": 1.2})):
+        restore(source, tmp_path / f"{name}.mkv", **wanted)
+    for name, shape in zip(("one", "other"), shapes, strict=True):
+        with av.open(str(tmp_path / f"{name}.mkv")) as container:
+            assert container.streams.video[0].sample_aspect_ratio == shape
