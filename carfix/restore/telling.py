@@ -9,7 +9,7 @@ from typing import IO, Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from carfix.errors import CarfixError
 from carfix.restore.batch import Event, Outcome
@@ -113,7 +113,8 @@ class Teller:
         )
         failures = [outcome for outcome in outcomes if outcome.status == "failed"]
         if failures:
-            table = Table("failed", "reason", title_justify="left")
+            # In a log, which is 80 columns wide, both hold names that are longer.
+            table = Table(Column("failed", overflow="fold"), Column("reason", overflow="fold"))
             for outcome in failures:
                 source = str(outcome.task.source)
                 table.add_row(escape(source), escape(outcome.reason.removeprefix(f"{source}: ")))

@@ -54,3 +54,16 @@ def test_a_bar_goes_away_with_its_file(monkeypatch: pytest.MonkeyPatch) -> None:
         tell(restoring(next_one, 50))
         tell(Event(ONE, Outcome(ONE, "failed", reason="the disk is full")))
         assert [task.completed for task in bars[0].tasks if task.visible] == [50]
+
+
+def test_the_list_of_failures_holds_whole_names() -> None:
+    """In a log, where it is 80 columns wide, as on a narrow terminal."""
+    out = io.StringIO()
+    name = Path("/archive/camera-entrance-north/2026-11-27/recording_2026-11-27_10-00-00.mp4")
+    task = Task(name, Path("out.mp4"))
+    teller(Console(file=out, width=80), "none").summary(
+        [Outcome(task, "failed", reason=f"cannot read {name}")]
+    )
+    cells = [line.split("│")[1:3] for line in out.getvalue().splitlines() if "│" in line]
+    failed, reason = ("".join(cell.strip() for cell in column) for column in zip(*cells, strict=True))
+    assert failed == str(name) and reason.endswith(str(name))
