@@ -1,7 +1,9 @@
 """One file in a process of its own: what a codec breaks there, it breaks for one file only."""
 
+import atexit
 import contextlib
 import dataclasses
+import gc
 import multiprocessing
 import os
 import select
@@ -107,6 +109,7 @@ class Worker:
 def _work(
     task: Task, options: dict[str, Any], threads: int | None, caches: Path | None, connection: Connection
 ) -> None:
+    atexit.register(gc.freeze)  # as the command does
     if caches is not None:
         os.environ["XDG_CACHE_HOME"] = str(caches)
     for number in ENDING:

@@ -79,3 +79,14 @@ def test_the_list_does_not_wait_for_torch() -> None:
     loaded = {line.rpartition("|")[2].strip() for line in run.stderr.splitlines()}
     assert "carfix.net.checkpoint" in loaded
     assert "torch" not in loaded
+
+
+def test_a_command_ends_without_looking_for_garbage() -> None:
+    program = (
+        "import atexit, gc, sys; atexit.register(lambda: print(gc.get_freeze_count())); "
+        "sys.argv[1:] = ['--version']; from carfix.cli import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert int(done.stdout.splitlines()[-1]) > 10_000
