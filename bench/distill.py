@@ -26,9 +26,10 @@ from carfix.net.catalog import load_model
 from carfix.net.checkpoint import Model, load_checkpoint, save_checkpoint
 from carfix.net.losses import psnr_loss
 from carfix.restore.engine import open_engine
+from carfix.training.keeper import training_summary
 from carfix.training.patches import FramePairs, chosen_frames, load_pairs, to_unit
 from carfix.training.settings import FINAL_LR_SHARE, TrainSettings, auto_precision
-from carfix.training.train import BETAS, move_average, training_summary
+from carfix.training.student import BETAS, move_average
 from carfix.training.validation import ValidationSet
 
 TOP = 65535

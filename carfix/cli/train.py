@@ -170,9 +170,9 @@ def train(
     from carfix.errors import UsageError
     from carfix.net.catalog import resolve
     from carfix.net.config import CarCnnConfig, Config, FastConfig
+    from carfix.training.keeper import LOSSES_OF_STRUCTURE
     from carfix.training.processes import rank_and_world
     from carfix.training.settings import TrainSettings, auto_precision, pick_device
-    from carfix.training.train import LOSSES_OF_STRUCTURE
     from carfix.training.train import train as run_training
 
     config: Config

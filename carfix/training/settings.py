@@ -54,6 +54,11 @@ class TrainSettings:
         """The first steps, in which the rate rises."""
         return min(WARMUP, self.steps // SHORT) if self.warmup is None else self.warmup
 
+    @property
+    def autocast(self) -> torch.dtype | None:
+        """The type of mixed precision; None for fp32."""
+        return torch.bfloat16 if self.precision == "bf16" else None
+
 
 def learning_rate(settings: TrainSettings, step: int) -> float:
     """The rate of `step`: linear warm-up, then a cosine to `FINAL_LR_SHARE` or a constant."""

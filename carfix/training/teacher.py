@@ -6,11 +6,16 @@ pristine frames and is not bound to the teacher's mistakes.
 """
 
 import dataclasses
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from carfix.errors import UsageError
 from carfix.net.arch import RestorationNet
+from carfix.net.checkpoint import load_checkpoint
+from carfix.training.settings import TrainSettings
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -21,6 +26,11 @@ class Teacher:
     share: float  # at the first step, 0 to 1; falls linearly to 0 at the last
     steps: int
     autocast: torch.dtype | None
+    sha256: str = ""  # of its weights
+
+    def record(self) -> dict[str, Any]:
+        """What decides the outcome of a training, as JSON-able fields."""
+        return {"teacher": self.sha256, "teacher_share": self.share}
 
     @torch.no_grad()
     def target(self, decoded: Tensor, pristine: Tensor, step: int) -> Tensor:
@@ -36,3 +46,22 @@ class Teacher:
             restored = self.net(decoded).float()
             mirrored = self.net(decoded.flip(-1)).float().flip(-1)
         return torch.lerp(pristine, (restored + mirrored) / 2, share)
+
+
+def load_teacher(path: Path, share: float, settings: TrainSettings, place: torch.device) -> Teacher:
+    """The network in the file `path`, on `place`, for a training of `settings`.
+
+    Raises `CheckpointError` if it cannot be read, `UsageError` for patches that are not of its whole cells.
+    """
+    model = load_checkpoint(path)
+    if settings.patch % model.config.scale:
+        raise UsageError(
+            f"--patch {settings.patch} is no multiple of {model.config.scale}, the side of the teacher's cells"
+        )
+    return Teacher(
+        net=model.net.to(place),
+        share=share,
+        steps=settings.steps,
+        autocast=settings.autocast,
+        sha256=model.description.sha256,
+    )

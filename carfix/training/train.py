@@ -1,12 +1,10 @@
 """The training loop: Adam on aligned patches, averaged weights, validation, and exact resume."""
 
 import contextlib
-import copy
 import dataclasses
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -14,14 +12,14 @@ from torch import Tensor, nn
 from carfix.errors import CarfixError, UsageError
 from carfix.lock import alone_in
 from carfix.net.arch import RestorationNet, build
-from carfix.net.checkpoint import Description, load_checkpoint, save_checkpoint
+from carfix.net.checkpoint import load_checkpoint
 from carfix.net.config import Config
 from carfix.net.grow import can_deepen, deepen
-from carfix.net.losses import LOSSES
 from carfix.training.divergence import check_gains, check_state
+from carfix.training.keeper import Keeper, training_summary
 from carfix.training.leaks import by_clip, find_leaks
 from carfix.training.log import Log
-from carfix.training.patches import FramePairs, PatchSampler, load_pairs, to_unit
+from carfix.training.patches import FramePairs, PatchSampler, load_pairs
 from carfix.training.places import make_folder
 from carfix.training.processes import (
     any_process,
@@ -31,30 +29,14 @@ from carfix.training.processes import (
     rank_and_world,
 )
 from carfix.training.settings import TrainSettings, check, check_run, learning_rate
-from carfix.training.state import Progress, load_state, save_state
-from carfix.training.teacher import Teacher
-from carfix.training.validation import Gains, ValidationSet
+from carfix.training.state import Progress, load_state
+from carfix.training.student import Student, Term
+from carfix.training.teacher import load_teacher
+from carfix.training.validation import ValidationSet
 from carfix.video.manifest import read_manifest
 
-#: Adam's second beta stays at its default; the first is the paper's 0.9.
-BETAS = (0.9, 0.999)
-#: Losses whose best weights are those of the highest SSIM; the others' are those of the highest PSNR.
-LOSSES_OF_STRUCTURE = ("ssim", "both")
-
-
-class Term(Protocol):
-    """What is added to a loss."""
-
-    #: For the weights' description, behind the loss.
-    name: str
-
-    def record(self) -> dict[str, Any]:
-        """What decides the outcome, as JSON-able fields."""
-        ...
-
-    def __call__(self, restored: Tensor, pristine: Tensor) -> Tensor:
-        """Of patches `[N, 1, P, P]` in [-1, 1]."""
-        ...
+#: Told how much is done, of how much, and a text about it.
+Told = Callable[[int, int, str], None]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -87,8 +69,8 @@ def train(
     term: Term | None = None,
     licence: str = "",
     say: Callable[[str], None] = lambda line: None,
-    progress: Callable[[int, int, str], None] = lambda step, total, text: None,
-    loading: Callable[[int, int, str], None] = lambda done, total, text: None,
+    progress: Told = lambda step, total, text: None,
+    loading: Told = lambda done, total, text: None,
 ) -> TrainResult:
     """Train `settings.config` on `dataset`, keeping everything in the folder `run`; continues what lies there.
 
@@ -104,46 +86,31 @@ def train(
     check_run(name, minutes)
     started = time.monotonic()
     rank, world = rank_and_world()
+    if rank > 0:  # the first of several processes validates, keeps, and tells
+        say, progress, loading = _silent, _silent, _silent
     place = place_of_process(device)
     join_processes(place, world)
     torch.manual_seed(settings.seed)
-    net = build(settings.config)
-    total_steps, warm = 0, None
-    if init is not None:
-        warm = load_checkpoint(init)
-        net = _warm_start(warm.net, settings.config, init)
-        total_steps = warm.description.steps
-    net = net.to(place).to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stubs lack it
-    ema = copy.deepcopy(net).requires_grad_(False).eval()
-    optimizer = torch.optim.Adam(net.parameters(), lr=settings.lr, betas=BETAS)
-    autocast = torch.bfloat16 if settings.precision == "bf16" else None
-    record, guide = settings.record() | {"name": name, "init": warm and warm.description.sha256}, None
-    if teacher is not None:
-        model = load_checkpoint(teacher)
-        if settings.patch % model.config.scale:
-            raise UsageError(
-                f"--patch {settings.patch} is no multiple of {model.config.scale}, the side of the teacher's cells"
-            )
-        record |= {"teacher": model.description.sha256, "teacher_share": teacher_share}
-        guide = Teacher(net=model.net.to(place), share=teacher_share, steps=settings.steps, autocast=autocast)
-    if term is not None:
-        record |= term.record()
+    warm = None if init is None else load_checkpoint(init)
+    net = build(settings.config) if warm is None else _warm_start(warm.net, settings.config, warm.path)
+    guide = None if teacher is None else load_teacher(teacher, teacher_share, settings, place)
+    student = Student(net, settings, place, teacher=guide, term=term)
+    record = settings.record() | {"name": name, "init": warm and warm.description.sha256}
+    for part in (guide, term):
+        record |= {} if part is None else part.record()
     read_manifest(dataset)  # a mistyped one leaves no folder behind
     make_folder(run)
     with alone_in(run) if rank == 0 else contextlib.nullcontext():
-        state = load_state(run, record, net, ema, optimizer) or Progress(settings=record)
-        if state.step and rank == 0:
+        state = load_state(run, record, student.net, student.average, student.optimizer)
+        state = state or Progress(settings=record)
+        if state.step:
             how = "is finished" if state.step >= settings.steps else f"goes on at step {state.step}"
             say(f"the training in {run} {how}; to begin anew, give another --output")
-        loader = loading if rank == 0 else (lambda done, total, text: None)
         pairs, held_out = (
-            load_pairs(dataset, split, frames=settings.frames, progress=loader) for split in ("train", "val")
+            load_pairs(dataset, split, frames=settings.frames, progress=loading) for split in ("train", "val")
         )
-        if not allow_leaks and (leaks := find_leaks(_thumbnails(pairs), _thumbnails(held_out))):
-            raise CarfixError(
-                f"{dataset}: the validation clip {leaks[0].held_out} shows a frame of the training clip "
-                f"{leaks[0].training}; build one of them again with the other's --split, or add --allow-leaks"
-            )
+        if not allow_leaks:
+            _check_leaks(dataset, pairs, held_out)
         sampler = PatchSampler(
             pairs,
             patch=settings.patch,
@@ -152,82 +119,43 @@ def train(
             seed=settings.seed,
             rank=rank,
         )
-        if rank == 0 and (small := sorted({pair.clip for pair in pairs} - sampler.clips)):
+        if small := sorted({pair.clip for pair in pairs} - sampler.clips):
             say(
                 f"{len(small)} of the training clips, {small[0]} among them, are smaller than a patch of "
                 f"{settings.patch}x{settings.patch} and are not trained on; a smaller --patch takes them"
             )
         validation = ValidationSet(held_out, validation_frames)
-        weights = run / f"{name}.safetensors"
-        summary = training_summary(dataset, sampler.clips)
-        keeper = _Keeper(
-            run, weights, name, settings, state, net, ema, optimizer, total_steps, summary, licence, term
+        keeper = Keeper(
+            run=run,
+            name=name,
+            settings=settings,
+            state=state,
+            student=student,
+            earlier_steps=0 if warm is None else warm.description.steps,
+            training_data=training_summary(dataset, sampler.clips),
+            licence=licence,
         )
-        stepper: nn.Module = net
-        if world > 1:
-            stepper = nn.parallel.DistributedDataParallel(net)
-        if compile_net:
-            stepper = torch.compile(stepper)  # type: ignore[assignment]
-        log = Log(run, state.step, tensorboard=tensorboard) if rank == 0 else None
-        saved = time.monotonic()
-        losses: list[Tensor] = []
-        text = ""
-        loss_of = LOSSES[settings.loss]
-        for decoded, pristine in sampler.batches(state.step, settings.steps):
-            rate = learning_rate(settings, state.step)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            x = to_unit(decoded.to(place, non_blocking=True)).contiguous(memory_format=torch.channels_last)
-            y = to_unit(pristine.to(place, non_blocking=True))
-            target = y if guide is None else guide.target(x, y, state.step)
-            with torch.autocast(place.type, autocast, enabled=autocast is not None):
-                restored = stepper(x)
-            restored = restored.float()
-            loss = loss_of(restored, target)
-            if term is not None:
-                loss = loss + term(restored, y)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            if settings.clip:
-                nn.utils.clip_grad_norm_(net.parameters(), settings.clip)
-            optimizer.step()
-            state.step += 1
-            move_average(ema, net, settings.ema, state.step)
-            losses.append(loss.detach())
-            last = state.step == settings.steps
-            late = minutes is not None and time.monotonic() - started > 60 * minutes
-            if world > 1:
-                late = any_process(late, place)
-            validates = state.step % validate_every == 0 or last
-            saves = last or late or time.monotonic() - saved >= checkpoint_seconds
-            if rank == 0 and (validates or saves):
-                check_state(net, losses, settings, state, weights)
-            if validates:
-                if rank == 0 and log is not None:
-                    gains = validation.measure(ema, place, autocast)
-                    check_gains(gains, settings, state, weights)
-                    mean = float(torch.stack(losses).mean())
-                    log.write(state.step, time.monotonic() - started, rate, mean, gains)
-                    text = f"loss {mean:.4f}, gain {gains.psnr:+.3f} dB (worst {gains.worst:+.3f}), "
-                    text += f"SSIM {gains.ssim:+.4f}"
-                    keeper.offer(gains)
-                losses.clear()
-            if rank == 0:
-                if saves:
-                    keeper.save()
-                    saved = time.monotonic()
-                progress(state.step, settings.steps, text)
-            if late:
-                break
-    del stepper
+        loop = _Loop(
+            keeper=keeper,
+            sampler=sampler,
+            validation=validation,
+            log=Log(run, state.step, tensorboard=tensorboard) if rank == 0 else None,
+            world=world,
+            started=started,
+            minutes=minutes,
+            validate_every=validate_every,
+            checkpoint_seconds=checkpoint_seconds,
+            progress=progress,
+        )
+        loop.run(compile_net=compile_net)
     leave_processes(world)
     return TrainResult(
-        step=state.step, finished=state.step >= settings.steps, best=state.best, weights=weights
+        step=state.step, finished=state.step >= settings.steps, best=state.best, weights=keeper.weights
     )
 
 
-def _thumbnails(pairs: Sequence[FramePairs]) -> dict[str, Tensor]:
-    return by_clip((pair.clip, pair.pristine) for pair in pairs)
+def _silent(*_: object) -> None:
+    """Tells nobody."""
 
 
 def _warm_start(net: RestorationNet, config: Config, path: Path) -> RestorationNet:
@@ -241,64 +169,76 @@ def _warm_start(net: RestorationNet, config: Config, path: Path) -> RestorationN
     raise UsageError(f"{path} is of another architecture than the one to train: {net.config}")
 
 
-class _Keeper:
-    """Writes checkpoints, and the best weights when validation improves."""
-
-    def __init__(
-        self,
-        run: Path,
-        weights: Path,
-        name: str,
-        settings: TrainSettings,
-        state: Progress,
-        net: RestorationNet,
-        ema: RestorationNet,
-        optimizer: torch.optim.Optimizer,
-        earlier_steps: int,
-        training_data: str,
-        licence: str,
-        term: Term | None,
-    ) -> None:
-        self._run, self._weights, self._name, self._settings = run, weights, name, settings
-        self._state, self._net, self._ema, self._optimizer = state, net, ema, optimizer
-        self._earlier_steps, self._training_data = earlier_steps, training_data
-        self._licence, self._term = licence, term
-
-    def save(self) -> None:
-        save_state(self._run, self._state, self._net, self._ema, self._optimizer)
-
-    def offer(self, gains: Gains) -> None:
-        """Keep the averaged weights if they are the best so far by what the loss is about; with a term in any case."""
-        score = gains.ssim if self._settings.loss in LOSSES_OF_STRUCTURE else gains.psnr
-        # (Not "<=": no best may be followed by what is not a number.)
-        if self._term is None and self._state.best is not None and not score > self._state.best:
-            return
-        self._state.best = score
-        description = Description(
-            name=self._name,
-            config=self._settings.config,
-            loss=self._settings.loss + (f"+{self._term.name}" if self._term is not None else ""),
-            steps=self._earlier_steps + self._state.step,
-            training_data=self._training_data,
-            gains={"psnr": gains.psnr, "ssim": gains.ssim},
-            licence=self._licence,
-        )
-        save_checkpoint(self._weights, self._ema, description)
-
-
-def training_summary(dataset: Path, names: Collection[str] | None = None) -> str:
-    """One line on the data: how many clips (of these names, if given) and encodings, under which licences."""
-    clips = [clip for clip in read_manifest(dataset).select("train") if names is None or clip.name in names]
-    encodings = sum(len(clip.variants) for clip in clips)
-    photos = sum(clip.still for clip in clips)
-    licences = sorted({clip.licence for clip in clips if clip.licence})
-    return f"{len(clips) - photos} clips and {photos} photographs in {encodings} encodings" + (
-        f" ({'; '.join(licences)})" if licences else ""
+def _check_leaks(dataset: Path, pairs: Sequence[FramePairs], held_out: Sequence[FramePairs]) -> None:
+    """Raises `CarfixError` if a clip that is held out shows a frame of one that is trained on."""
+    training, validation = (
+        by_clip((pair.clip, pair.pristine) for pair in some) for some in (pairs, held_out)
     )
+    if leaks := find_leaks(training, validation):
+        raise CarfixError(
+            f"{dataset}: the validation clip {leaks[0].held_out} shows a frame of the training clip "
+            f"{leaks[0].training}; build one of them again with the other's --split, or add --allow-leaks"
+        )
 
 
-@torch.no_grad()
-def move_average(ema: nn.Module, net: nn.Module, decay: float, step: int) -> None:
-    """Move the average towards the network; early on it follows quickly."""
-    decay = min(decay, (1 + step) / (10 + step)) if decay else 0.0
-    torch._foreach_lerp_(list(ema.parameters()), list(net.parameters()), 1.0 - decay)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Loop:
+    """Steps, and at some of them validations and checkpoints, until all are done or the time is up."""
+
+    keeper: Keeper
+    sampler: PatchSampler
+    validation: ValidationSet
+    log: Log | None  # None: another process validates and keeps
+    world: int  # processes that take each step together
+    started: float  # on the clock of `time.monotonic`
+    minutes: float | None
+    validate_every: int  # steps
+    checkpoint_seconds: float
+    progress: Told
+
+    def run(self, *, compile_net: bool) -> None:
+        """Go on from the state. Raises `CarfixError` when the training diverges, or something cannot be written."""
+        keeper, settings = self.keeper, self.keeper.settings
+        state, student = keeper.state, keeper.student
+        # Only here: what is wrapped for several processes must be gone before they leave their group.
+        forward: nn.Module = student.net
+        if self.world > 1:
+            forward = nn.parallel.DistributedDataParallel(forward)
+        if compile_net:
+            forward = torch.compile(forward)  # type: ignore[assignment]
+        saved, text = time.monotonic(), ""
+        losses: list[Tensor] = []  # since the last validation
+        for decoded, pristine in self.sampler.batches(state.step, settings.steps):
+            losses.append(student.step(state.step, decoded, pristine, forward))
+            state.step += 1
+            last, late = state.step == settings.steps, self._is_late()
+            validates = state.step % self.validate_every == 0 or last
+            saves = last or late or time.monotonic() - saved >= self.checkpoint_seconds
+            if self.log is not None and (validates or saves):
+                check_state(student.net, losses, settings, state, keeper.weights)
+            if self.log is not None and validates:
+                text = self._validate(self.log, losses)
+            if validates:
+                losses.clear()
+            if self.log is not None and saves:
+                keeper.save()
+                saved = time.monotonic()
+            self.progress(state.step, settings.steps, text)
+            if late:
+                break
+
+    def _is_late(self) -> bool:
+        late = self.minutes is not None and time.monotonic() - self.started > 60 * self.minutes
+        return any_process(late, self.keeper.student.place) if self.world > 1 else late
+
+    def _validate(self, log: Log, losses: Sequence[Tensor]) -> str:
+        """Measure the averaged weights, log that and keep them if they are the best; a line about it."""
+        settings, state, student = self.keeper.settings, self.keeper.state, self.keeper.student
+        gains = self.validation.measure(student.average, student.place, settings.autocast)
+        check_gains(gains, settings, state, self.keeper.weights)
+        loss = float(torch.stack(list(losses)).mean())
+        rate = learning_rate(settings, state.step - 1)
+        log.write(state.step, time.monotonic() - self.started, rate, loss, gains)
+        self.keeper.offer(gains)
+        gain = f"gain {gains.psnr:+.3f} dB (worst {gains.worst:+.3f}), SSIM {gains.ssim:+.4f}"
+        return f"loss {loss:.4f}, {gain}"

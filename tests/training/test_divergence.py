@@ -10,7 +10,7 @@ import torch
 from carfix.errors import CarfixError
 from carfix.net.checkpoint import load_checkpoint
 from carfix.net.config import FastConfig
-from carfix.training import train as training
+from carfix.training import student
 from carfix.training.dataset import build_dataset
 from carfix.training.encoding import Encoding
 from carfix.training.recipe import Recipe
@@ -60,13 +60,13 @@ def test_a_validation_that_is_not_finite_keeps_the_best_weights(
 def test_a_loss_that_is_not_finite_ends_the_training_which_can_be_looked_at(
     dataset: Path, tmp_path: Path, seconds: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loss, calls = training.LOSSES["psnr"], []
+    loss, calls = student.LOSSES["psnr"], []
 
     def broken(restored: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         calls.append(None)
         return loss(restored, target) * (math.nan if len(calls) == 6 else 1.0)
 
-    monkeypatch.setitem(training.LOSSES, "psnr", broken)
+    monkeypatch.setitem(student.LOSSES, "psnr", broken)
     step = 6 if seconds == 0 else 8
     with pytest.raises(CarfixError, match=f"diverged: at step {step} of 12 the loss"):
         run(dataset, tmp_path, seconds=seconds)
@@ -80,7 +80,7 @@ def test_a_loss_that_is_not_finite_ends_the_training_which_can_be_looked_at(
 def test_a_step_that_ruins_the_weights_is_no_checkpoint(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "learning_rate", lambda settings, step: math.inf if step == 5 else 1e-3)
+    monkeypatch.setattr(student, "learning_rate", lambda settings, step: math.inf if step == 5 else 1e-3)
     with pytest.raises(CarfixError, match="diverged: at step 6 of 12 a weight"):
         run(dataset, tmp_path, seconds=0)
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["00000005"]

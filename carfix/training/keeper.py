@@ -1,0 +1,71 @@
+"""What a training leaves: checkpoints to go on from, and the best weights."""
+
+import dataclasses
+from collections.abc import Collection
+from pathlib import Path
+
+from carfix.net.checkpoint import Description, save_checkpoint
+from carfix.training.settings import TrainSettings
+from carfix.training.state import Progress, save_state
+from carfix.training.student import Student
+from carfix.training.validation import Gains
+from carfix.video.manifest import read_manifest
+
+#: Losses whose best weights are those of the highest SSIM; the others' are those of the highest PSNR.
+LOSSES_OF_STRUCTURE = ("ssim", "both")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Keeper:
+    """Writes checkpoints, and the best weights when validation improves."""
+
+    run: Path  # the folder of checkpoints and weights
+    name: str  # of the weights
+    settings: TrainSettings
+    state: Progress
+    student: Student
+    earlier_steps: int  # of the weights that it began with
+    training_data: str
+    licence: str
+
+    @property
+    def weights(self) -> Path:
+        """The file of the best weights."""
+        return self.run / f"{self.name}.safetensors"
+
+    def save(self) -> None:
+        """Write a checkpoint. Raises `CarfixError` if that cannot be."""
+        save_state(self.run, self.state, self.student.net, self.student.average, self.student.optimizer)
+
+    def offer(self, gains: Gains) -> None:
+        """Keep the averaged weights if they are the best so far by what the loss is about; with a term in any case.
+
+        Raises `CheckpointError` if they cannot be written.
+        """
+        term = self.student.term
+        score = gains.ssim if self.settings.loss in LOSSES_OF_STRUCTURE else gains.psnr
+        # (Not "<=": no best may be followed by what is not a number.)
+        if term is None and self.state.best is not None and not score > self.state.best:
+            return
+        self.state.best = score
+        description = Description(
+            name=self.name,
+            config=self.settings.config,
+            loss=self.settings.loss + (f"+{term.name}" if term is not None else ""),
+            steps=self.earlier_steps + self.state.step,
+            training_data=self.training_data,
+            gains={"psnr": gains.psnr, "ssim": gains.ssim},
+            licence=self.licence,
+        )
+        save_checkpoint(self.weights, self.student.average, description)
+
+
+def training_summary(dataset: Path, names: Collection[str] | None = None) -> str:
+    """One line on the data: how many clips (of these names, if given) and encodings, under which licences."""
+    clips = [clip for clip in read_manifest(dataset).select("train") if names is None or clip.name in names]
+    encodings = sum(len(clip.variants) for clip in clips)
+    photos = sum(clip.still for clip in clips)
+    licences = sorted({clip.licence for clip in clips if clip.licence})
+    return f"{len(clips) - photos} clips and {photos} photographs in {encodings} encodings" + (
+        f" ({'; '.join(licences)})" if licences else ""
+    )
