@@ -20,10 +20,10 @@ from carfix.restore.engine import Wanted as Moving
 from carfix.restore.trust import Bounds
 from carfix.video.choice import find_video
 from carfix.video.concealment import conceal
-from carfix.video.convert import FULL_RANGE, SCALER_THREADS, from_rgb, has_rgb
+from carfix.video.convert import FULL_RANGE, has_rgb, with_luma
 from carfix.video.demux import decoded
 from carfix.video.faults import MEDIA_ERRORS, reason
-from carfix.video.luma import luma_format, read_luma
+from carfix.video.luma import read_luma
 from carfix.video.quantizer import export_quantizers, mean_quantizer
 from carfix.video.source import open_input
 
@@ -61,16 +61,8 @@ class LumaFrame:
 
 def luma_of(frame: VideoFrame) -> tuple[Planes, int]:
     """Codes `[H, W]` and bit depth of a frame's luma; of RGB and packed formats, converted to YCbCr 4:4:4."""
-    try:
-        layout = luma_format(frame.format.name)
-    except CarfixError:
-        deep = max(component.bits for component in frame.format.components) > 8
-        planar = "yuv444p16le" if deep else "yuv444p"
-        if has_rgb(frame):
-            frame = from_rgb(frame, planar)
-        else:
-            frame = frame.reformat(format=planar, threads=SCALER_THREADS)
-        layout = luma_format(frame.format.name)
+    deep = max(component.bits for component in frame.format.components) > 8
+    frame, layout = with_luma(frame, "yuv444p16le" if deep else "yuv444p")
     return read_luma(frame, layout), layout.bit_depth
 
 

@@ -18,10 +18,10 @@ from carfix.training.encoding import Luma
 from carfix.training.places import NOTES, Identity, identity
 from carfix.video.address import address
 from carfix.video.choice import find_video
-from carfix.video.convert import FULL_RANGE, SCALER_THREADS, convert, from_rgb, has_rgb
+from carfix.video.convert import SCALER_THREADS, with_luma
 from carfix.video.demux import decoded
 from carfix.video.faults import reason
-from carfix.video.luma import luma_format, read_luma
+from carfix.video.luma import read_luma
 from carfix.video.manifest import FILE_NAME
 from carfix.video.source import probe
 from carfix.video.suffixes import VIDEO_SUFFIXES
@@ -56,13 +56,7 @@ def fitted(size: Size, width: int, height: int) -> Size:
 
 def luma_plane(frame: VideoFrame) -> Luma:
     """The luma codes of a decoded frame, `[H, W]`, 8 bits: deeper ones are rounded, and no range but RGB's changes."""
-    if has_rgb(frame):
-        frame = from_rgb(frame, "yuv420p")
-    try:
-        layout = luma_format(frame.format.name)
-    except CarfixError:  # luma and chroma in one plane
-        frame = convert(frame, "yuv420p", FULL_RANGE)
-        layout = luma_format(frame.format.name)
+    frame, layout = with_luma(frame, "yuv420p")
     luma = read_luma(frame, layout)
     if layout.bit_depth == 8:
         return luma  # type: ignore[return-value] # 8 bits

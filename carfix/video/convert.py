@@ -2,6 +2,9 @@
 
 from av.video.frame import VideoFrame
 
+from carfix.errors import CarfixError
+from carfix.video.luma import LumaFormat, luma_format
+
 #: AVCOL_RANGE_MPEG and AVCOL_RANGE_JPEG: limited and full range.
 LIMITED_RANGE, FULL_RANGE = 1, 2
 #: For every conversion whose codes matter. With more, swscale cuts the picture into slices, and a thread that writes a
@@ -42,3 +45,16 @@ def from_rgb(frame: VideoFrame, pix_fmt: str) -> VideoFrame:
     return frame.reformat(
         format=pix_fmt, src_color_range=FULL_RANGE, dst_color_range=LIMITED_RANGE, threads=SCALER_THREADS
     )
+
+
+def with_luma(frame: VideoFrame, pix_fmt: str) -> tuple[VideoFrame, LumaFormat]:
+    """The frame and how it stores luma: itself where luma has a plane of its own, else in the YCbCr format `pix_fmt`.
+
+    RGB and XYZ get the limited range. All other codes stay as they are, whatever range is tagged.
+    """
+    if has_rgb(frame) or frame.format.name.startswith("xyz"):
+        frame = from_rgb(frame, pix_fmt)
+    try:
+        return frame, luma_format(frame.format.name)
+    except CarfixError:  # luma shares its plane with chroma or alpha, or is floats
+        return convert(frame, pix_fmt, FULL_RANGE), luma_format(pix_fmt)

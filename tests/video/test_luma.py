@@ -9,6 +9,7 @@ import pytest
 from av.video.frame import VideoFrame
 
 from carfix.errors import CarfixError
+from carfix.video.convert import with_luma
 from carfix.video.luma import luma_format, read_luma, write_luma
 
 
@@ -86,3 +87,15 @@ def test_a_decoders_reference_is_not_written_to(tmp_path: Path) -> None:
             assert np.array_equal(read_luma(frame, format), luma)
             write_luma(frame, np.zeros_like(luma), format)
             assert not read_luma(frame, format).any()
+
+
+@pytest.mark.parametrize("colour_range", [0, 1, 2])
+@pytest.mark.parametrize("pix_fmt", ["gray", "ya8", "yuyv422"])
+def test_luma_beside_something_else_keeps_its_codes(pix_fmt: str, colour_range: int) -> None:
+    """swscale takes gray for full range, and would scale it on the way to other formats."""
+    codes = np.arange(64 * 64, dtype=np.uint32).astype(np.uint8).reshape(64, 64)
+    frame = VideoFrame(64, 64, pix_fmt)
+    frame.color_range = colour_range
+    both = codes if pix_fmt == "gray" else np.stack([codes, np.full_like(codes, 128)], axis=2)
+    frame.planes[0].update(both)
+    assert np.array_equal(read_luma(*with_luma(frame, "yuv444p")), codes)
