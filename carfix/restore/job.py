@@ -29,14 +29,14 @@ from carfix.video.choice import check_stream
 from carfix.video.decode import info_from
 from carfix.video.encoder import Encoding, resolve_encoding
 from carfix.video.encoder_settings import EncoderSettings, check_settings, settings_for
-from carfix.video.hwaccel import check_hwaccel
+from carfix.video.hwaccel import NONE, check_hwaccel
 from carfix.video.muxer import check_movflags, output_format
 from carfix.video.output import OutputPlan
 from carfix.video.rehearsal import rehearse_output
 from carfix.video.segments import DEFAULT_SEGMENT_SECONDS, Segment, plan_segments
 from carfix.video.sink import JoinedSegments, SegmentFile
 from carfix.video.source import SourceInfo, decoded_by, probe
-from carfix.video.streams import check_audio_codec, plan_copy
+from carfix.video.streams import COPY, check_audio_codec, plan_copy
 from carfix.video.timeline import Timeline, scan
 
 #: Called often, from any of the job's threads.
@@ -51,12 +51,12 @@ class Job:
     output: Path
     choice: EngineChoice
     encoder: EncoderSettings
-    audio_codec: str
-    hwaccel: str
-    format: str | None
     trim: Trim
     progress: ProgressCallback
     say: Callable[[str], None]
+    audio_codec: str = COPY
+    hwaccel: str = NONE
+    format: str | None = None
     overwrite: bool = False
     segment_seconds: float = DEFAULT_SEGMENT_SECONDS
     resume: bool = True

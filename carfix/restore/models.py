@@ -22,7 +22,7 @@ class EngineLine(str):
 class EngineChoice:
     """A model and how to run it, or an engine that someone else opened."""
 
-    model: str | Path | Model | Engine
+    model: str | Path | Model | Engine = "auto"
     device: str = "auto"
     precision: str = "auto"
     tile: int | None = None

@@ -1,5 +1,6 @@
 """The restore of one file as a function."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -67,33 +68,7 @@ def restore_video(
     Nothing is ever under the output's name before it is complete and verified. Raises `UsageError` for settings
     that no file could go with, `CarfixError` for everything that is wrong with these files.
     """
-    job = job_of(
-        source=source,
-        output=output,
-        model=model,
-        device=device,
-        precision=precision,
-        tile=tile,
-        batch=batch,
-        strength=strength,
-        encoder=encoder,
-        audio_codec=audio_codec,
-        subtitles=subtitles,
-        stream=check_stream(stream),
-        hwaccel=hwaccel,
-        format=format,
-        movflags=movflags,
-        start=start,
-        duration=duration,
-        end=end,
-        overwrite=overwrite,
-        segment_seconds=segment_seconds,
-        resume=resume,
-        parents=parents,
-        keep_times=keep_times,
-        progress=progress,
-        say=say,
-    )
+    job = job_of(**locals())  # all of the arguments, and nothing else yet
     try:
         return job.run()
     except OSError as error:  # the disk got full, a folder was taken away, ...
@@ -104,36 +79,29 @@ def job_of(
     *,
     source: Path | str,
     output: Path | str,
-    model: str | Path | Model | Engine = "auto",
-    device: str = "auto",
-    precision: str = "auto",
-    tile: int | None = None,
-    batch: int | None = None,
-    strength: float | None = None,
     encoder: EncoderSettings | None = None,
-    audio_codec: str = COPY,
-    hwaccel: str = NONE,
-    format: str | None = None,
+    stream: str | int | None = None,
     start: float | None = None,
     duration: float | None = None,
     end: float | None = None,
     progress: ProgressCallback | None = None,
     say: Callable[[str], None] | None = None,
-    **rest: Any,  # noqa: ANN401 - goes into the job as it is
+    **others: Any,  # noqa: ANN401 - fields of the job and of its choice of an engine, as they are
 ) -> Job:
-    """The job that these arguments of `restore_video` describe."""
+    """The job that these arguments of `restore_video` describe.
+
+    Raises `UsageError` for a range that is empty and for what names no stream.
+    """
+    of_choice = others.keys() & {field.name for field in dataclasses.fields(EngineChoice)}
+    choice = EngineChoice(**{name: others.pop(name) for name in of_choice})
     return Job(
         source=Path(source),
         output=Path(output),
-        choice=EngineChoice(
-            model=model, device=device, precision=precision, tile=tile, batch=batch, strength=strength
-        ),
+        choice=choice,
         encoder=encoder or EncoderSettings(),
-        audio_codec=audio_codec,
-        hwaccel=hwaccel,
-        format=format,
+        stream=check_stream(stream),
         trim=Trim.of(start, duration, end),
         progress=progress or (lambda _: None),
         say=say or (lambda _: None),
-        **rest,
+        **others,
     )

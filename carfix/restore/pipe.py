@@ -42,7 +42,7 @@ def restore_pipe(
     `UsageError` for settings that cannot be, `CarfixError` for what is wrong with the streams.
     """
     began = time.monotonic()
-    choice = choice or EngineChoice(model="auto")
+    choice = choice or EngineChoice()
     choice.check()
     check_stream(stream)
     format = _format(output, format)
