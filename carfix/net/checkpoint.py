@@ -35,16 +35,8 @@ FORMAT = 1
 #: Fields of the description; a name that is none of them is a damaged one.
 _FIELDS = frozenset(
     (
-        "format",
-        "name",
-        "architecture",
-        "config",
-        "loss",
-        "steps",
-        "training_data",
-        "gains",
-        "licence",
-        "sha256",
+        *("format", "name", "architecture", "config", "loss"),
+        *("steps", "training_data", "gains", "licence", "sha256"),
     )
 )
 #: Field that holds the SHA-256 of the others; weights that were written before it was thought of lack it.

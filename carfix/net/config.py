@@ -50,9 +50,7 @@ class CarCnnConfig:
     negative_slope: float = 0.2  # of LeakyReLU
     stride: int = 1  # the paper's text names no other; kept as a field so that a checkpoint says it
     norm: str = "none"  # no normalisation layers: they cost range precision and gain nothing in restoration
-    global_residual: bool = (
-        True  # the reading of "residual" that is taken here (VDSR): output = input + network
-    )
+    global_residual: bool = True  # "residual" as VDSR means it: output = input + network
 
     def __post_init__(self) -> None:
         """Raises `CarfixError` for what no network of ours has."""

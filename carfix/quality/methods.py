@@ -43,12 +43,7 @@ class Method(Protocol):
         ...
 
     def frames(
-        self,
-        path: Path,
-        wanted: Wanted = None,
-        damage: Damage | None = None,
-        *,
-        stream: int | None = None,
+        self, path: Path, wanted: Wanted = None, damage: Damage | None = None, *, stream: int | None = None
     ) -> Iterator[LumaFrame]:
         """The frames of `path` whose numbers are in `wanted`, in presentation order.
 
@@ -68,12 +63,7 @@ class Decoded:
     quantizers: bool = False  # whether the frames carry the decoder's quantizers
 
     def frames(
-        self,
-        path: Path,
-        wanted: Wanted = None,
-        damage: Damage | None = None,
-        *,
-        stream: int | None = None,
+        self, path: Path, wanted: Wanted = None, damage: Damage | None = None, *, stream: int | None = None
     ) -> Iterator[LumaFrame]:
         """See `Method`."""
         return select(read_frames(path, stream=stream, quantizers=self.quantizers, damage=damage), wanted)
@@ -96,12 +86,7 @@ class Filtered:
         return f"{self.post_filter.graph} behind one decoding thread of {self.post_filter.find().version}"
 
     def frames(
-        self,
-        path: Path,
-        wanted: Wanted = None,
-        damage: Damage | None = None,
-        *,
-        stream: int | None = None,
+        self, path: Path, wanted: Wanted = None, damage: Damage | None = None, *, stream: int | None = None
     ) -> Iterator[LumaFrame]:
         """See `Method` and `filtered_frames`."""
         limit = wanted[-1] + 1 if wanted and wanted[-1] < END else None
@@ -142,12 +127,7 @@ class Restored:
         return self._model
 
     def frames(
-        self,
-        path: Path,
-        wanted: Wanted = None,
-        damage: Damage | None = None,
-        *,
-        stream: int | None = None,
+        self, path: Path, wanted: Wanted = None, damage: Damage | None = None, *, stream: int | None = None
     ) -> Iterator[LumaFrame]:
         """See `Method`; only the wanted frames are restored. Neighbours hold what stands still, as in a restore."""
         trust, hold = Trust(), Hold()

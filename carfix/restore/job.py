@@ -85,9 +85,8 @@ class Job:
         if self.parents:
             make_folder(self.output.parent)
         with open_state(self.output, self.source) as state:
-            check_place(
-                self.output, overwrite=self.overwrite, parents=False
-            )  # another run may just have ended
+            # Another run may just have ended.
+            check_place(self.output, overwrite=self.overwrite, parents=False)
             job = dataclasses.replace(self, choice=self.choice.continuing(state.header().get("model")))
             why = state.load(job.fingerprint(info, encoding, timeline, segments), resume=self.resume)
             if why:

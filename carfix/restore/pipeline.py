@@ -24,9 +24,7 @@ class Tally:
 
     frames: int = 0  # restored and encoded
     repeated: int = 0  # of them, those equal to the frame before, for which nothing was computed
-    unflagged: int = (
-        0  # interlaced frames that are encoded as progressive ones, since the first frame was one
-    )
+    unflagged: int = 0  # interlaced, but encoded as progressive ones, since the first frame was one
     damage: Damage = dataclasses.field(default_factory=Damage)
 
     def add(self, other: "Tally") -> None:

@@ -62,9 +62,8 @@ class Worker:
         )
         if os.name == "posix":
             resource_tracker.ensure_running()  # it would be started in the block, and unblock the signals
-        with (
-            undisturbed()
-        ):  # the process, too, until it can heed signals: not even its imports show a traceback
+        # The process, too, until it can heed signals: not even its imports show a traceback.
+        with undisturbed():
             self.process.start()
         theirs.close()
 

@@ -36,7 +36,6 @@ class BuildReport:
     built: list[str]
     kept: list[str]
     failed: dict[str, str]  # source to reason
-    dropped: dict[str, list[str]] = dataclasses.field(
-        default_factory=dict
-    )  # clip to variants of it as it was before
+    #: Clip to variants of it as it was before.
+    dropped: dict[str, list[str]] = dataclasses.field(default_factory=dict)
     interlaced: list[str] = dataclasses.field(default_factory=list)  # of those built

@@ -25,9 +25,8 @@ def is_clean_keyframe(codec: str, packet: bytes, extradata: bytes | None) -> boo
 
 
 def _h264_has_idr(packet: bytes, extradata: bytes | None) -> bool:
-    is_record = (
-        extradata and extradata[0] == 1 and len(extradata) > 4
-    )  # avcC: every NAL unit behind its length
+    # avcC: every NAL unit behind its length.
+    is_record = extradata and extradata[0] == 1 and len(extradata) > 4
     for unit in nal_units(packet, (extradata[4] & 3) + 1 if extradata and is_record else 0):
         kind = unit[0] & _H264_TYPE_MASK if unit else None
         if kind in (_H264_IDR, _H264_SLICE):

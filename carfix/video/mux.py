@@ -73,9 +73,8 @@ def _interleave(
             continue
         try:
             output.container.mux(packet)
-        except (
-            av.error.InvalidDataError
-        ):  # as of AAC whose header is destroyed, which MP4 and Matroska store otherwise
+        except av.error.InvalidDataError:
+            # As of AAC whose header is destroyed, which MP4 and Matroska store otherwise.
             muxed.refused += 1
         else:
             muxed.count(packet)

@@ -25,39 +25,10 @@ _STATISTICS_TAGS = ("BPS", "DURATION", "NUMBER_OF_", "_STATISTICS_")
 
 #: Global tags that MP4 and MOV have a place of their own for; others need the key-value form.
 _MOV_TAGS = {
-    *(
-        "title",
-        "artist",
-        "album_artist",
-        "composer",
-        "album",
-        "date",
-        "genre",
-        "comment",
-        "copyright",
-        "track",
-    ),
-    *(
-        "grouping",
-        "lyrics",
-        "description",
-        "synopsis",
-        "show",
-        "episode_id",
-        "network",
-        "keywords",
-        "media_type",
-    ),
-    *(
-        "hd_video",
-        "gapless_playback",
-        "compilation",
-        "creation_time",
-        "timecode",
-        "disc",
-        "author",
-        "location",
-    ),
+    *("title", "artist", "album_artist", "composer", "album", "date", "genre", "comment", "copyright"),
+    *("grouping", "lyrics", "description", "synopsis", "show", "episode_id", "network", "keywords"),
+    *("media_type", "hd_video", "gapless_playback", "compilation", "creation_time", "timecode", "disc"),
+    *("author", "location", "track"),
 }
 #: Flags that cut MP4 into fragments.
 _FRAGMENTING = {"frag_keyframe", "frag_every_frame", "frag_custom", "empty_moov", "cmaf", "dash"}

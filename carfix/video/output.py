@@ -201,9 +201,8 @@ class OutputFile:
         video.codec_context.color_trc = info.colour.transfer
         video.codec_context.colorspace = info.colour.matrix
         if self.plan.interlaced:
-            video.codec_context.field_order = (
-                info.field_order
-            )  # FFmpeg's parser takes any for top field first
+            # FFmpeg's parser takes any for top field first.
+            video.codec_context.field_order = info.field_order
         if info.sample_aspect_ratio:
             video.codec_context.sample_aspect_ratio = info.sample_aspect_ratio
         video.metadata.update(without_statistics(kept_tags(stream.metadata)))
@@ -261,9 +260,7 @@ class Muxed:
     restored: int  # that of the restored one
     audio: dict[int, Copied]  # output's stream index to what its stream holds
     written: set[int] = dataclasses.field(default_factory=set)  # indices of streams with packets
-    refused: int = (
-        0  # packets of other streams so damaged that the muxer, or the decoder of `-c:a ENCODER`, refused
-    )
+    refused: int = 0  # packets of other streams that the muxer, or the decoder of `-c:a ENCODER`, refused
 
     @staticmethod
     def of(output: OutputFile) -> "Muxed":

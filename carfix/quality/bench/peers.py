@@ -146,17 +146,8 @@ def spp_peer(quality: int, sample: Sample) -> Task:
         command = [
             *(found[0].path, "-hide_banner", "-nostdin", "-nostats", "-loglevel", "info", "-benchmark"),
             *("-export_side_data", f"+{EXPORTED_QUANTIZERS}", *input_arguments(path)),
-            *(
-                "-map",
-                f"0:{sample.info.stream}",
-                "-vf",
-                post_filter.graph,
-                "-frames:v",
-                str(count),
-                "-f",
-                "null",
-                "-",
-            ),
+            *("-map", f"0:{sample.info.stream}", "-vf", post_filter.graph, "-frames:v", str(count)),
+            *("-f", "null", "-"),
         ]
         result = subprocess.run(command, capture_output=True, check=False)
         log = result.stderr.decode(errors="replace").strip()

@@ -66,9 +66,8 @@ def open_engine(
     choice); `kind` an engine that `kind_of_engine` has named. Raises `UsageError` for values that cannot be right,
     `MissingPartError` for a device that is not there.
     """
-    from carfix.restore.engine.select import (
-        select_engine,
-    )  # torch is imported only when something is computed
+    # torch is imported only when something is computed.
+    from carfix.restore.engine.select import select_engine
 
     return select_engine(model, device=device, precision=precision, tile=tile, batch=batch, kind=kind)
 

@@ -122,9 +122,7 @@ class Builder:
         if self.device.type != "cuda":
             return (EAGER,)
         own: tuple[str, ...] = ()
-        with contextlib.suppress(
-            ImportError
-        ):  # of NVIDIA's own modules, which torch brings in later versions
+        with contextlib.suppress(ImportError):  # of NVIDIA's own modules, which later torchs bring
             from carfix.restore.engine.hopper.net import usable
 
             own = (HOPPER,) if usable(self.config, self.device, DTYPES[self.precision]) else ()

@@ -29,9 +29,8 @@ class _Sequence:
     reduced: bool  # reduced_still_picture_header
     timed_frames: int  # bits of a frame's presentation time; 0: frames have none
     removal_time_bits: int
-    decoder_models: (
-        tuple[tuple[int, bool], ...] | None
-    )  # operating_point_idc, and whether frames say when they go
+    #: operating_point_idc, and whether frames say when they go.
+    decoder_models: tuple[tuple[int, bool], ...] | None
     size_bits: tuple[int, int]
     size: tuple[int, int]  # largest frame, pixels
     frame_id_bits: int  # 0: frames have no numbers
