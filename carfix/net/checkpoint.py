@@ -9,7 +9,6 @@ import dataclasses
 import functools
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,7 @@ from safetensors.numpy import save
 
 from carfix.errors import CarfixError
 from carfix.net.config import Config, config_from_dict
+from carfix.replacing import replacing
 
 if TYPE_CHECKING:  # torch takes longer to load than a short clip to restore, and not every engine needs it
     from carfix.net.arch import RestorationNet
@@ -141,15 +141,12 @@ def save_checkpoint(path: Path, net: "RestorationNet", description: Description)
         "sha256": description.sha256,
     }
     text = json.dumps({**fields, _OWN_SHA256: _fields_sha256(fields)}, sort_keys=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        # Not `save_file`: it makes files that only their owner can read.
-        temporary.write_bytes(save(dict(tensors), metadata={METADATA_KEY: text}))
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            # Not `save_file`: it makes files that only their owner can read.
+            temporary.write_bytes(save(dict(tensors), metadata={METADATA_KEY: text}))
     except OSError as error:
         raise CheckpointError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
     return description
 
 

@@ -5,7 +5,6 @@ bit depth, limited range or full as the video is. Batch, height and width are fr
 `config.scale`. The package `onnx` is an extra of carfix, imported only here.
 """
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ from carfix.net.arch import CarCnn, FastNet, ResidualBlock, RestorationNet
 from carfix.net.catalog import SUFFIX
 from carfix.net.checkpoint import Model
 from carfix.net.config import KERNEL, LAYER_RADIUS, margin
+from carfix.replacing import replacing
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto, TensorProto
@@ -43,14 +43,11 @@ def export_onnx(*, model: Model, output: Path, overwrite: bool = False) -> Path:
     if output.exists() and not overwrite:
         raise CarfixError(f"{output} exists already; -y overwrites it")
     data = onnx_model(model).SerializeToString()
-    temporary = output.with_name(f".{output.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_bytes(data)
-        temporary.replace(output)
+        with replacing(output) as temporary:
+            temporary.write_bytes(data)
     except OSError as error:
         raise CarfixError(f"cannot write {output}: {error.strerror or error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
     return output
 
 

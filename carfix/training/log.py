@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from carfix.errors import CarfixError, MissingPartError
+from carfix.replacing import replacing
 from carfix.training.validation import Gains
 from carfix.video.faults import reason
 
@@ -24,15 +25,13 @@ class Log:
         self._path = run / FILE_NAME
         self._events: Any = _events(run) if tensorboard else None
         rows = [row for row in _rows(self._path) if int(row[0]) <= step]
-        temporary = self._path.with_suffix(".tmp")
         try:
-            with temporary.open("w", newline="", encoding="utf-8") as file:
-                writer = csv.writer(file)
-                writer.writerow(FIELDS)
-                writer.writerows(rows)
-            temporary.replace(self._path)
+            with (
+                replacing(self._path) as temporary,
+                temporary.open("w", newline="", encoding="utf-8") as file,
+            ):
+                csv.writer(file).writerows([FIELDS, *rows])
         except OSError as error:
-            temporary.unlink(missing_ok=True)
             raise CarfixError(f"cannot write {self._path}: {reason(error)}") from error
         self._seconds = float(rows[-1][1]) if rows else 0.0
 

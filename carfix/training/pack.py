@@ -13,6 +13,7 @@ from typing import Any
 
 from carfix.errors import CarfixError
 from carfix.lock import alone_in
+from carfix.replacing import replacing
 from carfix.training.encoding import encode_nearly_lossless, encode_photo
 from carfix.training.naming import PLACE, Named, Origin, name_sources, place_of, source_name
 from carfix.training.places import NOTES, check_targets, make_folder
@@ -169,13 +170,10 @@ def write_note(output: Path, file: str, note: Note) -> None:
     path = output / NOTES
     known = {name: dataclasses.asdict(each) for name, each in _notes(path).items()}
     known[file] = dataclasses.asdict(note)
-    # In one step: other processes look files up in it meanwhile.
-    temporary = path.with_suffix(".tmp")
     try:
-        temporary.write_text(json.dumps(dict(sorted(known.items())), indent=1) + "\n", encoding="utf-8")
-        temporary.replace(path)
+        with replacing(path) as temporary:  # other processes look files up in it meanwhile
+            temporary.write_text(json.dumps(dict(sorted(known.items())), indent=1) + "\n", encoding="utf-8")
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise CarfixError(f"cannot write {path}: {reason(error)}") from error
 
 

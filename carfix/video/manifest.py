@@ -6,12 +6,12 @@ All paths in the manifest are relative to the folder.
 
 import dataclasses
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from carfix.errors import CarfixError
+from carfix.replacing import replacing
 
 FILE_NAME = "manifest.json"
 #: Raised when a field changes its meaning.
@@ -104,10 +104,8 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
         for variant in clip["variants"].values():
             del variant["name"]
     text = json.dumps({"format": FORMAT, "carfix": manifest.carfix, "clips": clips}, indent=1)
-    temporary = folder / f".{FILE_NAME}.{os.getpid()}.tmp"
     try:
-        temporary.write_text(text + "\n", encoding="utf-8")
-        temporary.replace(folder / FILE_NAME)
+        with replacing(folder / FILE_NAME) as temporary:
+            temporary.write_text(text + "\n", encoding="utf-8")
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise CarfixError(f"cannot write {folder / FILE_NAME}: {error.strerror or error}") from error

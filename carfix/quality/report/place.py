@@ -1,11 +1,10 @@
 """Where a page may be written: never over a video, and known before anything is measured."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from carfix.errors import CarfixError, UsageError
-from carfix.interruption import unfinished
+from carfix.replacing import replacing
 from carfix.restore.place import check_place, same_file
 from carfix.video.faults import reason
 
@@ -31,11 +30,8 @@ def check_page(page: Path, inputs: Sequence[Path]) -> None:
 
 def write_whole(page: Path, content: bytes) -> None:
     """Write a file under a temporary name and rename it. Raises `CarfixError` if that cannot be."""
-    # Not made of the page's own name, which may be as long as the file system allows.
-    temporary = page.with_name(f".carfix-{os.getpid()}.tmp")
     try:
-        with unfinished(temporary):
+        with replacing(page) as temporary:
             temporary.write_bytes(content)
-            temporary.replace(page)
     except OSError as error:
         raise CarfixError(f"cannot write {page}: {reason(error)}") from error

@@ -1,0 +1,26 @@
+from pathlib import Path
+
+import pytest
+
+from carfix.replacing import replacing
+
+
+def test_a_file_is_replaced_when_the_new_one_is_complete(tmp_path: Path) -> None:
+    path = tmp_path / ("n" * 255)  # what file systems take
+    for text in ("one", "two"):
+        with replacing(path) as temporary:
+            temporary.write_text(text)
+            assert not path.exists() or path.read_text() == "one"
+        assert path.read_text() == text
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+def test_half_a_file_replaces_none(tmp_path: Path, error: type[BaseException]) -> None:
+    path = tmp_path / "name"
+    path.write_text("whole")
+    with pytest.raises(error), replacing(path) as temporary:
+        temporary.write_text("ha")
+        raise error
+    assert path.read_text() == "whole"
+    assert list(tmp_path.iterdir()) == [path]
