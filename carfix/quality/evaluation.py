@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -106,13 +106,10 @@ class Evaluation:
 
         None if they share none.
         """
-        gains = []
-        for variant in self.variants():
-            shared = self._shared(method, rival, variant)
-            if shared:
-                ours = Measurement.pooled([one for one, _ in shared.values()])
-                theirs = Measurement.pooled([other for _, other in shared.values()])
-                gains.append((ours.psnr - theirs.psnr, ours.ssim - theirs.ssim))
+        gains = [
+            (ours.psnr - theirs.psnr, ours.ssim - theirs.ssim)
+            for ours, theirs in self._pooled_pairs(method, rival)
+        ]
         if not gains:
             return None
         psnr, ssim = np.mean(gains, axis=0)
@@ -125,14 +122,12 @@ class Evaluation:
 
     def precision_gain(self, method: str, rival: str) -> Precision | None:
         """How far `method` is ahead of `rival` in them: see `gain`."""
-        gains = []
-        for variant in self.variants():
-            if not (shared := self._shared(method, rival, variant)):
-                continue
-            ours = Measurement.pooled([one for one, _ in shared.values()]).precision
-            theirs = Measurement.pooled([other for _, other in shared.values()]).precision
-            if ours and theirs:
-                gains.append(Precision(map50=ours.map50 - theirs.map50, map=ours.map - theirs.map))
+        pairs = ((ours.precision, theirs.precision) for ours, theirs in self._pooled_pairs(method, rival))
+        gains = [
+            Precision(map50=ours.map50 - theirs.map50, map=ours.map - theirs.map)
+            for ours, theirs in pairs
+            if ours and theirs
+        ]
         return _mean(gains)
 
     def smallest_gain(self, method: str, rival: str = DECODED) -> tuple[float, str, str] | None:
@@ -143,6 +138,13 @@ class Evaluation:
             for clip, (ours, theirs) in self._shared(method, rival, variant).items()
         ]
         return min(gains, default=None)
+
+    def _pooled_pairs(self, method: str, rival: str) -> Iterator[tuple[Measurement, Measurement]]:
+        """Of each variant what both measured, each of all clips that both have; none where they share none."""
+        for variant in self.variants():
+            if shared := self._shared(method, rival, variant):
+                ours, theirs = zip(*shared.values(), strict=True)
+                yield Measurement.pooled(ours), Measurement.pooled(theirs)
 
     def _shared(self, method: str, rival: str, variant: str) -> dict[str, tuple[Measurement, Measurement]]:
         """What both measured of a variant, by clip."""
