@@ -5,9 +5,6 @@ from typing import Annotated
 
 import typer
 
-#: Stands behind the level of a video that was encoded again.
-AGAIN = "*"
-
 EXAMPLES = """
 **Examples**
 
@@ -45,17 +42,14 @@ def inspect(
     """
     import json
     import sys
-    from datetime import timedelta
-
-    from rich.table import Table
 
     from carfix.cli.app import report_error, stderr, table_console
     from carfix.cli.progress import counted
     from carfix.errors import EXIT_FAILED, CarfixError
     from carfix.quality.gain import installed_fit
     from carfix.quality.inspect import Inspection, inspect_file, measure_speed
+    from carfix.quality.inspect_table import inspection_notes, inspection_table
     from carfix.quality.methods import open_restored, released
-    from carfix.quality.names import literal
     from carfix.video.choice import check_stream
 
     check_stream(stream)
@@ -76,38 +70,9 @@ def inspect(
     if json_:
         document = {"model": restored.name, "files": [inspection.to_json() for inspection in found]}
         sys.stdout.write(json.dumps(document, indent=1) + "\n")
-    else:
-        table = Table(box=None, padding=(0, 1, 0, 0))
-        table.add_column("file", overflow="fold")
-        table.add_column("codec")
-        for heading in ("size", "fps", "bits/px", "quantizer", "level", "gain dB", "time"):
-            table.add_column(heading, justify="right", no_wrap=True)
-        for each in found:
-            gain = "-"
-            if each.predicted_gain is not None:
-                gain = f"{each.predicted_gain:+.2f} ±{each.gain_error:.2f}"
-            table.add_row(
-                literal(str(each.path)),
-                each.codec,
-                f"{each.width}x{each.height}",
-                "-" if each.fps is None else f"{each.fps:.4g}",
-                "-" if each.bits_per_pixel is None else f"{each.bits_per_pixel:.4f}",
-                "-" if each.mean_quantizer is None else f"{each.mean_quantizer:.1f}",
-                "-" if each.level is None else f"{each.level:.0f}{AGAIN if each.encoded_again else ''}",
-                gain,
-                "-" if each.seconds is None else str(timedelta(seconds=round(each.seconds))),
-            )
-        if not found:
-            raise typer.Exit(EXIT_FAILED)
-        table_console().print(table)
-        for each in found:
-            if note := each.chosen.note():
-                stderr.print(note, markup=False, soft_wrap=True)
-        note = "" if fit else f"; no prediction of the gain was fitted for these weights of {restored.name}"
-        if any(each.encoded_again for each in found):
-            stderr.print(
-                f"{AGAIN}: looks compressed harder than its stream tells: encoded again", soft_wrap=True
-            )
-        stderr.print(f"gain and time by {restored.name}, inference alone{note}", markup=False, soft_wrap=True)
+    elif found:
+        table_console().print(inspection_table(found))
+        for line in inspection_notes(found, restored.name, fit):
+            stderr.print(line, markup=False, soft_wrap=True)
     if len(found) < len(files):
         raise typer.Exit(EXIT_FAILED)
