@@ -11,7 +11,7 @@ from carfix.interruption import ENDING, ending_on
 
 
 def main() -> None:
-    """Run the command line; the process ends with the exit code of DESIGN section 2."""
+    """Run the command line; the process ends with one of the exit codes of docs/restore.md."""
     # Python looks through all objects for garbage before it ends, three times, to free what the system takes back
     # anyway: a fifth of what a short recording costs.
     atexit.register(gc.freeze)

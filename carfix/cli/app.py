@@ -98,7 +98,7 @@ def _root(
 
 
 def run() -> None:
-    """Run the command line; the process ends with the exit code of DESIGN section 2."""
+    """Run the command line; the process ends with one of the exit codes of docs/restore.md."""
     # Idle OpenMP threads would spin on the cores that decoder and encoder need: without this, a restore on a busy
     # 2-core machine took up to four times as long. Read when torch is first loaded, which no command has done yet.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

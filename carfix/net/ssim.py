@@ -16,7 +16,7 @@ SIGMA = 1.5
 K1 = 0.01
 K2 = 0.03
 
-#: Identical frames have no finite PSNR; they count as this (DESIGN section 7).
+#: Identical frames have no finite PSNR; they count as this (docs/compare.md).
 PSNR_IDENTICAL = 100.0
 
 #: Side of the blocks that the Gaussian is computed in, as products with a banded matrix. A strip of 64 rows

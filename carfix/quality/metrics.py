@@ -1,4 +1,4 @@
-"""PSNR and SSIM of luma planes, frame by frame (DESIGN section 7): codes in, numbers out.
+"""PSNR and SSIM of luma planes, frame by frame (docs/compare.md): codes in, numbers out.
 
 Both are computed by `carfix.net.ssim`, the implementation that also serves as training loss.
 """

@@ -1,4 +1,4 @@
-"""The table of DESIGN section 6: for each kind of file, everything but the luma samples is as in the input."""
+"""For each kind of file, everything but the luma samples is as in the input."""
 
 import itertools
 import struct
