@@ -24,7 +24,8 @@ import numpy as np
 from carfix.net.ssim import psnr_from_mse
 from carfix.quality.methods import open_restored
 from carfix.training.encoding import Encoding, Luma, encode
-from carfix.training.sources import STILL_FPS, animate, read_photo, read_video
+from carfix.training.sources import STILL_FPS, read_photo, read_video
+from carfix.training.stills import animate
 from carfix.video.suffixes import VIDEO_SUFFIXES
 
 WIDTH = 512

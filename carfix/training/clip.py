@@ -22,7 +22,6 @@ from carfix.training.pack import note_of
 from carfix.training.recipe import Recipe
 from carfix.training.sources import (
     STILL_FPS,
-    animate,
     frames_in,
     is_photo,
     read_folder,
@@ -30,6 +29,7 @@ from carfix.training.sources import (
     read_video,
     source_sha256,
 )
+from carfix.training.stills import animate
 from carfix.video.faults import reason
 from carfix.video.manifest import Clip, Split, Variant
 

@@ -8,11 +8,12 @@ from carfix.errors import CarfixError, UsageError
 from carfix.lock import alone_in
 from carfix.training.clip import FOLDER, Built, ClipJob, build_clip, discard, folder_of, install
 from carfix.training.encoding import check_encodings
+from carfix.training.finding import find_clips
 from carfix.training.naming import BURN_IN, PLACE, Origin, name_sources
 from carfix.training.pack import pack_corpus
 from carfix.training.places import check_sources, check_targets, make_folder
 from carfix.training.recipe import BuildReport, Progress, Recipe
-from carfix.training.sources import find_clips, is_interlaced
+from carfix.training.sources import is_interlaced
 from carfix.training.workers import workers
 from carfix.video.manifest import FILE_NAME, Clip, Manifest, read_manifest, write_manifest
 

@@ -23,9 +23,9 @@ from carfix.training.sources import (
     is_photo,
     read_folder,
     read_video,
-    scaled_photo,
     source_sha256,
 )
+from carfix.training.stills import scaled_photo
 from carfix.training.workers import workers
 from carfix.video.faults import reason
 from carfix.video.manifest import Split

@@ -10,10 +10,8 @@ from scenes import save_png, scene, write_scene
 from carfix.errors import CarfixError
 from carfix.quality.reader import read_frames
 from carfix.restore import tasks
+from carfix.training.finding import VIDEO_SUFFIXES, find_clips
 from carfix.training.sources import (
-    VIDEO_SUFFIXES,
-    animate,
-    find_clips,
     fitted,
     luma_plane,
     read_folder,
@@ -21,6 +19,7 @@ from carfix.training.sources import (
     read_video,
     source_sha256,
 )
+from carfix.training.stills import animate
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,66 @@
+"""Which clips lie among the paths that a dataset is to be built from."""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from carfix.errors import CarfixError, UsageError
+from carfix.training.places import NOTES, Identity, identity
+from carfix.training.sources import children_of, is_photo
+from carfix.video.manifest import FILE_NAME
+from carfix.video.suffixes import VIDEO_SUFFIXES
+
+
+def find_clips(sources: list[Path], *, stills: bool, without: Path | None = None) -> Iterator[Path]:
+    """Every clip among `sources`: files as they are, folders walked in the order of names.
+
+    A folder that holds pictures is one clip, its frames in the order of their names; with `stills`, and where they
+    were packed, each picture is a clip of its own. The folder `without` and datasets are not walked. Raises
+    `CarfixError` for a path that does not exist, `UsageError` for one that is a dataset.
+    """
+    for source in sources:
+        if not source.exists():
+            raise CarfixError(f"no such file or folder: {source}")
+        if not source.is_dir():
+            yield source
+        elif is_dataset(source):
+            raise UsageError(
+                f"the source {source} is a dataset that carfix built; give the clips it was built from"
+            )
+        else:
+            yield from _walked(source, stills, None if without is None else identity(without))
+
+
+def _walked(folder: Path, stills: bool, without: Identity | None) -> Iterator[Path]:
+    children = children_of(folder)
+    files = [child for child in children if child.is_file()]
+    pictures = [file for file in files if is_photo(file)]
+    if stills or _are_packed(folder, pictures):
+        yield from pictures
+    elif pictures:
+        yield folder
+    yield from (file for file in files if file.suffix.lower() in VIDEO_SUFFIXES)
+    for child in children:
+        # What carfix built is no source, or a dataset beside its clips would take its variants for more of them.
+        if child.is_dir() and not is_dataset(child) and (without is None or identity(child) != without):
+            yield from _walked(child, stills, without)
+
+
+def _are_packed(folder: Path, pictures: Sequence[Path]) -> bool:
+    """Whether carfix packed the pictures: what is packed as a picture was a photograph."""
+    if not pictures or not (folder / NOTES).is_file():
+        return False
+    try:
+        notes = json.loads((folder / NOTES).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False  # told by who reads the notes
+    return isinstance(notes, dict) and any(picture.name in notes for picture in pictures)
+
+
+def is_dataset(folder: Path) -> bool:
+    """Whether `folder` holds a manifest of carfix's, and not one of another program's of the same name."""
+    try:
+        fields = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(fields, dict) and {"carfix", "format", "clips"} <= fields.keys()
