@@ -93,39 +93,29 @@ def plan_copy(
         # As they are when the output is written: what a stream's own packets tell is known only behind them.
         formless = {stream.index for stream in streams if not has_form(stream)}
         heads = _first_packets(container, streams)
-        for stream in streams:
-            wanted = {"audio": audio_codec != NONE, "subtitle": subtitles}
-            if not wanted.get(stream.type, True):
-                continue
+        kept = {"audio": audio_codec != NONE, "subtitle": subtitles}
+        for stream in (stream for stream in streams if kept.get(stream.type, True)):
+            head = heads.get(stream.index)
+            encodes = stream.type == "audio" and audio_codec != COPY
             if format in BARE:
                 warnings.append(left_out(stream, format))
-                continue
-            if stream.type == "audio" and audio_codec != COPY:
-                if has_form(stream):
-                    notes += _check_encoded(info, stream, format, audio_codec)
-                    encoded.append(stream.index)
-                else:
-                    warnings.append(formless_left_out(stream))
-                continue
-            head = heads.get(stream.index)
-            if is_attached(stream, format):
+            elif is_attached(stream, format):
                 if head is not None:
                     covers[stream.index] = bytes(head)
                     copied.append(stream.index)
-                continue
-            if stream.index in formless:
+            elif encodes and has_form(stream):
+                notes += _check_encoded(info, stream, format, audio_codec)
+                encoded.append(stream.index)
+            elif encodes or stream.index in formless:
                 warnings.append(formless_left_out(stream))
-                continue
-            failure = try_copy(stream, head, format, movflags)
-            if failure is None:
+            elif (failure := try_copy(stream, head, format, movflags)) is None:
                 copied.append(stream.index)
             elif is_cover(stream):
                 warnings.append(cover_left_out(stream, format))
-            elif stream.type in ("data", "unknown"):
-                if not _made_by_muxer(container, stream):
-                    warnings.append(f"data stream {stream.index} cannot be copied to {format}: {failure}")
-            else:
+            elif stream.type not in ("data", "unknown"):
                 raise CarfixError(_refused(info, stream, head, format, failure))
+            elif not _made_by_muxer(container, stream):
+                warnings.append(f"data stream {stream.index} cannot be copied to {format}: {failure}")
         notes += choice_note(container.streams, info.stream, copied)
         sound = [stream.index for stream in streams if stream.type == "audio"]
     starts = [_start(heads[index]) for index in copied if index in heads]
