@@ -42,10 +42,7 @@ class Sleeping(FusedEngine):
 def share(engine: FusedEngine, planes: Planes, *, ahead: bool) -> float:
     """The share of all cores' time that windows take."""
     found = engine.cut(planes).found
-    pixels = sum(
-        (window.rows.stop - window.rows.start) * (window.columns.stop - window.columns.start)
-        for window in found
-    )
+    pixels = sum(math.prod(window.size) for window in found)
     batches = math.ceil(WORK * 1e6 * engine.threads / (pixels * len(planes)))
     start = time.perf_counter()
     if ahead:

@@ -11,6 +11,9 @@ from collections.abc import Sequence
 
 from carfix.errors import UsageError
 
+#: Rows and columns, for a plane `[H, W]`.
+Part = tuple[slice, slice]
+
 
 @dataclasses.dataclass(frozen=True)
 class Span:
@@ -28,6 +31,31 @@ class Window:
 
     rows: Span
     columns: Span
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width, in pixels."""
+        return self.rows.stop - self.rows.start, self.columns.stop - self.columns.start
+
+    @property
+    def read(self) -> Part:
+        """What it reads of the frame."""
+        return slice(self.rows.start, self.rows.stop), slice(self.columns.start, self.columns.stop)
+
+    @property
+    def kept(self) -> Part:
+        """What it keeps, in the frame."""
+        rows, columns = self.rows, self.columns
+        return slice(rows.keep_start, rows.keep_stop), slice(columns.keep_start, columns.keep_stop)
+
+    @property
+    def kept_inside(self) -> Part:
+        """The same, in the window itself."""
+        rows, columns = self.rows, self.columns
+        return (
+            slice(rows.keep_start - rows.start, rows.keep_stop - rows.start),
+            slice(columns.keep_start - columns.start, columns.keep_stop - columns.start),
+        )
 
 
 def smallest_tile(margin: int, cell: int) -> int:
@@ -87,5 +115,4 @@ def grid(height: int, width: int, rows: int, columns: int, *, margin: int, cell:
 
 def window_size(found: Sequence[Window]) -> tuple[int, int]:
     """Height and width of the windows of a frame, all alike."""
-    rows, columns = found[0].rows, found[0].columns
-    return rows.stop - rows.start, columns.stop - columns.start
+    return found[0].size

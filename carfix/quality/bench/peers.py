@@ -63,14 +63,8 @@ def eager(model: Model, device: str, precision: str, tile: int | None) -> Restor
         result = torch.empty_like(unit)
         side = tile or max(unit.shape[2:])
         for window in windows(unit.shape[2], unit.shape[3], side, margin=halo, cell=cell):
-            rows, columns = window.rows, window.columns
-            y = infer(unit[:, :, rows.start : rows.stop, columns.start : columns.stop])
-            kept = y[
-                ...,
-                rows.keep_start - rows.start : rows.keep_stop - rows.start,
-                columns.keep_start - columns.start : columns.keep_stop - columns.start,
-            ]
-            result[..., rows.keep_start : rows.keep_stop, columns.keep_start : columns.keep_stop] = kept
+            y = infer(unit[..., *window.read])
+            result[..., *window.kept] = y[..., *window.kept_inside]
         restored = ((result + 1.0) * (top / 2.0)).round_().clamp_(0, top)[:, 0, :height, :width]
         array = restored.cpu().numpy()
         return array.astype(np.uint8) if bit_depth == 8 else array.astype(np.uint16)

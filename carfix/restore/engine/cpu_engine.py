@@ -128,25 +128,16 @@ class CpuEngine(WindowedEngine):
 
         def window(number: int) -> None:
             n, place = divmod(number, len(found))
-            rows, columns = found[place].rows, found[place].columns
-            kept = (
-                slice(rows.keep_start - rows.start, rows.keep_stop - rows.start),
-                slice(columns.keep_start - columns.start, columns.keep_stop - columns.start),
-            )
-            place_kept = np.s_[n, rows.keep_start : rows.keep_stop, columns.keep_start : columns.keep_stop]
+            cut = found[place]
             part = None if wanted is None else wanted[n]
             with out_of_memory_told():
                 if part is not None:
-                    part = _within(part, found[place], kept)
+                    part = _within(part, cut)
                     if not part.any():
-                        result[place_kept] = codes[place_kept]
+                        result[n, *cut.kept] = codes[n, *cut.kept]
                         return
-                result[place_kept] = restorer(
-                    codes[n, rows.start : rows.stop, columns.start : columns.stop],
-                    bit_depth,
-                    share_of(strengths, n),
-                    kept,
-                    part,
+                result[n, *cut.kept] = restorer(
+                    codes[n, *cut.read], bit_depth, share_of(strengths, n), cut.kept_inside, part
                 )
 
         wait = self._crew.begin(window, count)
@@ -162,17 +153,14 @@ class CpuEngine(WindowedEngine):
         self._crew.close()
 
 
-def _within(wanted: Wanted, window: Window, kept: tuple[slice, slice]) -> Wanted:
-    """What is wanted of a plane in the part of a window that is `kept`: of the whole window, `[H, W]`."""
-    height, width = (span.stop - span.start for span in (window.rows, window.columns))
-    if wanted.shape == (height, width):
+def _within(wanted: Wanted, window: Window) -> Wanted:
+    """What is wanted of a plane in the part of a window that is kept: of the whole window, `[H, W]`."""
+    if wanted.shape == window.size:
         return wanted
-    part = np.zeros((height, width), wanted.dtype)
+    part = np.zeros(window.size, wanted.dtype)
     # Rows and columns that fill up the last cells are beyond the plane, and nobody's.
-    found = wanted[
-        window.rows.keep_start : window.rows.keep_stop, window.columns.keep_start : window.columns.keep_stop
-    ]
-    part[kept][: found.shape[0], : found.shape[1]] = found
+    found = wanted[window.kept]
+    part[window.kept_inside][: found.shape[0], : found.shape[1]] = found
     return part
 
 

@@ -260,17 +260,9 @@ def _compute(
     for first in range(0, len(tasks), size):
         some = tasks[first : first + size]
         for place, (n, w) in enumerate(some):
-            rows, columns = w.rows, w.columns
-            program.input[place].copy_(source[n, rows.start : rows.stop, columns.start : columns.stop])
+            program.input[place].copy_(source[n, *w.read])
             # A fill takes its value along: no buffer of the host that must outlive the call.
             program.strengths[place].fill_(share_of(strengths, n))
         program()
         for place, (n, w) in enumerate(some):
-            rows, columns = w.rows, w.columns
-            result[n, rows.keep_start : rows.keep_stop, columns.keep_start : columns.keep_stop] = (
-                program.output[
-                    place,
-                    rows.keep_start - rows.start : rows.keep_stop - rows.start,
-                    columns.keep_start - columns.start : columns.keep_stop - columns.start,
-                ]
-            )
+            result[n, *w.kept] = program.output[place, *w.kept_inside]

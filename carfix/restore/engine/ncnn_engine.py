@@ -68,17 +68,10 @@ class VulkanEngine(WindowedEngine):
         result = np.empty_like(codes)
         for n, plane in enumerate(codes):
             for window in found:
-                rows, columns = window.rows, window.columns
-                unit = to_unit(plane[rows.start : rows.stop, columns.start : columns.stop], bit_depth)
+                unit = to_unit(plane[window.read], bit_depth)
                 restored = _infer(self._net, unit)
                 restored = moved(unit, restored, share_of(strengths, n))
-                kept = restored[
-                    rows.keep_start - rows.start : rows.keep_stop - rows.start,
-                    columns.keep_start - columns.start : columns.keep_stop - columns.start,
-                ]
-                result[n, rows.keep_start : rows.keep_stop, columns.keep_start : columns.keep_stop] = (
-                    to_codes(kept, bit_depth)
-                )
+                result[n, *window.kept] = to_codes(restored[window.kept_inside], bit_depth)
         return result
 
     def close(self) -> None:

@@ -68,9 +68,7 @@ class TorchEngine(WindowedEngine):
         tasks = [(frame, window) for frame in range(len(codes)) for window in found]
         for first in range(0, len(tasks), self._windows):
             some = tasks[first : first + self._windows]
-            x = torch.stack(
-                [source[n, w.rows.start : w.rows.stop, w.columns.start : w.columns.stop] for n, w in some]
-            )
+            x = torch.stack([source[n, *w.read] for n, w in some])
             unit = x[:, None].float().mul_(2.0 / top).sub_(1.0)
             y = self._infer(unit)
             if strengths is not None:
@@ -78,11 +76,7 @@ class TorchEngine(WindowedEngine):
                 y = torch.lerp(unit, y, share[:, None, None, None])
             y = y[:, 0].add_(1.0).mul_(top / 2.0).round_().clamp_(0, top).to(result.dtype)
             for (n, w), part in zip(some, y, strict=True):
-                rows, columns = w.rows, w.columns
-                result[n, rows.keep_start : rows.keep_stop, columns.keep_start : columns.keep_stop] = part[
-                    rows.keep_start - rows.start : rows.keep_stop - rows.start,
-                    columns.keep_start - columns.start : columns.keep_stop - columns.start,
-                ]
+                result[n, *w.kept] = part[w.kept_inside]
         restored = result.cpu().numpy()
         return restored.astype(np.uint8) if codes.dtype == np.uint8 else restored.astype(np.uint16)
 
