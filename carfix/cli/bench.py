@@ -80,6 +80,7 @@ def bench(
     from carfix.cli.app import stderr, table_console
     from carfix.cli.progress import counted
     from carfix.errors import UsageError
+    from carfix.progress import silent
     from carfix.quality.bench import run
     from carfix.quality.bench.tables import bench_tables, notes
 
@@ -98,7 +99,7 @@ def bench(
             hwaccel=hwaccel,
             seconds=seconds,
             # A bench is short: in a log, only its result is of interest.
-            progress=update if stderr.is_terminal else lambda done, total, detail: None,
+            progress=update if stderr.is_terminal else silent,
         )
     if json_:
         sys.stdout.write(json.dumps(result.to_json(), indent=1) + "\n")

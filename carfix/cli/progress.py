@@ -14,13 +14,13 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from carfix.progress import OnProgress
+
 #: Seconds between lines where there is no terminal: logs of work that runs for days stay readable.
 PLAIN_INTERVAL = 10.0
 
-Callback = Callable[[int, int, str], None]
-
-
-Stage = Callable[[str], Callback]
+#: Takes a unit, and has what hears of that stage of the work.
+Stage = Callable[[str], OnProgress]
 
 
 @contextlib.contextmanager
@@ -42,7 +42,7 @@ def counted(console: Console) -> Iterator[Stage]:
     )
     with Progress(*columns, console=console, transient=True) as bar:
 
-        def stage(unit: str) -> Callback:
+        def stage(unit: str) -> OnProgress:
             task = bar.add_task(unit, total=None, detail="", visible=False)
 
             def update(done: int, total: int, detail: str) -> None:
@@ -53,7 +53,7 @@ def counted(console: Console) -> Iterator[Stage]:
         yield stage
 
 
-def _plain(unit: str, console: Console) -> Callback:
+def _plain(unit: str, console: Console) -> OnProgress:
     started: float | None = None
     first = 0
     last = 0.0

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from carfix.errors import UsageError
+from carfix.progress import OnProgress, silent
 from carfix.quality.chosen import Chosen, choose_alike
-from carfix.quality.comparison_run import ComparisonRun, Progress
+from carfix.quality.comparison_run import ComparisonRun
 from carfix.quality.damage import Damage
 from carfix.quality.methods import Decoded, Filtered, Method, released
 from carfix.quality.metrics import metrics_device
@@ -30,7 +31,7 @@ def compare_videos(
     scale: bool = False,
     stream: str | int | None = None,
     device: str = "cpu",
-    progress: Progress = lambda done, total, detail: None,
+    progress: OnProgress = silent,
 ) -> Comparison:
     """Measure each candidate as decoded, then by each of `methods`, against `reference`.
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 
 import av
@@ -10,6 +9,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 
 from carfix.errors import CarfixError
+from carfix.progress import OnProgress
 from carfix.quality.alignment import Unmatched, aligned
 from carfix.quality.chosen import Chosen
 from carfix.quality.damage import Damage
@@ -36,8 +36,6 @@ from carfix.video.source import open_input
 #: Frames that are measured at once: enough to keep every core busy, few enough for 4K.
 BATCH = 4
 
-Progress = Callable[[int, int, str], None]
-
 
 @dataclasses.dataclass
 class ComparisonRun:
@@ -50,7 +48,7 @@ class ComparisonRun:
     align_start: bool
     scale: bool
     device: str
-    progress: Progress
+    progress: OnProgress
     total: int = 0
     done: int = 0
     damage: Damage = dataclasses.field(default_factory=Damage)  # of the reference, as it was last read

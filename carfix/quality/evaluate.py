@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from carfix.errors import CarfixError, UsageError
+from carfix.progress import OnProgress, silent
 from carfix.quality.cache import FILE_NAME, Cache, file_identity, key
 from carfix.quality.detection.agreement import Agreement
 from carfix.quality.detection.dataset import AgreementMeter, Truth, detector_json
@@ -24,7 +25,6 @@ BATCH = 8
 #: How many trials the search for spp's best quantizer takes on average (for the ETA).
 EXPECTED_TRIALS = 5
 
-Progress = Callable[[int, int, str], None]
 #: Measurements of one method by variant and clip.
 Cells = Mapping[str, Mapping[str, Measurement]]
 
@@ -52,7 +52,7 @@ def evaluate_dataset(
     detector: Detector | None = None,
     device: str = "cpu",
     cache: bool = True,
-    progress: Progress = lambda done, total, detail: None,
+    progress: OnProgress = silent,
 ) -> Evaluation:
     """Measure `decoded`, `spp`, `spp-best` and `models` on the variants of a dataset's clips.
 
@@ -133,7 +133,7 @@ class _Run:
     """Measures units, or takes them from the cache."""
 
     def __init__(
-        self, cache: Cache, device: str, limit: int | None, progress: Progress, truth: Truth | None
+        self, cache: Cache, device: str, limit: int | None, progress: OnProgress, truth: Truth | None
     ) -> None:
         self.cache = cache
         self.device = device

@@ -1,7 +1,7 @@
 """What can be said of a file without a pristine reference: quantizers, blockiness, and pictures before and after."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 from rich.table import Table
 
 from carfix.errors import CarfixError
+from carfix.progress import OnProgress, silent
 from carfix.quality.blockiness import blockiness
 from carfix.quality.chosen import Chosen, choose
 from carfix.quality.damage import Damage
@@ -19,8 +20,6 @@ from carfix.quality.reader import Wanted, read_frames, select
 
 #: Frames that are restored, evenly over the file: enough to judge by, soon done on a CPU.
 SAMPLES = 12
-
-Progress = Callable[[int, int, str], None]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -59,7 +58,7 @@ def assess_video(
     wanted: Wanted = None,
     samples: int = SAMPLES,
     stream: str | None = None,
-    progress: Progress = lambda done, total, detail: None,
+    progress: OnProgress = silent,
 ) -> Assessment:
     """Decode the `wanted` frames of `path` and restore `samples` of them; `stream` chooses among several videos.
 

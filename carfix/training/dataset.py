@@ -6,13 +6,14 @@ from pathlib import Path
 from carfix import __version__
 from carfix.errors import CarfixError, UsageError
 from carfix.lock import alone_in
+from carfix.progress import OnProgress, silent
 from carfix.training.clip import FOLDER, Built, ClipJob, build_clip, discard, folder_of, install
 from carfix.training.encoding import check_encodings
 from carfix.training.finding import find_clips
 from carfix.training.naming import BURN_IN, PLACE, Origin, name_sources
 from carfix.training.pack import pack_corpus
 from carfix.training.places import check_sources, check_targets, make_folder
-from carfix.training.recipe import BuildReport, Progress, Recipe
+from carfix.training.recipe import BuildReport, Recipe
 from carfix.training.sources import is_interlaced
 from carfix.training.workers import workers
 from carfix.video.manifest import FILE_NAME, Clip, Manifest, read_manifest, write_manifest
@@ -24,7 +25,7 @@ def build_dataset(
     output: Path,
     recipe: Recipe,
     jobs: int = 1,
-    progress: Progress = lambda done, total, name: None,
+    progress: OnProgress = silent,
 ) -> BuildReport:
     """Build or extend the dataset in the folder `output`: only what is missing is made.
 
@@ -99,7 +100,7 @@ def _jobs(
 
 
 def _build(
-    jobs: Mapping[str, ClipJob], clips: dict[str, Clip], output: Path, at_once: int, progress: Progress
+    jobs: Mapping[str, ClipJob], clips: dict[str, Clip], output: Path, at_once: int, progress: OnProgress
 ) -> BuildReport:
     """Build the clips, `at_once` of them at a time, and add each to `clips` and the manifest when it is done."""
     report = BuildReport([], [], {})

@@ -13,11 +13,12 @@ from typing import Any
 
 from carfix.errors import CarfixError
 from carfix.lock import alone_in
+from carfix.progress import OnProgress
 from carfix.replacing import replacing
 from carfix.training.encoding import encode_nearly_lossless, encode_photo
 from carfix.training.naming import PLACE, Named, Origin, name_sources, place_of, source_name
 from carfix.training.places import NOTES, check_targets, make_folder
-from carfix.training.recipe import BuildReport, Progress, Recipe
+from carfix.training.recipe import BuildReport, Recipe
 from carfix.training.sources import (
     is_interlaced,
     is_photo,
@@ -47,7 +48,7 @@ class Note:
 
 
 def pack_corpus(
-    paths: Sequence[Path], output: Path, recipe: Recipe, jobs: int, progress: Progress
+    paths: Sequence[Path], output: Path, recipe: Recipe, jobs: int, progress: OnProgress
 ) -> BuildReport:
     """Pack the sources into the folder `output`; what is packed already, from the same source, is kept.
 

@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from carfix.cpu import cores
 from carfix.errors import CarfixError
+from carfix.progress import OnProgress, silent
 from carfix.training import cache
 from carfix.training.encoding import Luma
 from carfix.training.sources import read_video
@@ -52,7 +53,7 @@ def load_pairs(
     split: str,
     *,
     frames: int,
-    progress: Callable[[int, int, str], None] = lambda d, t, n: None,
+    progress: OnProgress = silent,
 ) -> list[FramePairs]:
     """Up to `frames` frames of every variant of the split's clips. Raises `CarfixError` if there are none."""
     clips = read_manifest(dataset).select(split)
@@ -81,7 +82,7 @@ def _fill(
     dataset: Path,
     missing: Sequence[tuple[Clip, str]],
     frames: int,
-    progress: Callable[[int, int, str], None],
+    progress: OnProgress,
 ) -> None:
     """Make the caches of the `missing` encodings, in processes."""
     clips = {clip.name: clip for clip, _ in missing}

@@ -1,14 +1,11 @@
 """What a dataset is to be built of, and what a run of the building did."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from carfix.training.encoding import Encoding
 from carfix.training.sources import Size
 from carfix.video.manifest import Split
-
-#: Gets the number of clips done, their total and the last one's name.
-Progress = Callable[[int, int, str], None]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ from carfix.net.arch import RestorationNet, build
 from carfix.net.checkpoint import load_checkpoint
 from carfix.net.config import Config
 from carfix.net.grow import can_deepen, deepen
+from carfix.progress import OnProgress, silent
 from carfix.training.divergence import check_gains, check_state
 from carfix.training.keeper import Keeper, training_summary
 from carfix.training.leaks import by_clip, find_leaks
@@ -34,9 +35,6 @@ from carfix.training.student import Student, Term
 from carfix.training.teacher import load_teacher
 from carfix.training.validation import ValidationSet
 from carfix.video.manifest import read_manifest
-
-#: Told how much is done, of how much, and a text about it.
-Told = Callable[[int, int, str], None]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -69,8 +67,8 @@ def train(
     term: Term | None = None,
     licence: str = "",
     say: Callable[[str], None] = lambda line: None,
-    progress: Told = lambda step, total, text: None,
-    loading: Told = lambda done, total, text: None,
+    progress: OnProgress = silent,
+    loading: OnProgress = silent,
 ) -> TrainResult:
     """Train `settings.config` on `dataset`, keeping everything in the folder `run`; continues what lies there.
 
@@ -87,7 +85,7 @@ def train(
     started = time.monotonic()
     rank, world = rank_and_world()
     if rank > 0:  # the first of several processes validates, keeps, and tells
-        say, progress, loading = _silent, _silent, _silent
+        say, progress, loading = (lambda line: None), silent, silent
     place = place_of_process(device)
     join_processes(place, world)
     torch.manual_seed(settings.seed)
@@ -154,10 +152,6 @@ def train(
     )
 
 
-def _silent(*_: object) -> None:
-    """Tells nobody."""
-
-
 def _warm_start(net: RestorationNet, config: Config, path: Path) -> RestorationNet:
     """`net` as the beginning of a training of `config`: as it is, or deepened."""
     if net.config == config:
@@ -194,7 +188,7 @@ class _Loop:
     minutes: float | None
     validate_every: int  # steps
     checkpoint_seconds: float
-    progress: Told
+    progress: OnProgress
 
     def run(self, *, compile_net: bool) -> None:
         """Go on from the state. Raises `CarfixError` when the training diverges, or something cannot be written."""

@@ -7,12 +7,10 @@ import time
 from collections.abc import Callable, Sequence
 
 from carfix.errors import CarfixError
+from carfix.progress import OnProgress, silent
 
 #: Rounds of every task: the least of which a median drops an outlier.
 ROUNDS = 3
-
-#: Told the runs done, the runs in all and what runs now.
-Progress = Callable[[int, int, str], None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +69,7 @@ def measure(
     *,
     seconds: float,
     rounds: int = ROUNDS,
-    progress: Progress = lambda done, total, detail: None,
+    progress: OnProgress = silent,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Measured:
     """Run each task to warm it up and learn its pace, then all of them in turn, `rounds` times.

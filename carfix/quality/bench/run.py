@@ -11,11 +11,12 @@ from carfix.errors import UsageError
 from carfix.net.catalog import load_model
 from carfix.net.checkpoint import Model
 from carfix.net.config import multiply_adds_per_pixel
+from carfix.progress import OnProgress, silent
 from carfix.quality.bench import ceilings, peers, stages
 from carfix.quality.bench.clip import Sample, generate_clip, open_sample
 from carfix.quality.bench.machine import describe_machine, torch_device
 from carfix.quality.bench.results import BenchResult, ClipFacts, EndToEnd, ModelResult, Peer
-from carfix.quality.bench.rounds import ROUNDS, Measured, Progress, Rate, Task, measure
+from carfix.quality.bench.rounds import ROUNDS, Measured, Rate, Task, measure
 from carfix.restore.engine import Engine, open_engine, uses_accelerator
 from carfix.restore.engine.overlap import prepare
 from carfix.video.hwaccel import NONE
@@ -63,7 +64,7 @@ def bench(
     preset: str | None = None,
     hwaccel: str = NONE,
     seconds: float = SECONDS,
-    progress: Progress = lambda done, total, detail: None,
+    progress: OnProgress = silent,
 ) -> BenchResult:
     """Measure the stages of a restore, the whole of it, the machine's ceilings and rivals.
 

@@ -2,12 +2,13 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from carfix.errors import CarfixError, UsageError
+from carfix.progress import OnProgress, silent
 from carfix.quality.alignment import aligned
 from carfix.quality.chosen import Chosen, choose_alike
 from carfix.quality.damage import Damage
@@ -26,8 +27,6 @@ from carfix.video.source import SourceInfo, probe
 
 #: Score from which an object is drawn and counted, where nothing else is said: YOLOX's own demonstration takes it.
 SHOWN_SCORE = 0.3
-
-Progress = Callable[[int, int, str], None]
 
 
 @dataclasses.dataclass
@@ -97,7 +96,7 @@ def detect_video(
     frames: int | None = None,
     stream: str | None = None,
     overwrite: bool = False,
-    progress: Progress = lambda done, total, detail: None,
+    progress: OnProgress = silent,
 ) -> Detected:
     """Find objects in the frames of `source` as decoded and as `restored`, at most in the first `frames`.
 
