@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Iterator
 
 from carfix.restore.pipeline import Tally
+from carfix.video.clock import Jump
 from carfix.video.decode import Damage
-from carfix.video.timeline import Jump, Timeline
+from carfix.video.timeline import Timeline
 
 
 def timeline_findings(timeline: Timeline) -> Iterator[str]:

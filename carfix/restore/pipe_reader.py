@@ -14,6 +14,7 @@ from av.video.frame import VideoFrame
 
 from carfix.errors import CarfixError
 from carfix.video.choice import find_video, is_attached_picture
+from carfix.video.clock import ClockRepair
 from carfix.video.concealment import conceal
 from carfix.video.decode import Damage
 from carfix.video.demux import demux
@@ -22,7 +23,6 @@ from carfix.video.one_clock import move, repair
 from carfix.video.quantizer import export_quantizers
 from carfix.video.segments import Segment
 from carfix.video.source import SourceInfo, describe
-from carfix.video.timeline import ClockRepair
 
 #: What stands for standard input and output on the command line.
 PIPE = Path("-")

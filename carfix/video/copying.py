@@ -12,12 +12,12 @@ from av.stream import Stream
 from av.video.codeccontext import VideoCodecContext
 
 from carfix.video.choice import is_attached_picture
+from carfix.video.clock import LARGEST_GAP, ClockRepair
 from carfix.video.demux import demux
 from carfix.video.faults import MEDIA_ERRORS
 from carfix.video.one_clock import stamp
 from carfix.video.output import OutputFile, OutputPlan
 from carfix.video.preroll import PreRoll
-from carfix.video.timeline import LARGEST_GAP, ClockRepair
 
 #: Containers that count so coarsely take equal times.
 _MILLISECOND = Fraction(1, 1000)

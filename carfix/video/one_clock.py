@@ -12,7 +12,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from carfix.video.timeline import ClockRepair
+from carfix.video.clock import ClockRepair
 
 
 def on_one_clock(

@@ -15,6 +15,7 @@ from av.video.stream import VideoStream
 
 from carfix.video.address import address
 from carfix.video.audio import AudioEncoder
+from carfix.video.clock import Jump
 from carfix.video.covers import attach, is_cover
 from carfix.video.encoder_settings import RAW
 from carfix.video.matroska import Shape, make_room, write_shapes
@@ -35,7 +36,6 @@ from carfix.video.pyav import KEEP_ODD_TAGS
 from carfix.video.sound import add_encoded_audio
 from carfix.video.source import SourceInfo
 from carfix.video.streams import CopyPlan, add_copy
-from carfix.video.timeline import Jump
 from carfix.video.y4m import Y4mFile
 
 if TYPE_CHECKING:

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 import carfix.video.timeline
+from carfix.video.clock import ClockRepair
 from carfix.video.decode import Damage, decode_frames, restart_index
 from carfix.video.source import probe
-from carfix.video.timeline import NO_TIME, ClockRepair, scan
+from carfix.video.timeline import NO_TIME, scan
 
 MS = Fraction(1, 1000)
 

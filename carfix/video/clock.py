@@ -1,0 +1,100 @@
+"""Clocks that were set back on the way: one stream's times made to run forward."""
+
+import dataclasses
+from fractions import Fraction
+
+#: Decoding times that step back by less than this are a careless muxer's rounding, not a clock that was set.
+SMALLEST_JUMP = Fraction(1, 10)  # seconds
+
+#: A single packet that is farther ahead than this, with the next one back in line, has a damaged time; so has
+#: one whose presentation is so far from the decoding of all that are decoded until it is shown.
+LARGEST_GAP = Fraction(10)  # seconds
+
+
+@dataclasses.dataclass(frozen=True)
+class Jump:
+    """A place where a stream's clock was set back."""
+
+    before: Fraction  # seconds on the stream's own clock
+    after: Fraction
+    shift: Fraction  # seconds that are added to every time from here on
+
+
+class ClockRepair:
+    """Makes one stream's times run forward.
+
+    Where decoding times step back, everything from there on is moved so that the stream goes on one packet
+    after the last. Other streams of the file jump with the same clock: give them the video's `jumps`, and
+    they are moved by exactly the same amount, so that sound stays with the picture. Of a `sparse` stream such as
+    subtitles, whose packets may be minutes from a jump and not in order, only such jumps are believed.
+    """
+
+    def __init__(self, time_base: Fraction, jumps: tuple[Jump, ...] = (), *, sparse: bool = False) -> None:
+        self.time_base = time_base
+        self.found: list[Jump] = []
+        self.strays = 0  # single packets whose time was damaged
+        self._known = list(jumps)
+        #: Of the other streams, where nobody has read ahead for their `jumps`.
+        self.peers: list[ClockRepair] = []
+        self._sparse = sparse
+        self._offset = 0  # ticks
+        self._last: int | None = None  # repaired decoding time of the packet before
+        self._last_raw = 0
+        self._step = 1
+
+    def repair(self, dts: int | None, duration: int | None, following: int | None) -> tuple[int, int | None]:
+        """What to add to the times of the packet decoded at `dts`, in ticks, and its repaired decoding time.
+
+        Call once a packet, in order. `following` is the next packet's decoding time: if that goes on where the
+        last packet was, a leap in between is one damaged number and no clock that was set.
+        """
+        if dts is None:
+            return self._offset, None
+        if self._last is None:
+            self._last = dts
+        elif self._is_stray(dts, following):
+            self.strays += 1
+            self._last += self._step
+            return self._offset, self._last
+        else:
+            if (self._last - dts - self._offset) * self.time_base >= SMALLEST_JUMP:
+                self._offset = self._shift(dts)
+            if dts > self._last_raw:
+                self._step = duration or dts - self._last_raw
+            self._last = max(dts + self._offset, self._last)
+        self._last_raw = dts
+        return self._offset, dts + self._offset
+
+    def _is_stray(self, dts: int, following: int | None) -> bool:
+        if following is None:
+            return False
+        leap = (dts - self._last_raw) * self.time_base
+        goes_on = 0 <= (following - self._last_raw) * self.time_base < LARGEST_GAP
+        # Two subtitles may be in the wrong order.
+        returns = not self._sparse and (dts - following) * self.time_base >= SMALLEST_JUMP
+        return goes_on and (leap >= LARGEST_GAP or -leap >= SMALLEST_JUMP or returns)
+
+    def _shift(self, dts: int) -> int:
+        assert self._last is not None
+        before, after = self._last_raw * self.time_base, dts * self.time_base
+        jump = next((jump for jump in self._known if self._is_same(jump, before, after)), None)
+        if jump is None and self._sparse:
+            return self._offset
+        shift = self._last + self._step - dts
+        if jump is not None:
+            known = round(jump.shift / self.time_base)
+            if dts + known >= self._last:
+                shift = known
+            self._known.remove(jump)
+        else:
+            for peer in self.peers:
+                peer._known.append(Jump(before, after, shift * self.time_base))
+        self.found.append(Jump(before, after, shift * self.time_base))
+        return shift
+
+    def _is_same(self, jump: Jump, before: Fraction, after: Fraction) -> bool:
+        """Whether it is a jump that another stream saw: as far back, give or take a second of interleaving."""
+        if abs((jump.before - jump.after) - (before - after)) < 1 and abs(jump.before - before) < 10:
+            return True
+        far = before - after >= LARGEST_GAP  # and no two packets in the wrong order
+        return self._sparse and far and before - jump.before < 10 and jump.after - after < 10
