@@ -5,7 +5,8 @@ from pathlib import Path
 import faults
 import media
 
-from carfix.restore.batch import Outcome, restore_batch
+from carfix.restore.batch import restore_batch
+from carfix.restore.report import Outcome
 from carfix.restore.tasks import Task
 
 OPTIONS = {"encoder": faults.ENCODER, "segment_seconds": faults.SEGMENT}

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
+from carfix.restore.tasks import Task
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Progress:
@@ -40,6 +42,19 @@ class Report:
         notes += [f"{self.resumed} from an earlier run"] if self.resumed else []
         what = f" ({', '.join(notes)})" if notes else ""
         return f"{self.output}: {self.frames} frames in {self.seconds:.1f} s{what}"
+
+
+Status = Literal["done", "skipped", "failed", "not started"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What became of one file."""
+
+    task: Task
+    status: Status
+    report: Report | None = None
+    reason: str = ""
 
 
 class Counter:

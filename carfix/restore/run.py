@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import IO, Any
 
 from carfix.errors import CarfixError, UsageError
-from carfix.restore.batch import Event, Outcome, check_jobs, restore_batch, too_young, what_is_there
+from carfix.restore.batch import Event, check_jobs, restore_batch
 from carfix.restore.estimate import estimate_video
+from carfix.restore.existing import too_young, what_is_there
 from carfix.restore.one_file import job_of, restore_video
 from carfix.restore.pipe import restore_pipe
 from carfix.restore.pipe_reader import PIPE
 from carfix.restore.place import check_place, part_of
+from carfix.restore.report import Outcome
 from carfix.restore.state import alone_at
 from carfix.restore.tasks import Task
 from carfix.restore.telling import Teller

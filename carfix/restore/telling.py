@@ -12,11 +12,11 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from carfix.errors import CarfixError
-from carfix.restore.batch import Event, Outcome
+from carfix.restore.batch import Event
 from carfix.restore.estimate import Estimate
 from carfix.restore.models import EngineLine
 from carfix.restore.progress import Mode, Show, progress_display
-from carfix.restore.report import Progress
+from carfix.restore.report import Outcome, Progress
 from carfix.restore.tasks import Task
 from carfix.restore.worker import Said
 from carfix.video.faults import reason

@@ -7,9 +7,9 @@ import pytest
 from rich.console import Console
 
 import carfix.restore.progress as progress_module
-from carfix.restore.batch import Event, Outcome
+from carfix.restore.batch import Event
 from carfix.restore.progress import Mode
-from carfix.restore.report import Progress
+from carfix.restore.report import Outcome, Progress
 from carfix.restore.tasks import Task
 from carfix.restore.telling import Teller
 

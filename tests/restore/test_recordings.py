@@ -14,7 +14,7 @@ from jobs import LOSSLESS, restore
 from media import Sound
 
 from carfix.errors import CarfixError
-from carfix.restore.batch import what_is_there
+from carfix.restore.existing import what_is_there
 from carfix.restore.models import EngineChoice
 from carfix.restore.pipe import restore_pipe
 from carfix.restore.tasks import Task

@@ -14,7 +14,7 @@ from engines import Adding
 from jobs import LOSSLESS, restore
 
 from carfix.errors import CarfixError, UsageError
-from carfix.restore.batch import what_is_there
+from carfix.restore.existing import what_is_there
 from carfix.restore.models import EngineChoice
 from carfix.restore.pipe import restore_pipe
 from carfix.restore.report import Report
