@@ -9,7 +9,7 @@ _FILTERS = "carfix has no filters: put ffmpeg before or behind it, in a pipe"
 _TIMES = "every frame keeps its time"
 _KEPT = "tags, chapters and all streams are kept as they are; ffmpeg -i OUT -c copy changes them afterwards"
 _RANGE = "-ss, -t and -to choose a part"
-_SOUND = "sound is copied, or encoded by -c:a ENCODER with its channels, at the encoder's own bit rate"
+_SOUND = "sound is copied, or encoded by -c:a ENCODER with its channels; -b:a is its bit rate"
 _SUBTITLES = "subtitles are copied, or left out with -sn"
 _QUALITY = "use -crf, -b:v, or an option of the encoder's own, such as -x qp=20"
 _HWACCEL = "use -hwaccel KIND:DEVICE"
@@ -20,7 +20,7 @@ _HINTS = {
     **dict.fromkeys(("-map", "-map_metadata", "-map_chapters", "-metadata", "-disposition"), _KEPT),
     **dict.fromkeys(("-avoid_negative_ts", "-fflags", "-flags", "-muxdelay", "-shortest"), "leave it out"),
     **dict.fromkeys(("-sseof", "-frames", "-vframes", "-fs"), _RANGE),
-    **dict.fromkeys(("-ab", "-aq", "-ar", "-ac", "-b:a", "-q:a"), _SOUND),
+    **dict.fromkeys(("-aq", "-ar", "-ac", "-q:a"), _SOUND),
     **dict.fromkeys(("-c:s", "-codec:s", "-scodec", "-c:d", "-codec:d"), _SUBTITLES),
     **dict.fromkeys(("-q", "-q:v", "-qscale", "-qscale:v", "-qp", "-cq"), _QUALITY),
     **dict.fromkeys(("-hwaccel_device", "-hwaccel_output_format", "-init_hw_device"), _HWACCEL),
@@ -32,8 +32,9 @@ _HINTS = {
         ("-stats", "-nostats", "-stats_period"), "--progress none shows no progress, -q errors alone"
     ),
     **dict.fromkeys(("-pass", "-passlogfile", "-vpre"), "carfix encodes in one pass; use -crf"),
+    "-ab": "it is -b:a",
     "-an": "-c:a none leaves sound out",
-    "-b": "it is -b:v",
+    "-b": "it is -b:v, or -b:a for sound",
     "-dn": "data streams are copied",
     "-vn": "carfix restores the video of a file; ffmpeg -vn takes its sound out",
     "-loglevel": "-q shows errors alone, -v tracebacks",

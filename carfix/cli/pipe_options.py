@@ -9,6 +9,7 @@ _SEEKING = ("--log-json", "--dry-run", "-ss", "-t", "-to")
 #: Those that need a word of their own.
 _REASONS = {
     "--keep-times": "a pipe has no times: leave --keep-times out",
+    "-b:a": "through a pipe sound is copied: leave -b:a out",
     "-movflags": "-movflags is for files made of files",
     "--hwaccel": "what goes through a pipe is decoded on the CPU: leave --hwaccel out",
 }

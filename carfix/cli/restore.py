@@ -95,6 +95,12 @@ def restore(
             "-c:a", "--audio-codec", help="copy, none, or an encoder such as aac.", rich_help_panel=AUDIO
         ),
     ] = "copy",
+    audio_bitrate: Annotated[
+        str | None,
+        typer.Option(
+            "-b:a", "--audio-bitrate", help="Bit rate of encoded sound, e.g. 128k.", rich_help_panel=AUDIO
+        ),
+    ] = None,
     no_subtitles: Annotated[
         bool, typer.Option("-sn", "--no-subtitles", help="Leave subtitles out.", rich_help_panel=AUDIO)
     ] = False,
@@ -333,7 +339,12 @@ def restore(
             len(paths),
             {
                 **{"--log-json": log_json, "--dry-run": dry_run, "-ss": start, "-t": duration, "-to": end},
-                **{"--keep-times": keep_times, "-movflags": movflags, "--hwaccel": hwaccel != NONE},
+                **{
+                    "--keep-times": keep_times,
+                    "-movflags": movflags,
+                    "-b:a": audio_bitrate,
+                    "--hwaccel": hwaccel != NONE,
+                },
                 **{"-r": recursive, "--include": include, "--exclude": exclude, "--min-age": min_age},
                 **{"--jobs": jobs != 1, "--fail-fast": fail_fast, "--no-resume": not resume},
                 "--segment": segment != DEFAULT_SEGMENT_SECONDS,
@@ -380,6 +391,7 @@ def restore(
             encoder=encoder,
             **chosen,
             audio_codec=audio,
+            audio_bitrate=audio_bitrate,
             subtitles=not no_subtitles,
             stream=stream,
             hwaccel=hwaccel,

@@ -36,7 +36,7 @@ from carfix.video.rehearsal import rehearse_output
 from carfix.video.segments import DEFAULT_SEGMENT_SECONDS, Segment, plan_segments
 from carfix.video.sink import JoinedSegments, SegmentFile
 from carfix.video.source import SourceInfo, decoded_by, probe
-from carfix.video.streams import COPY, check_audio_codec, plan_copy
+from carfix.video.streams import COPY, check_audio, plan_copy
 from carfix.video.timeline import Timeline, scan
 
 #: Called often, from any of the job's threads.
@@ -55,6 +55,7 @@ class Job:
     progress: ProgressCallback
     say: Callable[[str], None]
     audio_codec: str = COPY
+    audio_bitrate: str | None = None
     hwaccel: str = NONE
     format: str | None = None
     overwrite: bool = False
@@ -158,7 +159,7 @@ class Job:
     def check_options(self) -> None:
         """What can be wrong whatever the file, its container and the encoder. Raises `UsageError`."""
         self.choice.check()
-        check_audio_codec(self.audio_codec)
+        check_audio(self.audio_codec, self.audio_bitrate)
         check_hwaccel(self.hwaccel)
         check_stream(self.stream)
         if not 0 < self.segment_seconds < math.inf:
@@ -175,7 +176,12 @@ class Job:
             format=format,
             movflags=self.movflags,
             streams=plan_copy(
-                info, format, self.audio_codec, subtitles=self.subtitles, movflags=self.movflags
+                info,
+                format,
+                self.audio_codec,
+                self.audio_bitrate,
+                subtitles=self.subtitles,
+                movflags=self.movflags,
             ),
             start=start,
             end=end,

@@ -32,6 +32,7 @@ def restore_video(
     strength: float | None = None,
     encoder: EncoderSettings | None = None,
     audio_codec: str = COPY,
+    audio_bitrate: str | None = None,
     subtitles: bool = True,
     stream: str | int | None = None,
     hwaccel: str = NONE,
@@ -54,7 +55,8 @@ def restore_video(
     already open (then `device`, `precision`, `tile` and `batch` are not used, and the engine stays open). `strength` is
     the share of the network's correction that every frame takes; None reads it off each frame's quantizer, where the
     codec tells it and a curve comes with the network (see `carfix.restore.strength`). `encoder` says how the restored
-    video is encoded; `audio_codec` is `copy`, `none` or an encoder's name; without `subtitles` those are left out;
+    video is encoded; `audio_codec` is `copy`, `none` or an encoder's name, `audio_bitrate` its bits a
+    second ("128k"); without `subtitles` those are left out;
     `stream` says which of several videos is restored, by its number in the file (1) or among the videos ("v:1"),
     None: the one that is flagged as default, of those the largest; the others are copied;
     `hwaccel` names a device that decodes (see `carfix.video.hwaccel`), or `auto` or `none`. `format` names the

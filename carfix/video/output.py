@@ -173,7 +173,9 @@ class OutputFile:
                 self._make_room(copy, stream.sample_aspect_ratio)
         elif stream.index in self.plan.streams.encoded:
             assert isinstance(stream, AudioStream)
-            target = add_encoded_audio(self.container, stream, self.plan.streams.audio_codec)
+            target = add_encoded_audio(
+                self.container, stream, self.plan.streams.audio_codec, self.plan.streams.audio_bitrate
+            )
             self.encoders[stream.index] = AudioEncoder(stream, target)
 
     def _make_room(self, video: VideoStream, pixels: Fraction | None) -> None:

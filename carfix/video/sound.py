@@ -39,10 +39,15 @@ def rate_for(encoder: str, rate: int) -> int:
     return min(Codec(encoder, "w").audio_rates or [rate], key=lambda other: (abs(other - rate), -other))
 
 
-def add_encoded_audio(output: OutputContainer, stream: AudioStream, encoder: str) -> AudioStream:
-    """Add a stream for `stream` encoded by `encoder`, with its rate or the nearest, channels, tags and dispositions."""
+def add_encoded_audio(
+    output: OutputContainer, stream: AudioStream, encoder: str, bitrate: str | None = None
+) -> AudioStream:
+    """Add a stream for `stream` encoded by `encoder`, with its rate or the nearest, channels, tags and dispositions.
+
+    `bitrate` is bits a second as FFmpeg takes them ("128k"); None leaves them to the encoder.
+    """
     rate = rate_for(encoder, stream.codec_context.sample_rate)
-    encoded = output.add_stream(encoder, rate=rate)
+    encoded = output.add_stream(encoder, rate=rate, options={} if bitrate is None else {"b": bitrate})
     assert isinstance(encoded, AudioStream)
     encoded.codec_context.layout = named_layout(stream.codec_context.layout)
     encoded.time_base = Fraction(1, rate)
@@ -51,7 +56,7 @@ def add_encoded_audio(output: OutputContainer, stream: AudioStream, encoder: str
     return encoded
 
 
-def try_encoded(stream: AudioStream, encoder: str, format: str) -> str | None:
+def try_encoded(stream: AudioStream, encoder: str, format: str, bitrate: str | None = None) -> str | None:
     """Why `format` cannot hold `stream` encoded by `encoder`, or that does not take it; None if both can."""
     if not is_known(stream):
         return "this FFmpeg has no decoder for it"
@@ -60,7 +65,7 @@ def try_encoded(stream: AudioStream, encoder: str, format: str) -> str | None:
             with av.open(
                 io.BytesIO(), "w", format=format, container_options=muxer_options(format, {})
             ) as output:
-                encoded = add_encoded_audio(output, stream, encoder)
+                encoded = add_encoded_audio(output, stream, encoder, bitrate)
                 if format == FLV and (refusal := flash_refusal(encoded.codec_context)):
                     return refusal
                 output.start_encoding()

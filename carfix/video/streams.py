@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import io
+import re
 from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
@@ -41,6 +42,8 @@ _LOST_IN_MOV = "adpcm_g722"
 #: How many packets are read to find the first one of every stream; a subtitle may come much later, and is
 #: then judged by its header alone.
 _PROBE_PACKETS = 5000
+#: Bits a second as FFmpeg spells them.
+_BITRATE = re.compile(r"\d+(\.\d+)?[kKmM]?")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +53,7 @@ class CopyPlan:
     copied: tuple[int, ...]  # indices of streams that go along packet for packet
     encoded: tuple[int, ...]  # of audio streams that `-c:a ENCODER` encodes anew
     audio_codec: str  # that encoder; COPY or NONE
+    audio_bitrate: str | None  # its bits a second; None: its own choice
     warnings: tuple[str, ...]  # streams that no one can copy
     notes: tuple[str, ...] = ()  # which of several videos is restored, and what becomes of encoded sound
     starts: tuple[Fraction, ...] = ()  # seconds on the input's clock: when the copied streams begin
@@ -57,8 +61,12 @@ class CopyPlan:
     covers: Mapping[int, bytes] = dataclasses.field(default_factory=dict)  # of `copied`: pictures to attach
 
 
-def check_audio_codec(name: str) -> None:
-    """Raises `UsageError` unless `name` is `copy`, `none` or an audio encoder."""
+def check_audio(name: str, bitrate: str | None) -> None:
+    """Raises `UsageError` unless `name` is `copy`, `none` or an audio encoder, and `bitrate` one for that."""
+    if bitrate is not None and name in (COPY, NONE):
+        raise UsageError("-b:a is for sound that is encoded: name an encoder, such as -c:a aac")
+    if bitrate is not None and not _BITRATE.fullmatch(bitrate):
+        raise UsageError(f"-b:a takes bits a second, such as 128k, not {bitrate!r}")
     if name in (COPY, NONE):
         return
     try:
@@ -73,6 +81,7 @@ def plan_copy(
     info: SourceInfo,
     format: str,
     audio_codec: str = COPY,
+    audio_bitrate: str | None = None,
     *,
     subtitles: bool = True,
     movflags: str | None = None,
@@ -104,7 +113,7 @@ def plan_copy(
                     covers[stream.index] = bytes(head)
                     copied.append(stream.index)
             elif encodes and has_form(stream):
-                notes += _check_encoded(info, stream, format, audio_codec)
+                notes += _check_encoded(info, stream, format, audio_codec, audio_bitrate)
                 encoded.append(stream.index)
             elif encodes or stream.index in formless:
                 warnings.append(formless_left_out(stream))
@@ -124,6 +133,7 @@ def plan_copy(
         copied=tuple(copied),
         encoded=tuple(encoded),
         audio_codec=audio_codec,
+        audio_bitrate=audio_bitrate,
         warnings=tuple(warnings),
         notes=tuple(notes),
         starts=tuple(starts),
@@ -168,13 +178,15 @@ def _codec_of(stream: Stream) -> str:
     return stream.codec_context.codec.canonical_name if stream.codec_context else "unknown codec"
 
 
-def _check_encoded(info: SourceInfo, stream: Stream, format: str, encoder: str) -> list[str]:
+def _check_encoded(
+    info: SourceInfo, stream: Stream, format: str, encoder: str, bitrate: str | None
+) -> list[str]:
     """What is to be said of sound that is encoded anew. Raises `CarfixError` where that cannot be."""
     assert isinstance(stream, AudioStream)
-    failure = try_encoded(stream, encoder, format)
+    failure = try_encoded(stream, encoder, format, bitrate)
     if failure is not None:
         other = encoder_for(stream, format)
-        cures = ["write .mkv instead"] if try_encoded(stream, encoder, "matroska") is None else []
+        cures = ["write .mkv instead"] if try_encoded(stream, encoder, "matroska", bitrate) is None else []
         cures.append(f"use -c:a {other}" if other else "leave sound out with -c:a none")
         raise CarfixError(
             f"{info.path}: audio stream {stream.index} cannot be encoded by {encoder} for {format}: "
