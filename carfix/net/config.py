@@ -5,6 +5,7 @@ need no more than this and the weights.
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
@@ -139,6 +140,7 @@ def _type_check(default: object) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, kind)
 
 
+@functools.cache  # asked for hundreds of times to plan windows, and once with every batch of frames
 def receptive_field_radius(config: Config) -> int:
     """Largest distance in pixels, along an axis, from which an input pixel can change an output pixel.
 

@@ -10,6 +10,8 @@ from carfix.net.config import (
     CarCnnConfig,
     Config,
     FastConfig,
+    LayerShape,
+    margin,
     multiply_adds_per_pixel,
     parameter_count,
 )
@@ -38,3 +40,18 @@ def test_layers_are_the_convolutions_of_the_network(config: Config) -> None:
 def test_what_no_network_has_is_refused(fields: dict[str, object]) -> None:
     with pytest.raises(CarfixError, match="not supported"):
         CarCnnConfig(**fields)  # type: ignore[arg-type]
+
+
+def test_layers_are_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows are planned by hundreds of ways to cut a frame, each of which asks for the margin."""
+    config = FastConfig(features=7)
+    layers, counted = config.layers, 0
+
+    def count(_: FastConfig) -> tuple[LayerShape, ...]:
+        nonlocal counted
+        counted += 1
+        return layers
+
+    monkeypatch.setattr(FastConfig, "layers", property(count))
+    assert len({margin(config) for _ in range(5)}) == 1
+    assert counted == 1
