@@ -24,6 +24,7 @@ from carfix.video.choice import choice_note, has_form
 from carfix.video.copying import Ascending
 from carfix.video.covers import attach, is_attached, is_cover
 from carfix.video.encoder import Encoding, configure, flags_fields
+from carfix.video.encoder_settings import RAW
 from carfix.video.faults import MEDIA_ERRORS, reason
 from carfix.video.luma import write_luma
 from carfix.video.matroska import MATROSKA, make_room, write_shapes
@@ -43,6 +44,7 @@ from carfix.video.muxer import (
 from carfix.video.one_clock import move
 from carfix.video.preroll import PreRoll
 from carfix.video.pyav import KEEP_ODD_TAGS
+from carfix.video.recognition import unknown_to_readers
 from carfix.video.scheduling import kept_scheduling
 from carfix.video.source import SourceInfo
 from carfix.video.streams import add_copy, cover_left_out, formless_left_out, left_out, try_copy
@@ -123,13 +125,18 @@ class PipeWriter:
             say(line)
 
     def _add_video(self, encoding: Encoding, info: SourceInfo) -> VideoStream:
+        failure: str | None
         try:
             video = self._container.add_stream(encoding.codec, rate=info.rate, options=dict(encoding.options))
+            failure = unknown_to_readers(self._format, info, encoding)
         except ValueError as error:
+            failure = reason(error)
+        if failure is not None:
+            other = "nut" if encoding.codec == RAW or not self._to_file else "matroska"
             raise CarfixError(
-                f"{self._container.format.name} cannot hold {encoding.codec} video: {reason(error)}; "
-                f"use {self._named('matroska' if self._to_file else 'nut')} or another -c:v"
-            ) from None
+                f"{self._container.format.name} cannot hold {encoding.codec} video: {failure}; "
+                f"use {self._named(other)} or another -c:v"
+            )
         assert isinstance(video, VideoStream)
         return video
 

@@ -24,7 +24,7 @@ from carfix.video.muxer import AVI, FRAMES, Y4M
 from carfix.video.output import Muxed, OutputFile, OutputPlan
 from carfix.video.pyav import KEEP_ODD_TAGS
 from carfix.video.sink import JoinedSegments, SegmentFile, SegmentWriter
-from carfix.video.source import open_input
+from carfix.video.source import SourceInfo, open_input
 from carfix.video.verify import NotAsWritten, read_back
 
 #: Matroska's milliseconds are as good as exact: no one sees half a millisecond. Anything coarser must fit.
@@ -111,20 +111,26 @@ def _lost_look(plan: OutputPlan, encoding: Encoding, target: Path, muxed: Muxed)
 
 def _encode(plan: OutputPlan, encoding: Encoding, times: NDArray[np.int64], folder: Path) -> SegmentFile:
     info = plan.info
-    format = luma_format(encoding.pix_fmt)
-    rng = np.random.default_rng(0)
     with SegmentWriter(folder / "trial.seg", info, encoding) as writer:
-        for time in times.tolist():
-            frame = VideoFrame(info.width, info.height, encoding.pix_fmt)
-            for plane in frame.planes:
-                plane.update(bytes(plane.buffer_size))  # x264 aborts on codes above the bit depth
-            luma = np.zeros((info.height, info.width), format.native)
-            noisy = luma[:_NOISE, :_NOISE]
-            noisy[...] = rng.integers(0, 1 << format.bit_depth, noisy.shape)
-            write_luma(frame, luma, format)
+        for time, frame in zip(times.tolist(), trial_frames(info, encoding, len(times)), strict=True):
             frame.pts, frame.time_base = time, info.time_base
             writer.write(frame)
         return writer.finish()
+
+
+def trial_frames(info: SourceInfo, encoding: Encoding, count: int) -> Iterator[VideoFrame]:
+    """Frames for `encoding` to try, nearly empty, without times."""
+    format = luma_format(encoding.pix_fmt)
+    rng = np.random.default_rng(0)
+    for _ in range(count):
+        frame = VideoFrame(info.width, info.height, encoding.pix_fmt)
+        for plane in frame.planes:
+            plane.update(bytes(plane.buffer_size))  # x264 aborts on codes above the bit depth
+        luma = np.zeros((info.height, info.width), format.native)
+        noisy = luma[:_NOISE, :_NOISE]
+        noisy[...] = rng.integers(0, 1 << format.bit_depth, noisy.shape)
+        write_luma(frame, luma, format)
+        yield frame
 
 
 def _check_clock(plan: OutputPlan, clock: Fraction, times: NDArray[np.int64]) -> None:
