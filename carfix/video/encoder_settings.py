@@ -106,7 +106,7 @@ class EncoderSettings:
                 close = difflib.get_close_matches(key, known, 1)
                 hint = f"; did you mean {close[0]}?" if close else ""
                 raise UsageError(f"the encoder {self.codec} has no option {key!r}{hint}")
-        if "crf" in known and not options.keys() & {"crf", "b", "qp", "global_quality"}:
+        if "crf" in known and not options.keys() & {"crf", "b", "qp", "global_quality", "lossless"}:
             options["crf"] = f"{DEFAULT_CRF:g}"
         return options
 
