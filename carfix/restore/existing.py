@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from carfix.errors import CarfixError
+from carfix.restore.known import PARTS, facts_of, is_known, remember
 from carfix.restore.report import Outcome
 from carfix.restore.state import discard_state
 from carfix.restore.tasks import Task
@@ -43,7 +44,8 @@ def what_is_there(task: Task, options: Mapping[str, Any]) -> Outcome | None:
     try:
         if options.get("overwrite") or not task.output.exists():
             return None
-        why = why_unfinished(task, options)
+        facts = facts_of(task, options)
+        why = None if is_known(task, facts) else why_unfinished(task, options)
     except OSError as error:  # in a folder that may not be searched, or gone since
         return Outcome(task, "failed", reason=f"cannot read {task.output}: {media_reason(error)}")
     except CarfixError as error:  # overwriting would not help
@@ -51,6 +53,7 @@ def what_is_there(task: Task, options: Mapping[str, Any]) -> Outcome | None:
         return Outcome(task, "failed", reason=reason)
     if why is not None:
         return Outcome(task, "failed", reason=f"{task.output} exists, but {why}; -y overwrites it")
+    remember(task, facts)
     discard_state(task.output)  # of a run that was killed just after it had finished
     later = _changed_since(task)
     return Outcome(task, "skipped", reason=f"already restored{later}")
@@ -71,7 +74,7 @@ def why_unfinished(task: Task, options: Mapping[str, Any]) -> str | None:
 
     Raises `CarfixError` if the input cannot be read, or not to its end.
     """
-    if any(options.get(name) is not None for name in ("start", "duration", "end")):
+    if any(options.get(name) is not None for name in PARTS):
         return "a part of the input was asked for"
     source = probe(task.source, options.get("stream"))
     wanted = scan(source)
