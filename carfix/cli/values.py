@@ -9,7 +9,7 @@ from carfix.errors import UsageError
 from carfix.video.address import FILE
 
 #: FFmpeg's time syntax: [[HH:]MM:]SS[.m], or a number with a unit.
-_CLOCK = re.compile(r"(?:(?:(\d+):)?(\d{1,2}):)?(\d+(?:\.\d*)?)")
+_CLOCK = re.compile(r"(?:(?:(\d+):)?(\d{1,2}):)?(\d+(?:\.\d*)?|\.\d+)")
 _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 _SUFFIXES = {"": 1, "k": 1_000, "m": 1_000_000}
 
@@ -92,7 +92,7 @@ def seconds(text: str | None, option: str) -> float | None:
         return None
     for unit in sorted(_UNITS, key=len, reverse=True):
         number = text.removesuffix(unit)
-        if number != text and re.fullmatch(r"\d+(\.\d*)?", number):
+        if number != text and re.fullmatch(r"\d+(\.\d*)?|\.\d+", number):
             return float(number) * _UNITS[unit]
     match = _CLOCK.fullmatch(text)
     if match is None:
