@@ -19,9 +19,8 @@ class CountedFrames:
         self._time_base = info.time_base
         self._rate = info.rate
         self._step = max(1, round(1 / info.rate / info.time_base))
-        self._times: dict[
-            int, int
-        ] = {}  # of the last frames, by their numbers; in ticks of the input's time base
+        #: Of the last frames, by their numbers, in ticks of the input's time base.
+        self._times: dict[int, int] = {}
         self._count = 0
         self._first = 0
 

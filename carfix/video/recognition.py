@@ -14,6 +14,7 @@ from carfix.video.rehearsal import trial_frames
 from carfix.video.scheduling import kept_scheduling
 from carfix.video.source import SourceInfo
 
+#: The container that takes any video.
 _TAKES_ANY = "mpegts"
 #: Frames that are tried.
 _FRAMES = 3

@@ -55,9 +55,8 @@ def read_back(path: Path, muxed: Muxed, times: NDArray[np.int64], time_base: Fra
             video = container.streams.video[place]
             if video.codec_context is None or video.time_base is None:  # which PyAV's stubs deny
                 raise NotAsWritten("its video is not recognised when it is read back")
-            video.codec_context.thread_type = (
-                ThreadType.AUTO
-            )  # some GOPs may be decoded, and nothing else runs
+            # Two GOPs may be decoded, and nothing else runs.
+            video.codec_context.thread_type = ThreadType.AUTO
             for packet in container.demux():
                 if packet.size == 0:
                     continue
