@@ -24,6 +24,9 @@ PATIENCE = 5.0
 #: Seconds after which a second signal is somebody who does not want to wait, not the same one sent twice (as `timeout`
 #: and a batch's parent both do).
 IMPATIENT = 1.0
+#: Seconds that the main thread may wait for others in one go: of a signal that comes just before it falls asleep,
+#: Python hears when it wakes.
+A_WHILE = 1.0
 
 
 def was_interrupted(error: BaseException | None) -> bool:

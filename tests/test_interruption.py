@@ -29,9 +29,10 @@ with interruption.ending_on(signal.SIGINT, signal.SIGTERM, last=lambda: print("l
         Path(sys.argv[1]).write_text("half")
         while True:
             try:
-                if sys.argv.pop() == "ready":
+                if sys.argv[-1] == "ready":
+                    sys.argv.pop()
                     print("ready", flush=True)
-                time.sleep(60)
+                time.sleep(interruption.A_WHILE)
             except KeyboardInterrupt:
                 print("interrupted", flush=True)
 """

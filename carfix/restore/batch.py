@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from carfix.cpu import cores
 from carfix.errors import EXIT_INTERRUPTED, UsageError
+from carfix.interruption import A_WHILE
 from carfix.restore.engine.tune_cache import stand_in_cache
 from carfix.restore.existing import too_young, what_is_there
 from carfix.restore.report import Outcome, Progress
@@ -140,10 +141,10 @@ class _Batch:
         return None if self._jobs == 1 else max(1, len(cores()) // self._jobs)
 
     def _ready(self, *, wanted: bool) -> list[Worker]:
-        """Those with something to say; waits for one if it is `wanted`."""
+        """Those with something to say; waits a while for one if it is `wanted`."""
         if not self._workers:
             return []
-        readable = wait([worker.connection for worker in self._workers], None if wanted else 0)
+        readable = wait([worker.connection for worker in self._workers], A_WHILE if wanted else 0)
         return [worker for worker in self._workers if worker.connection in readable]
 
     def _handle(self, worker: Worker, message: Message | None) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from av.video.frame import VideoFrame
 
-from carfix.interruption import undisturbed
+from carfix.interruption import A_WHILE, undisturbed
 from carfix.restore.channel import Channel, Closed
 from carfix.restore.engine import Engine, Planes, Wanted
 from carfix.restore.engine.overlap import in_order
@@ -209,6 +209,6 @@ def _join(thread: threading.Thread, fail: Callable[[BaseException], None]) -> No
     """Wait for the thread's end; Ctrl-C meanwhile ends the threads instead of leaving them behind."""
     while thread.is_alive():  # one that was not started is not
         try:
-            thread.join()
+            thread.join(A_WHILE)
         except BaseException as error:  # noqa: BLE001 - raised by the caller once the threads have ended
             fail(error)
