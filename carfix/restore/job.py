@@ -105,6 +105,7 @@ class Job:
             tally, engine = job._restore(info, timeline, encoding, segments, state, keep, counter)
             for finished in earlier:
                 tally.damage.add(finished.damage)
+                tally.unflagged += finished.unflagged
             files = [file for segment in segments if (file := state.finished[segment.index]) is not None]
             if not files:
                 raise CarfixError(f"{self.source}: not a single frame of its video could be decoded")

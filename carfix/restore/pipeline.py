@@ -104,18 +104,21 @@ class Pipeline:
                 continue
             path = self._folder / f"{segment.index:06d}.seg"
             part = path.with_suffix(".part")
+            unflagged = 0
             with SegmentWriter(part, self._info, self._encoding) as writer:
                 while (item := items.peek()) is not None and item.segment is segment:
                     items.next()
                     write_luma(item.frame, item.luma, self._frames.luma)
                     writer.write(item.frame)
                     self.tally.frames += 1
-                    self.tally.unflagged += item.interlaced and not self._flags
+                    unflagged += item.interlaced and not self._flags
                     self._on_frame()
                 written = writer.finish()
             part.replace(path)
+            self.tally.unflagged += unflagged
             damage = self._damage[segment.index]
-            self._on_segment(segment, dataclasses.replace(written, name=path.name, damage=damage))
+            finished = dataclasses.replace(written, name=path.name, damage=damage, unflagged=unflagged)
+            self._on_segment(segment, finished)
 
 
 class _Lookahead:

@@ -46,6 +46,7 @@ class SegmentFile:
     first: int  # presentation time of the first frame, ticks of the input's time base
     last: int
     damage: Damage = dataclasses.field(default_factory=Damage)  # that was met on the way to its frames
+    unflagged: int = 0  # frames that are interlaced, but encoded as progressive ones
 
 
 class SegmentWriter:

@@ -6,7 +6,7 @@ from pathlib import Path
 import av
 import media
 import pytest
-from engines import Adding
+from engines import Adding, Failing
 from jobs import LOSSLESS, QUICK, restore
 
 from carfix.restore.models import EngineChoice
@@ -70,3 +70,20 @@ def test_frames_that_are_interlaced_later_are_told(
         with av.open(str(tmp_path / name)) as container:
             flags = [frame.interlaced_frame for frame in container.decode(video=0)]
         assert flags[-media.FRAMES :] == [not told] * media.FRAMES
+
+
+def test_a_continued_run_tells_of_the_frames_before(tmp_path: Path) -> None:
+    options = {**media.X264, "x264-params": "repeat-headers=1"}
+    film = media.write_clip(tmp_path / "film.264", frames=6, format="h264", options=options)
+    news = media.write_clip(
+        tmp_path / "news.264", frames=18, format="h264", options={**options, **TFF}, interlaced=True
+    )
+    (tmp_path / "in.264").write_bytes(film.read_bytes() + news.read_bytes())
+    whole = restore(tmp_path / "in.264", tmp_path / "whole.mkv")
+    with pytest.raises(KeyboardInterrupt):
+        # Fields: two planes to an interlaced frame.
+        restore(tmp_path / "in.264", tmp_path / "out.mkv", model=Failing(40, KeyboardInterrupt()))
+    continued = restore(tmp_path / "in.264", tmp_path / "out.mkv")
+    assert continued.resumed > 6
+    assert continued.warnings == whole.warnings
+    assert whole.warnings[0].startswith("18 frames are interlaced")
