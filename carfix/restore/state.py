@@ -5,6 +5,7 @@ import dataclasses
 import json
 import os
 import shutil
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -107,8 +108,8 @@ class State:
     """The folder, locked for this process.
 
     The journal's first line describes the work as `fingerprint` gives it; each further line is one finished
-    segment, written only when its file is complete on the disk. A torn last line, as a power cut leaves, is
-    work that was not finished.
+    segment, with a checksum, written only when its file is complete on the disk. A torn last line, as a power cut
+    leaves, and one that was damaged since are work that was not finished.
     """
 
     def __init__(self, folder: Path, lock: IO[bytes]) -> None:
@@ -194,7 +195,7 @@ class State:
 def _read_journal(folder: Path) -> tuple[dict[str, Any] | None, dict[int, SegmentFile | None]]:
     entries: dict[int, SegmentFile | None] = {}
     try:
-        lines = (folder / _JOURNAL).read_text(encoding="utf-8").splitlines()
+        lines = (folder / _JOURNAL).read_text(encoding="utf-8", errors="replace").splitlines()
         header = json.loads(lines[0])
         if not isinstance(header, dict) or "index" in header:
             return None, {}  # someone removed the file while segments were added
@@ -205,10 +206,12 @@ def _read_journal(folder: Path) -> tuple[dict[str, Any] | None, dict[int, Segmen
     for line in lines[1:]:
         try:
             fields = json.loads(line)
+            if fields.pop("crc32 of line", None) not in (None, _crc32(fields)):
+                continue
             index = int(fields.pop("index"))
             entries[index] = _segment(fields) if fields else None
         except (ValueError, TypeError, KeyError, AttributeError):
-            break  # torn while it was written
+            continue  # torn while it was written, or damaged
     return header, entries
 
 
@@ -217,8 +220,12 @@ def _segment(fields: Mapping[str, Any]) -> SegmentFile:
 
 
 def _line(index: int, segment: SegmentFile | None) -> str:
-    fields = {} if segment is None else dataclasses.asdict(segment)
-    return json.dumps({"index": index, **fields}, sort_keys=True) + "\n"
+    fields = {"index": index, **({} if segment is None else dataclasses.asdict(segment))}
+    return json.dumps({**fields, "crc32 of line": _crc32(fields)}, sort_keys=True) + "\n"
+
+
+def _crc32(fields: Mapping[str, Any]) -> int:
+    return zlib.crc32(json.dumps(fields, sort_keys=True).encode())
 
 
 def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:

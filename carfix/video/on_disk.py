@@ -2,7 +2,20 @@
 
 import contextlib
 import os
+import zlib
 from pathlib import Path
+
+#: Bytes that are read at once.
+_PIECE = 1 << 20
+
+
+def checksum(path: Path) -> int:
+    """CRC-32 of what `path` holds. Raises `OSError`."""
+    crc = 0
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE):
+            crc = zlib.crc32(piece, crc)
+    return crc
 
 
 def force_to_disk(path: Path) -> None:

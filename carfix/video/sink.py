@@ -20,7 +20,7 @@ from carfix.video.address import address
 from carfix.video.decode import Damage
 from carfix.video.encoder import Encoding, configure
 from carfix.video.faults import MEDIA_ERRORS, reason
-from carfix.video.on_disk import force_to_disk
+from carfix.video.on_disk import checksum, force_to_disk
 from carfix.video.scheduling import kept_scheduling
 from carfix.video.source import SourceInfo
 from carfix.video.tail import Tail
@@ -40,6 +40,7 @@ class SegmentFile:
 
     name: str  # of the file, within the state folder
     size: int  # bytes
+    crc32: int | None = None  # of the whole file; None: an earlier carfix wrote it
     frames: int
     shift: int  # ticks that were added to every time, so that none is negative
     reorder: int  # how many packets a packet may come before its place in presentation order
@@ -122,6 +123,7 @@ class SegmentWriter:
         try:
             self._container.close()
             force_to_disk(self._path)
+            crc32 = checksum(self._path)
         except MEDIA_ERRORS as error:
             raise CarfixError(f"cannot write {self._path}: {reason(error)}") from error
         if sorted(self._coded) != self._times:
@@ -132,6 +134,7 @@ class SegmentWriter:
         return SegmentFile(
             name=self._path.name,
             size=self._path.stat().st_size,
+            crc32=crc32,
             frames=len(self._times),
             shift=self._shift,
             reorder=_reorder_depth(self._coded),
@@ -250,13 +253,18 @@ class JoinedSegments:
 
 
 def check_segment(folder: Path, segment: SegmentFile) -> None:
-    """Decode a finished segment's first and last frames.
+    """Compare a finished segment with its checksum, and decode its first and last frames.
 
     Raises `CarfixError` if the file is not as its journal entry says, or they do not decode.
     """
     path = folder / segment.name
     if not path.is_file() or path.stat().st_size != segment.size:
         raise CarfixError(f"the segment {path} is missing or has another size than it was written with")
+    try:
+        if segment.crc32 not in (None, checksum(path)):
+            raise CarfixError(f"the segment {path} was damaged since it was written")
+    except OSError as error:
+        raise CarfixError(f"cannot read the segment {path}: {reason(error)}") from error
     head: Packet[VideoStream] | None = None
     tail = Tail()
     count = 0

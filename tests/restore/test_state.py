@@ -4,6 +4,7 @@ import dataclasses
 import errno
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,9 @@ def test_another_source_starts_anew(clip: Path, tmp_path: Path) -> None:
     assert any("source" in line for line in report.warnings)
 
 
-@pytest.mark.parametrize("harm", ["truncated", "emptied", "removed", "torn journal", "garbage journal"])
+@pytest.mark.parametrize(
+    "harm", ["truncated", "emptied", "flipped", "removed", "torn journal", "number", "garbage journal"]
+)
 def test_a_damaged_state_is_not_believed(clip: Path, tmp_path: Path, harm: str) -> None:
     whole = tmp_path / "whole.mp4"
     restore(clip, whole)
@@ -93,10 +96,16 @@ def test_a_damaged_state_is_not_believed(clip: Path, tmp_path: Path, harm: str) 
         segment.write_bytes(segment.read_bytes()[:-100])
     elif harm == "emptied":
         segment.write_bytes(bytes(segment.stat().st_size))
+    elif harm == "flipped":  # in the middle, which is not decoded
+        data = bytearray(segment.read_bytes())
+        data[len(data) // 2] ^= 0xFF
+        segment.write_bytes(data)
     elif harm == "removed":
         segment.unlink()
     elif harm == "torn journal":
         journal.write_bytes(journal.read_bytes()[:-20])
+    elif harm == "number":
+        journal.write_text(journal.read_text().replace('"shift": ', '"shift": 1', 1))
     else:
         journal.write_bytes(b"\xff\x00garbage")
     engine = Failing(1000, CarfixError(""))
@@ -104,6 +113,37 @@ def test_a_damaged_state_is_not_believed(clip: Path, tmp_path: Path, harm: str) 
     assert engine.planes == 30 - report.resumed
     assert report.resumed < 13
     assert output.read_bytes() == whole.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("field", "number"), [("shift", "7"), ("first", "1" + "0" * 30), ("frames", "7"), ("frames", "\xff")]
+)
+def test_a_damaged_line_of_the_journal_costs_its_segment_alone(
+    field: str, number: str, clip: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out.mp4"
+    with pytest.raises(KeyboardInterrupt):
+        restore(clip, output, model=Failing(28, KeyboardInterrupt()))
+    journal = state_folder(output) / "journal.jsonl"
+    lines = journal.read_text().splitlines(keepends=True)
+    frames = [json.loads(line)["frames"] for line in lines[1:]]
+    assert len(frames) > 1
+    lines[1] = re.sub(f'"{field}": ', f'"{field}": {number}', lines[1])
+    journal.write_bytes("".join(lines).encode("latin-1"))
+    assert restore(clip, output).resumed == sum(frames[1:])
+
+
+def test_a_journal_without_checksums_is_gone_on_with(clip: Path, tmp_path: Path) -> None:
+    """As carfix wrote it earlier."""
+    output = tmp_path / "out.mp4"
+    interrupted(clip, output)
+    journal = state_folder(output) / "journal.jsonl"
+    header, *segments = map(json.loads, journal.read_text().splitlines())
+    for segment in segments:
+        for field in ("crc32", "crc32 of line", "unflagged"):
+            del segment[field]
+    journal.write_text("".join(json.dumps(line) + "\n" for line in [header, *segments]))
+    assert restore(clip, output).resumed == sum(segment["frames"] for segment in segments) > 0
 
 
 def test_only_one_run_works_on_an_output(clip: Path, tmp_path: Path) -> None:
