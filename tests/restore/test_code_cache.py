@@ -52,6 +52,17 @@ def test_harmed_code_is_made_again(tmp_path: Path, harm: bytes) -> None:
     assert [made_once("a", make, tmp_path) for _ in range(2)] == [b"code 2"] * 2
 
 
+def test_code_under_the_name_of_other_code_is_not_run(tmp_path: Path) -> None:
+    make = Maker()
+    made_once("a", make, tmp_path)
+    (first,) = tmp_path.iterdir()
+    made_once("b", make, tmp_path)
+    (second,) = set(tmp_path.iterdir()) - {first}
+    second.write_bytes(first.read_bytes())
+    assert made_once("b", make, tmp_path) == b"code 3"
+    assert made_once("a", make, tmp_path) == b"code 1"
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows keeps other users out of the folder itself")
 @pytest.mark.parametrize("mode", [0o620, 0o602])
 def test_code_that_others_may_write_is_not_run(tmp_path: Path, mode: int) -> None:

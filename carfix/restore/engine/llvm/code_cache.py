@@ -1,7 +1,7 @@
 """Machine code, and what goes with it, kept in the user's cache folder: to make it takes longer than a short clip.
 
 What lies there runs in this process, or steers what does. Only a file of this user's that nobody else may write is
-taken, and only whole: it begins with the SHA-256 of what follows.
+taken, and only whole and under its own name: it begins with the SHA-256 of its name and of what follows.
 """
 
 import contextlib
@@ -60,7 +60,11 @@ def _read(path: Path) -> bytes | None:
     except OSError:
         return None
     digest, code = record[:_DIGEST_BYTES], record[_DIGEST_BYTES:]
-    return code if hashlib.sha256(code).digest() == digest else None
+    return code if _digest(path, code) == digest else None
+
+
+def _digest(path: Path, code: bytes) -> bytes:
+    return hashlib.sha256(path.name.encode() + code).digest()
 
 
 def _is_ours(status: os.stat_result) -> bool:
@@ -75,7 +79,7 @@ def _write(path: Path, code: bytes) -> None:
     temporary = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(hashlib.sha256(code).digest() + code)
+            file.write(_digest(path, code) + code)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
