@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from sqlite3 import Connection
 
 FILE_NAME = "finished.sqlite3"
-#: Seconds for which files must have been as they are: within its disk's tick a change would not show.
+#: Seconds by which files must be older than now, or younger (clocks differ): within a disk's tick a change would not
+#: show.
 SETTLED = 10.0
 #: Seconds to wait for another run that is writing.
 _PATIENCE = 0.5
@@ -39,7 +40,7 @@ def facts_of(task: Task, options: Mapping[str, Any]) -> str | None:
         source = os.path.realpath(task.source)
     except OSError:
         return None
-    if time.time() - max(file.st_mtime for file in files) < SETTLED:
+    if any(abs(time.time() - file.st_mtime) < SETTLED for file in files):
         return None
     return repr((source, options.get("stream"), *((file.st_size, file.st_mtime_ns) for file in files)))
 

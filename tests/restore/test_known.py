@@ -79,6 +79,14 @@ def test_files_of_this_moment_are_not_remembered(finished: Task, compared: list[
     assert len(compared) == 2
 
 
+def test_files_of_a_clock_that_was_ahead_are_remembered(finished: Task, compared: list[Task]) -> None:
+    """Recorders' clocks are; else such files would be read again every night."""
+    aged(finished.source, -1e6)
+    aged(finished.output, -1e6)
+    assert [look(finished), look(finished)] == ["skipped", "skipped"]
+    assert len(compared) == 1
+
+
 def test_a_part_is_never_the_whole(finished: Task, compared: list[Task]) -> None:
     assert look(finished) == "skipped"
     assert look(finished, start=0.04) == "failed"
