@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -159,6 +160,9 @@ def read_description(path: Path) -> Description:
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     """The file, whose damage shows now or when something is read from it. Raises `CheckpointError`."""
+    if os.path.exists(path) and not os.path.isfile(path):  # noqa: PTH110, PTH113 - `Path` raises where it may not look
+        # A named pipe may never speak, and safetensors waits for it deaf to Ctrl-C.
+        raise CheckpointError(f"{path} is not a file; weights are read from one")
     try:
         with safe_open(path, framework="np") as file:
             yield file

@@ -104,7 +104,7 @@ def _files(
     if not os.path.isdir(path):  # noqa: PTH112 - as above
         yield path, Path(path.name)
         return
-    skipped = output.resolve()
+    skipped = Path(os.path.realpath(output))  # `resolve` raises where links lead in a circle
     unreadable: list[Path] = []
     for where, folders, names in os.walk(path, onerror=lambda error: unreadable.append(Path(error.filename))):
         folder = Path(where)

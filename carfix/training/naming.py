@@ -65,7 +65,7 @@ def place_of(source: Path, output: Path) -> str:
     """The path of a source from the dataset's folder on, so that both can move together."""
     named = source.parent.resolve() / source.name
     try:
-        return Path(os.path.relpath(named, output.resolve())).as_posix()
+        return Path(os.path.relpath(named, os.path.realpath(output))).as_posix()
     except ValueError:  # on another drive
         return named.as_posix()
 

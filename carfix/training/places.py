@@ -1,5 +1,6 @@
 """Where a dataset goes: never where a source lies, since what carfix writes may replace what is there."""
 
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -22,13 +23,18 @@ def identity(path: Path) -> Identity | None:
     return status.st_dev, status.st_ino
 
 
+def _resolved(path: Path) -> Path:
+    """Without links; `Path.resolve` raises where they lead in a circle, which is told by who opens it."""
+    return Path(os.path.realpath(path))
+
+
 def check_sources(sources: Sequence[Path], output: Path, clips: Path | None = None) -> None:
     """Raise `UsageError` if one of `sources` is the folder `output`, or is or lies in `clips`, the folder in it that
     carfix keeps clips in.
     """
     own, kept = identity(output), identity(clips) if clips is not None else None
     for source in sources:
-        resolved = source.resolve()
+        resolved = _resolved(source)
         here = own is not None and identity(resolved) == own
         if here or (kept is not None and kept in map(identity, (resolved, *resolved.parents))):
             raise UsageError(
@@ -41,7 +47,7 @@ def check_targets(clips: Sequence[Path], targets: Iterable[Path]) -> None:
     found: dict[Identity | None, Path] = {}
     above: dict[Path, Path] = {}
     for clip in clips:
-        resolved = clip.resolve()
+        resolved = _resolved(clip)
         found[identity(resolved)] = clip
         above |= dict.fromkeys(resolved.parents, clip)
     around = {identity(folder): clip for folder, clip in above.items()}
@@ -49,7 +55,7 @@ def check_targets(clips: Sequence[Path], targets: Iterable[Path]) -> None:
         known.pop(None, None)  # not there any more, or not to be seen: nothing can be told of it
     seen: dict[Path, Identity | None] = {}
     for target in targets:
-        resolved = target.resolve()
+        resolved = _resolved(target)
         for path in (resolved, *resolved.parents):
             if path not in seen:
                 seen[path] = identity(path)

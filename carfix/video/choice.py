@@ -49,8 +49,8 @@ def find_video(container: InputContainer, name: object, wanted: str | None = Non
     videos = videos_of(container.streams)
     if not videos:
         found = {"a picture" if stream.type == "video" else stream.type for stream in container.streams}
-        kinds = ", ".join(sorted(found)) or "nothing"
-        raise CarfixError(f"{name} has no video stream to restore, only {kinds}")
+        only = f", only {', '.join(sorted(found))}" if found else ", nor any other"
+        raise CarfixError(f"{name} has no video stream to restore{only}")
     if wanted is None:
         stream = _usual(videos, container)
     else:

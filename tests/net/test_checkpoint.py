@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -143,8 +144,18 @@ def test_files_of_others_are_refused(tmp_path: Path) -> None:
         read_description(pickled)
     with pytest.raises(CheckpointError, match="is not there"):
         read_description(tmp_path / "missing.safetensors")
-    with pytest.raises(CheckpointError):
+    with pytest.raises(CheckpointError, match="is not a file"):
         read_description(tmp_path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_named_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    """safetensors waits, and no signal ended the process meanwhile."""
+    os.mkfifo(tmp_path / "pipe")
+    code = "import sys, pathlib, carfix.net.checkpoint as c; c.read_description(pathlib.Path(sys.argv[1]))"
+    process = [sys.executable, "-c", code, str(tmp_path / "pipe")]
+    ended = subprocess.run(process, capture_output=True, text=True, timeout=30, check=False)
+    assert "pipe is not a file" in ended.stderr
 
 
 def test_loading_does_not_start_torchs_compiler(tmp_path: Path) -> None:

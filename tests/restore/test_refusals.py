@@ -41,6 +41,10 @@ def test_sound_only(tmp_path: Path) -> None:
                 output.mux(packet)
     with pytest.raises(CarfixError, match="no video stream to restore, only audio"):
         restore(source, tmp_path / "out.mkv")
+    empty = tmp_path / "empty.mp4"
+    empty.write_bytes(b"\0\0\0\x10ftypisom\0\0\0\0\0\0\0\x08moov")
+    with pytest.raises(CarfixError, match="no video stream to restore, nor any other"):
+        restore(empty, tmp_path / "out.mkv")
 
 
 def test_folder_as_input(tmp_path: Path) -> None:

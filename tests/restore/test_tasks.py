@@ -203,6 +203,17 @@ def test_folders_of_one_name_that_may_not_be_read_are_failures_and_no_mistake(
     assert len({task.source for task in tasks}) == 4
 
 
+def test_an_output_whose_links_lead_in_a_circle_is_told(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.mp4").touch()
+    try:
+        (tmp_path / "out").symlink_to("out")
+    except OSError:
+        pytest.skip("links may not be made here")
+    (task,) = plan_tasks([tmp_path / "in"], tmp_path / "out", recursive=True)
+    assert task.output == tmp_path / "out" / "a.mp4"
+
+
 def test_what_is_no_file_is_told_and_not_waited_for(tmp_path: Path) -> None:
     if not hasattr(os, "mkfifo"):
         pytest.skip("Windows has no named pipes among files")

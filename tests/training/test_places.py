@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from scenes import save_png, scene, write_scene
 
-from carfix.errors import UsageError
+from carfix.errors import CarfixError, UsageError
 from carfix.training.dataset import build_dataset
 from carfix.training.encoding import Encoding
 from carfix.training.recipe import BuildReport, Recipe
@@ -121,3 +121,15 @@ def test_what_carfix_built_is_no_source(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(UsageError, match="data is a dataset"):
         build_dataset(sources=[Path("data")], output=Path("third"), recipe=ONE)
     assert not Path("third").exists()
+
+
+@pytest.mark.parametrize("turned", ["source", "output"])
+def test_links_that_lead_in_a_circle_are_told(tmp_path: Path, turned: str) -> None:
+    source = write_scene(tmp_path / "clip.mkv", 2)
+    try:
+        (tmp_path / "loop").symlink_to("loop")
+    except OSError:
+        pytest.skip("links may not be made here")
+    places = {"source": source, "output": tmp_path / "data", turned: tmp_path / "loop"}
+    with pytest.raises(CarfixError, match="loop"):
+        build_dataset(sources=[places["source"]], output=places["output"], recipe=ONE)
