@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterable, Set
+from fractions import Fraction
 from pathlib import Path
 from typing import IO, Any
 
@@ -37,6 +38,7 @@ from carfix.video.muxer import (
     kept_tags,
     lost_turn,
     moved_note,
+    movie_timescale,
     muxer_options,
     video_clock,
     without_statistics,
@@ -82,15 +84,23 @@ class PipeWriter:
         self._closed = False
         self._counts = format == Y4M
         self._y4m = Y4mFile(output, reader.info) if format == Y4M else None
+        self._later = below_zero(reader.begins, format)
+        starts = [
+            self._later + Fraction(stream.start_time or 0) * (stream.time_base or 0)
+            for stream in _others(reader, left)
+        ]
         self._container: OutputContainer = av.open(
             self._y4m or (address(output) if isinstance(output, Path) else output),
             "w",
             format=format,
-            container_options=muxer_options(format, reader.container.metadata),
+            container_options=muxer_options(
+                format,
+                reader.container.metadata,
+                timescale=movie_timescale(reader.begins + self._later, starts),
+            ),
             **KEEP_ODD_TAGS,
         )
         info = reader.info
-        self._later = below_zero(reader.begins, format)
         for line in moved_note(self._later, format):
             say(line)
         video = self._add_video(encoding, info)
@@ -118,9 +128,8 @@ class PipeWriter:
         )
         self.copied: tuple[int, ...] = ()  # indices of the input's streams
         self._copies: dict[int, tuple[Stream, Ascending, PreRoll]] = {}
-        for stream in reader.container.streams:
-            if stream.index != reader.video.index and stream.type not in left:
-                self._add_copy(stream, format, say)
+        for stream in _others(reader, left):
+            self._add_copy(stream, format, say)
         for line in choice_note(reader.container.streams, reader.video.index, self.copied):
             say(line)
 
@@ -244,3 +253,9 @@ class PipeWriter:
                         self._container.mux(heard)
                     except av.error.InvalidDataError:  # as in `carfix.video.mux`
                         self.refused += 1
+
+
+def _others(reader: PipeReader, left: Set[str]) -> list[Stream]:
+    """The input's streams beside the video, but for kinds that the user leaves out."""
+    streams = reader.container.streams
+    return [stream for stream in streams if stream.index != reader.video.index and stream.type not in left]

@@ -4,6 +4,7 @@ import io
 import os
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -100,3 +101,17 @@ def test_the_command(clip: Path, tmp_path: Path) -> None:
     subprocess.run([*program, "-", str(output)], input=done.stdout, capture_output=True, check=True)
     assert len(media.frame_times(output)) == 30
     assert sorted(path.name for path in tmp_path.iterdir()) == ["awake.safetensors", "in.nut", "out.mp4"]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov"])
+def test_times_are_exact_where_a_stream_begins_between_milliseconds(suffix: str, tmp_path: Path) -> None:
+    """As transport streams of 29.97 frames a second do."""
+    source = media.write_clip(
+        tmp_path / "in.ts",
+        frames=6,
+        time_base=Fraction(1, 90_000),
+        times=[132_006 + 3003 * i for i in range(6)],
+        sounds=[media.Sound(seconds=0.3)],
+    )
+    into(tmp_path / f"out{suffix}", source, Adding())
+    assert media.frame_times(tmp_path / f"out{suffix}") == media.frame_times(source)
