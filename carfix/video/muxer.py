@@ -20,8 +20,9 @@ from carfix.video.matroska import MATROSKA
 
 #: Written by muxers themselves; an old value would be a lie about the new file.
 _MUXER_TAGS = {"major_brand", "minor_version", "compatible_brands", "encoder", "vendor_id"}
-#: Statistics that mkvmerge writes of a track; they describe the old video, not the restored one.
-_STATISTICS_TAGS = ("BPS", "DURATION", "NUMBER_OF_", "_STATISTICS_")
+#: Statistics that mkvmerge writes of a track, and FFmpeg's word on WebM's transparency, which is not restored; they
+#: describe the old video, not the restored one.
+_STATISTICS_TAGS = ("BPS", "DURATION", "NUMBER_OF_", "_STATISTICS_", "ALPHA_MODE")
 
 #: Global tags that MP4 and MOV have a place of their own for; others need the key-value form.
 _MOV_TAGS = {
