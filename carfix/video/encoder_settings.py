@@ -39,6 +39,11 @@ _TRIAL_SIZE = (256, 144)
 #: Encoders for pictures of some sizes only.
 _TRIAL_SIZES = {"dnxhd": (1920, 1080)}
 _TRIAL_RATE = Fraction(25)
+#: What helps, by what encoders say when they refuse a video.
+_CURES = {
+    "strict_std_compliance": "-x strict=unofficial allows it",  # Motion JPEG of limited range
+    "Valid DNxHD profiles": "sizes from 256x120 on take -x profile=dnxhr_sq -pix_fmt yuv422p",
+}
 
 # SVT-AV1 writes a page about itself to stderr unless told that only errors matter.
 os.environ.setdefault("SVT_LOG", "1")
@@ -219,5 +224,9 @@ def try_open(context: VideoCodecContext) -> tuple[str | None, list[str]]:
         except MEDIA_ERRORS as error:
             failure = str(getattr(error, "strerror", None) or reason(error))
     if failure is not None:
-        failure = "; ".join(said(log)) or failure
+        lines = said(log)
+        cures = [cure for words, cure in _CURES.items() if any(words in line for line in lines)]
+        if lines and lines[0].endswith(":"):  # DNxHD lists all that it knows, two pages long
+            lines = [lines[0].partition(". ")[0]]
+        failure = "; ".join(line.rstrip(".") for line in (*lines, *cures)) or failure
     return failure, said(log, av.logging.WARNING)

@@ -1,8 +1,14 @@
 """What is asked of an encoder where the user does not say how good it shall be."""
 
+from pathlib import Path
+
+import media
 import pytest
 
+from carfix.errors import CarfixError, UsageError
+from carfix.video.encoder import resolve_encoding
 from carfix.video.encoder_settings import EncoderSettings, check_settings
+from carfix.video.source import probe
 
 
 @pytest.mark.parametrize(
@@ -13,3 +19,18 @@ def test_the_default_quality_gives_way_to_the_users(options: dict[str, str], crf
     settings = EncoderSettings(codec="libvpx-vp9", options=options)
     check_settings(settings)
     assert settings.to_options().get("crf") == crf
+
+
+def test_a_refusal_names_its_cure_and_is_a_line(tmp_path: Path) -> None:
+    """DNxHD listed two pages of sizes and rates; Motion JPEG named an option as carfix has none."""
+    clip = media.write_clip(tmp_path / "in.mp4", frames=1, width=256, height=128)
+    info = probe(clip)
+    with pytest.raises(UsageError) as refused:
+        check_settings(EncoderSettings(codec="dnxhd"))
+    assert "-x profile=dnxhr_sq" in str(refused.value) and len(str(refused.value)) < 200
+    profile = EncoderSettings(codec="dnxhd", pix_fmt="yuv422p", options={"profile": "dnxhr_sq"})
+    check_settings(profile)
+    resolve_encoding(info, profile, "mov")
+    with pytest.raises(CarfixError, match="-x strict=unofficial allows it"):
+        resolve_encoding(info, EncoderSettings(codec="mjpeg"), "matroska")
+    resolve_encoding(info, EncoderSettings(codec="mjpeg", options={"strict": "unofficial"}), "matroska")
