@@ -1,4 +1,4 @@
-"""What AVI wants otherwise: Dolby's sound, whose packets FFmpeg's reader gives a size that they do not have."""
+"""What AVI wants otherwise: sound whose packets FFmpeg's readers give a size, or a length, that they do not have."""
 
 from av.audio.stream import AudioStream
 from av.container import OutputContainer
@@ -7,6 +7,21 @@ from av.stream import Stream
 from carfix.video.muxer import AVI
 
 _AC3 = "ac3"
+#: Containers that give sound a block size of their own.
+_COUNTING = ("avi", "asf")
+#: Sound that comes back four to a hundred times too fast, with FFmpeg's own copies, too: its packets are of several
+#: lengths, or counted by a block size that is wrong. From containers that count so themselves, and from all others.
+_SQUEEZED_FROM_COUNTING = ("aac", "vorbis")
+_SQUEEZED_FROM_OTHERS = ("vorbis", "eac3", "dts")
+
+
+def avi_refusal(stream: AudioStream) -> str | None:
+    """Why AVI cannot hold a copy of such sound; None if it can, or its muxer says so itself."""
+    counting = stream.container.format.name in _COUNTING
+    squeezed = _SQUEEZED_FROM_COUNTING if counting else _SQUEEZED_FROM_OTHERS
+    return (
+        "it would be played far too fast" if stream.codec_context.codec.canonical_name in squeezed else None
+    )
 
 
 def add_counted_copy(output: OutputContainer, stream: Stream) -> AudioStream | None:

@@ -19,13 +19,13 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from carfix.errors import CarfixError, UsageError
-from carfix.video.avi import add_counted_copy
+from carfix.video.avi import add_counted_copy, avi_refusal
 from carfix.video.choice import choice_note, has_form
 from carfix.video.covers import WITHOUT_COVERS, is_attached, is_cover
 from carfix.video.demux import demux
 from carfix.video.faults import MEDIA_ERRORS, captured_log, reason, said
 from carfix.video.flash import FLV, flash_refusal
-from carfix.video.muxer import BARE, PROGRAM_STREAMS, kept_tags, muxer_options
+from carfix.video.muxer import AVI, BARE, PROGRAM_STREAMS, kept_tags, muxer_options
 from carfix.video.pixel_tags import keep_pixel_format
 from carfix.video.sound import encoder_for, is_known, named_layout, rate_for, try_encoded
 from carfix.video.source import SourceInfo, open_input
@@ -234,6 +234,13 @@ def try_copy(
         refusal = flash_refusal(stream.codec_context)
         if refusal:
             return refusal
+    if (
+        format == AVI
+        and isinstance(stream, AudioStream)
+        and is_known(stream)
+        and (why := avi_refusal(stream))
+    ):
+        return why
     if format in WITHOUT_COVERS and is_cover(stream):
         return "it would be lost, or data without a name"  # the muxer takes it
     if format == "mov" and _codec_of(stream) == _LOST_IN_MOV:

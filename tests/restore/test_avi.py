@@ -8,6 +8,8 @@ import pytest
 from jobs import LOSSLESS, restore
 from media import Sound
 
+from carfix.errors import CarfixError
+
 
 @pytest.mark.parametrize(("sound", "lead"), [(1.4, 0.08), (1.48, 0), (1.98, 0)])
 def test_avi_begins_at_0_with_sound_and_picture_as_far_apart_as_they_were(
@@ -50,3 +52,25 @@ def test_dolbys_sound_keeps_its_times_from_avi_into_avi(layout: str, tmp_path: P
             assert (context.layout.name, context.sample_rate) == (layout, 48_000)
             times.append([packet.pts for packet in container.demux(audio=0) if packet.size])
     assert times[1] == times[0] == list(range(30))
+
+
+@pytest.mark.parametrize(
+    ("codec", "suffix", "rate"),
+    [("aac", ".avi", 44_100), ("eac3", ".mp4", 48_000)],
+)
+def test_sound_that_would_be_played_too_fast_is_refused_with_a_cure(
+    codec: str, suffix: str, rate: int, tmp_path: Path
+) -> None:
+    """Two seconds of it lay in half a second, or in a fiftieth."""
+    source = media.write_clip(
+        tmp_path / f"in{suffix}", sounds=[Sound(codec=codec, rate=rate, layout="stereo")]
+    )
+    cure = r"played far too fast; write \.mkv instead, or encode it with -c:a "
+    with pytest.raises(CarfixError, match=cure):
+        restore(source, tmp_path / "out.avi", encoder=LOSSLESS)
+    assert restore(source, tmp_path / "out.avi", encoder=LOSSLESS, audio_codec="mp2").copied == ()
+
+
+def test_aac_from_mp4_keeps_its_length_in_avi(tmp_path: Path) -> None:
+    source = media.write_clip(tmp_path / "in.mp4", sounds=[Sound(codec="aac")])
+    restore(source, tmp_path / "out.avi", encoder=LOSSLESS)
