@@ -137,10 +137,15 @@ def _check_clock(plan: OutputPlan, clock: Fraction, times: NDArray[np.int64]) ->
     ratio = plan.info.time_base / clock
     if plan.format == AVI:
         times = times - times[0]  # wherever it begins, it is moved to 0
-    if ratio.denominator == 1 or clock <= COARSEST_CLOCK or plan.format == Y4M:  # whose frames have no times
+    if ratio.denominator == 1 or plan.format == Y4M:  # whose frames have no times
         return
-    if (times * ratio.numerator % ratio.denominator).any():
+    if clock <= COARSEST_CLOCK:
+        # High-speed cameras'. A few frames may share a time: those that were moved since theirs were damaged.
+        lost, cure = 2 * len(np.unique(np.rint(times * float(ratio)))) < len(times), ".mp4 or .mov"
+    else:
+        lost, cure = bool((times * ratio.numerator % ratio.denominator).any()), ".mkv or .mp4"
+    if lost:
         raise CarfixError(
             f"{plan.info.path}: {plan.format} counts in steps of {clock} s and cannot keep this video's times; "
-            "write .mkv or .mp4 instead"
+            f"write {cure} instead"
         )

@@ -3,6 +3,7 @@
 import math
 import os
 import stat
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -201,3 +202,18 @@ def test_name_without_a_container(clip: Path, tmp_path: Path) -> None:
     restore(clip, tmp_path / "out.xyz", format="matroska")
     with av.open(str(tmp_path / "out.xyz")) as container:
         assert "matroska" in container.format.name
+
+
+def test_times_that_milliseconds_do_not_tell_apart(tmp_path: Path) -> None:
+    """A high-speed camera's: all frames had the same time in Matroska."""
+    source = media.write_clip(
+        tmp_path / "in.mp4", frames=8, rate=Fraction(30_000), time_base=Fraction(1, 30_000)
+    )
+    with pytest.raises(CarfixError, match=r"matroska counts in steps of 1/1000 s .*; write \.mp4 or \.mov"):
+        restore(source, tmp_path / "out.mkv")
+    restore(source, tmp_path / "out.mp4")
+    assert media.frame_times(tmp_path / "out.mp4") == media.frame_times(source)
+    slower = media.write_clip(
+        tmp_path / "slower.mp4", frames=8, rate=Fraction(1000), time_base=Fraction(1, 90_000)
+    )
+    restore(slower, tmp_path / "slower.mkv")
