@@ -36,6 +36,8 @@ COPY, NONE = "copy", "none"
 
 #: What FFmpeg's muxer warns of when a reader will not know a stream's codec.
 _UNNAMED = "may not be recognized upon reading"
+#: How it goes on about sound in MP4 that few players know (TrueHD): carfix has no such option.
+_FFMPEGS_CURE = ", add '-strict"
 
 #: G.722.
 _LOST_IN_MOV = "adpcm_g722"
@@ -262,7 +264,7 @@ def try_copy(
                     with contextlib.suppress(*MEDIA_ERRORS):
                         output.mux(_blank(copy))
         except MEDIA_ERRORS as error:
-            return next(iter(said(log)), reason(error))
+            return next(iter(said(log)), reason(error)).partition(_FFMPEGS_CURE)[0]
     # MPEG-TS takes any sound, picture and text, under no name.
     lost = [line for line in said(log, av.logging.WARNING) if _UNNAMED in line]
     return lost[0] if lost and stream.type in ("audio", "video", "subtitle") else None
