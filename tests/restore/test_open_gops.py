@@ -39,3 +39,16 @@ def test_times_that_a_program_stream_leaves_to_be_guessed(tmp_path: Path) -> Non
     encoder = EncoderSettings(codec="mpeg2video", options={"g": "10", "bf": "2"})
     restore(source, tmp_path / "out.mpg", encoder=encoder)
     assert len(media.planes(tmp_path / "out.mpg")) == 28
+
+
+def test_times_that_readers_of_a_program_stream_guess_wrong(tmp_path: Path) -> None:
+    """A pack of small frames states one time; guesses are off by up to the B-frames in a row. It was refused."""
+    source = media.write_clip(
+        tmp_path / "in.mkv",
+        frames=400,
+        pictures=lambda index: media.picture(0),
+        sounds=[media.Sound(codec="mp2", seconds=16)],
+    )
+    encoder = EncoderSettings(codec="mpeg2video", options={"bf": "3"})
+    restore(source, tmp_path / "out.mpg", encoder=encoder)
+    assert len(media.planes(tmp_path / "out.mpg")) == 400
