@@ -28,6 +28,12 @@ from carfix.video.userdata import user_data_options
 _INTERLACED_CODECS = ("libx264", "mpeg2video", "mpeg4", "prores_ks", "ffv1", "dnxhd")
 #: Of them those that flag a frame whatever they were opened for.
 _FLAGS_EACH_FRAME = ("ffv1",)
+#: FFmpeg's own encoders of the MPEG family. Their rate control takes a frame's time for its number: on a finer clock,
+#: or in a segment that does not begin at 0, it sees far more bits due than there are, and spends half as many again.
+_COUNT_FRAMES = {
+    *("mpeg1video", "mpeg2video", "mpeg4", "msmpeg4", "msmpeg4v2", "wmv1", "wmv2", "flv", "snow"),
+    *("h261", "h263", "h263p", "rv10", "rv20", "mjpeg", "amv", "speedhq"),
+}
 #: Whom to name when an encoder cannot take a pixel format, most usual first.
 _ALTERNATIVES = ("libx264", "libx265", "libsvtav1", "libvpx-vp9", "ffv1")
 #: Encoders whose own settings are one text of KEY=VALUE parts, and the option that holds it.
@@ -69,7 +75,7 @@ class Encoding:
     codec: str
     options: Mapping[str, str]
     pix_fmt: str
-    time_base: Fraction | None  # of the encoder; None: it only counts frames (MPEG-2's fixed rates)
+    time_base: Fraction | None  # of the encoder; None: it only counts frames
     interlaced: bool
     warnings: tuple[str, ...]
 
@@ -116,7 +122,7 @@ def resolve_encoding(info: SourceInfo, settings: EncoderSettings, format: str | 
         codec=settings.codec,
         options=options,
         pix_fmt=choose_pix_fmt(info, settings),
-        time_base=info.time_base,
+        time_base=None if settings.codec in _COUNT_FRAMES else info.time_base,
         interlaced=interlaced,
         warnings=tuple(warnings),
     )

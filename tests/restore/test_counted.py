@@ -3,9 +3,13 @@
 import io
 from pathlib import Path
 
+import av
 import media
+import numpy as np
 import pytest
+from av.video.frame import VideoFrame
 from engines import Adding
+from jobs import restore
 
 from carfix.restore.models import EngineChoice
 from carfix.restore.pipe import restore_pipe
@@ -27,3 +31,26 @@ def test_mpeg2_keeps_times_that_are_not_its_own(bf: str, suffix: str, tmp_path: 
         choice=EngineChoice(model=Adding(0)),
     )
     assert media.frame_times(output) == media.frame_times(source)
+
+
+@pytest.mark.parametrize("codec", ["mpeg4", "mpeg2video", "flv"])
+@pytest.mark.parametrize("time_base", [media.Fraction(1, 12800), media.Fraction(1, 25)])
+def test_the_bit_rate_is_the_one_that_is_asked_for(
+    time_base: media.Fraction, codec: str, tmp_path: Path
+) -> None:
+    """Their rate control takes times for numbers: on MP4's clock, and in later segments, it spent far too much."""
+    noise = np.random.default_rng(0)
+
+    def noisy(index: int) -> VideoFrame:
+        frame = media.picture(index)
+        frame.planes[0].update(noise.integers(90, 160, frame.planes[0].buffer_size, np.uint8).tobytes())
+        return frame
+
+    source = media.write_clip(
+        tmp_path / "in.nut", codec="ffv1", frames=200, time_base=time_base, pictures=noisy
+    )
+    encoder = EncoderSettings(codec=codec, bitrate="200k")
+    restore(source, tmp_path / "out.avi", encoder=encoder, segment_seconds=4)
+    with av.open(str(tmp_path / "out.avi")) as container:
+        bits = 8 * sum(packet.size for packet in container.demux(video=0))
+    assert bits / 8 == pytest.approx(200_000, rel=0.15)
