@@ -122,21 +122,26 @@ def resolve_encoding(info: SourceInfo, settings: EncoderSettings, format: str | 
         codec=settings.codec,
         options=options,
         pix_fmt=choose_pix_fmt(info, settings),
-        time_base=None if settings.codec in _COUNT_FRAMES else info.time_base,
+        time_base=info.time_base,
         interlaced=interlaced,
         warnings=tuple(warnings),
     )
-    failure = _try_to_open(info, encoding)
-    if failure is None:
-        return encoding
-    # Codecs with a short list of frame rates refuse a fine clock; they can still count frames.
+    # Codecs with a short list of frame rates refuse a fine clock; they can still count frames. MPEG-4, which should,
+    # refuses mean rates of variable ones.
     counting = dataclasses.replace(encoding, time_base=None)
-    if _try_to_open(info, counting) is None:
-        return counting
+    choices = (counting, encoding) if settings.codec in _COUNT_FRAMES else (encoding, counting)
+    failures: dict[Fraction | None, str] = {}
+    for choice in choices:
+        failure = _try_to_open(info, choice)
+        if failure is None:
+            return choice
+        failures[choice.time_base] = failure
     hint = ""
     if info.width % 2 or info.height % 2:
         hint = "; odd sizes work with -c:v ffv1, -c:v libvpx-vp9 or -pix_fmt yuv444p"
-    raise CarfixError(f"{info.path}: the encoder {settings.codec} refuses this video: {failure}{hint}")
+    raise CarfixError(
+        f"{info.path}: the encoder {settings.codec} refuses this video: {failures[info.time_base]}{hint}"
+    )
 
 
 def _try_to_open(info: SourceInfo, encoding: Encoding) -> str | None:

@@ -1,5 +1,6 @@
 """Encoders that count frames keep their times through a pipe, too."""
 
+import dataclasses
 import io
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from jobs import restore
 
 from carfix.restore.models import EngineChoice
 from carfix.restore.pipe import restore_pipe
+from carfix.video.encoder import resolve_encoding
 from carfix.video.encoder_settings import EncoderSettings
+from carfix.video.source import probe
 
 
 @pytest.mark.parametrize("suffix", [".ts", ".mkv", ".mp4"])
@@ -54,3 +57,10 @@ def test_the_bit_rate_is_the_one_that_is_asked_for(
     with av.open(str(tmp_path / "out.avi")) as container:
         bits = 8 * sum(packet.size for packet in container.demux(video=0))
     assert bits / 8 == pytest.approx(200_000, rel=0.15)
+
+
+def test_a_mean_rate_that_mpeg4_refuses_to_count_by(tmp_path: Path) -> None:
+    """Of a variable rate: its clock's numbers have 16 bits, and those of Matroska's times fit."""
+    info = probe(media.write_clip(tmp_path / "in.mkv", time_base=media.Fraction(1, 1000)))
+    info = dataclasses.replace(info, rate=media.Fraction(17_460_000, 724_381))
+    assert resolve_encoding(info, EncoderSettings(codec="mpeg4")).time_base == info.time_base
