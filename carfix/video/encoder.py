@@ -130,18 +130,17 @@ def resolve_encoding(info: SourceInfo, settings: EncoderSettings, format: str | 
     # refuses mean rates of variable ones.
     counting = dataclasses.replace(encoding, time_base=None)
     choices = (counting, encoding) if settings.codec in _COUNT_FRAMES else (encoding, counting)
-    failures: dict[Fraction | None, str] = {}
+    failures: list[str] = []
     for choice in choices:
         failure = _try_to_open(info, choice)
         if failure is None:
             return choice
-        failures[choice.time_base] = failure
+        failures.append(failure)
     hint = ""
     if info.width % 2 or info.height % 2:
         hint = "; odd sizes work with -c:v ffv1, -c:v libvpx-vp9 or -pix_fmt yuv444p"
-    raise CarfixError(
-        f"{info.path}: the encoder {settings.codec} refuses this video: {failures[info.time_base]}{hint}"
-    )
+    # The first: what an encoder says once more, FFmpeg leaves out.
+    raise CarfixError(f"{info.path}: the encoder {settings.codec} refuses this video: {failures[0]}{hint}")
 
 
 def _try_to_open(info: SourceInfo, encoding: Encoding) -> str | None:
