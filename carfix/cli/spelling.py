@@ -63,10 +63,15 @@ class SpelledCommand(TyperCommand):
                 awaited = takes_value[arg]
                 self._check_meaning(arg, following)
             elif not arg.startswith("--"):
-                if self.name == "restore" and means_nothing_here(arg):
+                if self._like_ffmpeg and means_nothing_here(arg):
                     continue
                 awaited = self._awaits_value(arg, takes_value)
             yield arg
+
+    @property
+    def _like_ffmpeg(self) -> bool:
+        """Whether people type FFmpeg's options here: of the commands this one does what FFmpeg does."""
+        return self.name == "restore"
 
     def _options(self) -> dict[str, bool]:
         """The names of all options, and whether they take a value."""
@@ -79,7 +84,7 @@ class SpelledCommand(TyperCommand):
 
     def _check_meaning(self, option: str, following: str) -> None:
         """Raises `UsageError` where an option of both programs is used as FFmpeg's."""
-        if self.name != "restore" or Path(following).exists():
+        if not self._like_ffmpeg or Path(following).exists():
             return
         if option == "-r" and _RATE.fullmatch(following):
             raise UsageError(
@@ -97,7 +102,7 @@ class SpelledCommand(TyperCommand):
         name = arg.partition("=")[0]
         if f"-{name}" in takes_value:
             raise UsageError(f"no such option: {name}; it is -{name}")
-        if self.name == "restore" and (hint := hint_for(name)):
+        if self._like_ffmpeg and (hint := hint_for(name)):
             raise UsageError(f"no such option: {name}; {hint}")
         for place, letter in enumerate(arg[1:], 1):
             if f"-{letter}" not in takes_value:

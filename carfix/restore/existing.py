@@ -45,7 +45,8 @@ def what_is_there(task: Task, options: Mapping[str, Any]) -> Outcome | None:
         if options.get("overwrite") or not task.output.exists():
             return None
         facts = facts_of(task, options)
-        why = None if is_known(task, facts) else why_unfinished(task, options)
+        known = is_known(task, facts)
+        why = None if known else why_unfinished(task, options)
     except OSError as error:  # in a folder that may not be searched, or gone since
         return Outcome(task, "failed", reason=f"cannot read {task.output}: {media_reason(error)}")
     except CarfixError as error:  # overwriting would not help
@@ -53,7 +54,8 @@ def what_is_there(task: Task, options: Mapping[str, Any]) -> Outcome | None:
         return Outcome(task, "failed", reason=reason)
     if why is not None:
         return Outcome(task, "failed", reason=f"{task.output} exists, but {why}; -y overwrites it")
-    remember(task, facts)
+    if not known:
+        remember(task, facts)
     discard_state(task.output)  # of a run that was killed just after it had finished
     later = _changed_since(task)
     return Outcome(task, "skipped", reason=f"already restored{later}")

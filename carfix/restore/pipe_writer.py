@@ -73,9 +73,8 @@ class PipeWriter:
     ) -> None:
         self.count = 0
         self.refused = 0  # packets of other streams
-        self.unflagged = (
-            0  # interlaced frames that are encoded as progressive ones, since the first frame was one
-        )
+        #: Interlaced frames that are encoded as progressive ones, since the first frame was one.
+        self.unflagged = 0
         self._flags = flags_fields(encoding, reader.info)
         self._reader = reader
         self._progress = progress

@@ -7,19 +7,8 @@ from av.stream import Stream
 _PROFILES = {"Main": (1, 1), "LC": (2, 1), "HE-AAC": (2, 2), "HE-AACv2": (2, 2)}
 #: ISO/IEC 14496-3, 1.6.3.4: rates in Hz by their numbers.
 _RATES = (
-    96_000,
-    88_200,
-    64_000,
-    48_000,
-    44_100,
-    32_000,
-    24_000,
-    22_050,
-    16_000,
-    12_000,
-    11_025,
-    8_000,
-    7_350,
+    *(96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000),
+    *(22_050, 16_000, 12_000, 11_025, 8_000, 7_350),
 )
 #: The same, 1.6.3.5: numbers of the channels' usual arrangements. Others are told in the sound itself.
 _ARRANGEMENTS = {"mono": 1, "stereo": 2, "5.1": 6}

@@ -15,9 +15,8 @@ def is_intra(packet: bytes) -> bool:
     try:
         if header.u(_START_CODE_BITS) != _START_CODE:
             return False
-        header.skip(
-            8 + 5
-        )  # temporal reference; two marks, split screen, document camera, freeze picture release
+        # Temporal reference; two marks, split screen, document camera, freeze picture release.
+        header.skip(8 + 5)
         if header.u(3) != _EXTENDED:
             return not header.flag()
         if header.u(3) == _ALL_FIELDS:
