@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,8 +15,9 @@ def replacing(path: Path) -> Iterator[Path]:
 
     If anything fails, `path` stays as it was, and nothing else is left. Raises `OSError` if it cannot be renamed.
     """
-    # Not made of the file's own name, which may be as long as the file system allows.
-    temporary = path.with_name(f".carfix-{os.getpid()}.tmp")
+    # Not made of the file's own name, which may be as long as the file system allows. Threads may write beside each
+    # other in one folder.
+    temporary = path.with_name(f".carfix-{os.getpid()}-{threading.get_ident()}.tmp")
     with unfinished(temporary):
         yield temporary
         temporary.replace(path)

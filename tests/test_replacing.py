@@ -1,3 +1,5 @@
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -24,3 +26,16 @@ def test_half_a_file_replaces_none(tmp_path: Path, error: type[BaseException]) -
         raise error
     assert path.read_text() == "whole"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_threads_write_beside_each_other(tmp_path: Path) -> None:
+    both = threading.Barrier(2)
+
+    def write(name: str) -> None:
+        with replacing(tmp_path / name) as temporary:
+            temporary.write_text(name)
+            both.wait(timeout=30)
+
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(write, ("one", "two")))
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"one": "one", "two": "two"}
