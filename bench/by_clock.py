@@ -1,0 +1,173 @@
+"""Trains networks one after another by the clock, as a rented GPU wants it: all is over when the time is up.
+
+    python bench/by_clock.py DATA RUNS --minutes 7 \\
+      car-cnn-mse:psnr:0.55:6e-4:weights/car-cnn-mse.safetensors \\
+      car-cnn:both:0.45:4e-4:RUNS/car-cnn-mse.safetensors+weights/car-cnn.safetensors
+
+Each network is NAME:LOSS:SHARE:RATE:WEIGHTS, its share being of the time that is left when all is loaded, and the
+weights what it begins with; of two with a + between them, the mean. `carfix train` has a number of steps, which one
+must guess, loads the data and compiles the network each time, and goes on exactly where it was stopped; here the rate
+falls by the clock, data and compiled network are shared, and a killed run leaves the best weights so far. All networks
+are of one architecture. RUNS gets the best average of each by the validation, and its curve.
+"""
+
+import argparse
+import csv
+import dataclasses
+import sys
+import time
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from carfix.net.arch import RestorationNet, build
+from carfix.net.checkpoint import Description, load_checkpoint, save_checkpoint
+from carfix.training.divergence import check_gains
+from carfix.training.keeper import LOSSES_OF_STRUCTURE, training_summary
+from carfix.training.log import FIELDS
+from carfix.training.patches import PatchSampler, load_pairs
+from carfix.training.settings import TrainSettings, auto_precision, learning_rate, pick_device
+from carfix.training.state import Progress
+from carfix.training.student import Student
+from carfix.training.validation import ValidationSet
+
+#: The clock as `TrainSettings` counts it: the rate of a step is that of the time at which it begins.
+TICKS = 1_000_000
+#: Part of a network's time in which its rate rises.
+WARMUP = 0.02
+#: Steps before the clock of the networks begins: compiling, and cuDNN's choice of what is quickest.
+TRIED = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Wanted:
+    """A network to train."""
+
+    name: str
+    loss: str
+    share: float
+    rate: float
+    weights: tuple[Path, ...]
+
+    @classmethod
+    def of(cls, text: str) -> "Wanted":
+        name, loss, share, rate, weights = text.split(":", 4)
+        return cls(name, loss, float(share), float(rate), tuple(Path(each) for each in weights.split("+")))
+
+
+def begin(net: RestorationNet, wanted: Wanted) -> Description:
+    """Fill `net` with what the network begins with, and describe that."""
+    models = [load_checkpoint(path) for path in wanted.weights]
+    states = [model.net.state_dict() for model in models]
+    net.load_state_dict({name: torch.stack([s[name] for s in states]).mean(dim=0) for name in states[0]})
+    return models[0].description
+
+
+def train(
+    wanted: Wanted,
+    settings: TrainSettings,
+    net: RestorationNet,
+    forward: nn.Module,
+    sampler: PatchSampler,
+    validation: ValidationSet,
+    options: argparse.Namespace,
+    seconds: float,
+) -> None:
+    """One network in `seconds`; `forward` computes what `net` does."""
+    before = begin(net, wanted)
+    place = next(net.parameters()).device
+    student = Student(net, settings, place)
+    output: Path = options.runs / f"{wanted.name}.safetensors"
+    summary = training_summary(options.dataset, sampler.clips)
+    losses: list[Tensor] = []
+    best: float | None = None
+    began = told = time.monotonic()
+    step, ticks = 0, 0
+    with output.with_suffix(".csv").open("w", newline="") as file:
+        log = csv.writer(file)
+        log.writerow(FIELDS)
+        for decoded, pristine in sampler.batches(0, TICKS):
+            losses.append(student.step(ticks, decoded, pristine, forward))
+            step += 1
+            if step % 8 == 0 and place.type == "cuda":
+                torch.cuda.synchronize(place)  # or the clock is that of the queue
+            now = time.monotonic()
+            ticks = min(TICKS, round((now - began) / seconds * TICKS))
+            if ticks < TICKS and now - told < options.validate:
+                continue
+            gains = validation.measure(student.average, place, settings.autocast)
+            check_gains(gains, settings, Progress(settings={}, step=step), output)
+            rate, loss = learning_rate(settings, ticks), float(torch.stack(losses).mean())
+            row = (step, f"{now - began:.0f}", f"{rate:.3g}", f"{loss:.6g}",
+                   f"{gains.psnr:.4f}", f"{gains.ssim:.5f}", f"{gains.worst:.4f}")  # fmt: skip
+            log.writerow(row)
+            file.flush()
+            print(wanted.name, *row, file=sys.stderr, flush=True)
+            losses.clear()
+            score = gains.ssim if wanted.loss in LOSSES_OF_STRUCTURE else gains.psnr
+            if best is None or score > best:
+                best = score
+                description = dataclasses.replace(
+                    before, name=wanted.name, loss=wanted.loss, steps=before.steps + step, training_data=summary,
+                    gains={"psnr": gains.psnr, "ssim": gains.ssim}, sha256="",
+                )  # fmt: skip
+                save_checkpoint(output, student.average, description)
+            told = time.monotonic()
+            if ticks == TICKS:
+                return
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("dataset", type=Path)
+    parser.add_argument("runs", type=Path)
+    parser.add_argument("networks", type=Wanted.of, nargs="+", metavar="NAME:LOSS:SHARE:RATE:WEIGHTS")
+    parser.add_argument("--minutes", type=float, required=True, help="from now on, loading included")
+    parser.add_argument("--batch", type=int, default=48)
+    parser.add_argument("--patch", type=int, default=128)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--validate", type=float, default=20.0, help="seconds between validations")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True)
+    options = parser.parse_args()
+    end = time.monotonic() + 60 * options.minutes
+    options.runs.mkdir(parents=True, exist_ok=True)
+    place = pick_device(options.device)
+    torch.backends.cudnn.benchmark = True
+    config = load_checkpoint(options.networks[0].weights[0]).config
+    pairs, held_out = (load_pairs(options.dataset, split, frames=24) for split in ("train", "val"))
+    validation = ValidationSet(held_out, 60)
+    # Memory as a `Student` lays it out: what is compiled for it stays right for the ones to come.
+    net: RestorationNet = build(config).to(place).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    forward: nn.Module = torch.compile(net) if options.compile else net  # type: ignore[assignment]
+    first = options.networks[0]
+    for number, wanted in enumerate(options.networks):
+        settings = TrainSettings(
+            config=config, loss=wanted.loss, steps=TICKS, batch=options.batch, patch=options.patch, lr=wanted.rate,
+            warmup=round(WARMUP * TICKS), seed=options.seed + number, precision=auto_precision(place),
+        )  # fmt: skip
+        sampler = PatchSampler(
+            pairs,
+            patch=options.patch,
+            batch=options.batch,
+            grid=config.scale,
+            seed=settings.seed,
+            rank=0,
+        )
+        if wanted is first:
+            begin(net, wanted)
+            trial = Student(net, settings, place)
+            for decoded, pristine in sampler.batches(0, TRIED):
+                trial.step(0, decoded, pristine, forward)
+            start, left = time.monotonic(), end - time.monotonic()
+            print(f"{len(pairs)} encodings; {left:.0f} s are left", file=sys.stderr, flush=True)
+            total = sum(each.share for each in options.networks)
+        start += left * wanted.share / total
+        train(wanted, settings, net, forward, sampler, validation, options, start - time.monotonic())
+
+
+if __name__ == "__main__":
+    main()
