@@ -13,6 +13,19 @@ _MAJOR = int(av.__version__.split(".", 1)[0])
 KEEP_ODD_TAGS: dict[str, Any] = {"metadata_errors": "surrogateescape"} if _MAJOR < 19 else {}
 
 
+def _unnamed(kinds: type[SideDataType], value: object) -> Any:  # noqa: ANN401 - a member, or None
+    """A kind of side data that FFmpeg has and this PyAV has no name for."""
+    if not isinstance(value, int):
+        return None
+    kind: Any = object.__new__(kinds)
+    kind._name_, kind._value_ = f"UNNAMED_{value}", value
+    return kind
+
+
+# Else nothing that a frame of Apple's spatial video brings could be looked at: PyAV 18 has no name for its views.
+SideDataType._missing_ = classmethod(_unnamed)  # type: ignore[assignment]
+
+
 def side_data(frame: VideoFrame, kind: SideDataType) -> bytes | None:
     """A frame's side data of one kind. Looked up by key: iterating gives values in PyAV 18 and keys in 19."""
     found: Any = frame.side_data.get(kind)  # type: ignore[call-overload] # the stubs know names alone

@@ -101,9 +101,8 @@ def scan(info: SourceInfo) -> Timeline:
     repair = ClockRepair(info.time_base)
     offsets, dts = _repaired(repair, raw_dts, durations)
     shown = shown_flags.astype(np.bool_)
-    stated = durations[durations > 0]
-    step = int(stated[-1]) if len(stated) else max(1, round(1 / info.rate / info.time_base))
     known_pts, known_dts = raw_pts != NO_TIME, raw_dts != NO_TIME
+    step = _step(info, durations[durations > 0], timed=bool((known_pts | known_dts).any()))
     ordinal = float((~known_pts & shown).sum()) > MOST_MISSING * float(shown.sum())
     dts = _filled(dts, known_dts, step)
     if ordinal:
@@ -133,6 +132,14 @@ def _row(packet: "Packet[VideoStream]") -> tuple[int, int, int, int, bool]:
     pts = NO_TIME if packet.pts is None else packet.pts
     dts = NO_TIME if packet.dts is None else packet.dts
     return pts, dts, packet.size, packet.duration or 0, not packet.is_discard
+
+
+def _step(info: SourceInfo, stated: NDArray[np.int64], *, timed: bool) -> int:
+    """How long a frame is shown, in ticks, where its own times do not tell; `stated` are durations of packets."""
+    # Of raw H.264 without a rate FFmpeg states 1/25 s for the packets that it looks at first, a tick for the others.
+    if len(stated) and (timed or (stated == stated[0]).all()):
+        return int(stated[-1])
+    return max(1, round(1 / info.rate / info.time_base))
 
 
 def _repaired(

@@ -7,6 +7,8 @@ from typing import Any
 
 import av
 import media
+import pytest
+from av.sidedata.sidedata import Type as SideDataType
 
 from carfix.video.copying import Ascending
 from carfix.video.source import describe
@@ -48,3 +50,14 @@ def test_what_is_calculated_with_are_fractions(tmp_path: Path) -> None:
         found = (info.time_base, info.rate, Ascending(stream, None)._time_base)
         assert [type(value) for value in found] == [Fraction] * 3
         assert found == (video.time_base, video.guessed_rate, video.time_base)
+
+
+def test_side_data_without_a_name() -> None:
+    # FFmpeg's next one brings kinds that this PyAV does not know: the others are read all the same.
+    unknown = max(kind.value for kind in SideDataType) + 1000
+    kind = SideDataType(unknown)
+    assert kind.value == unknown
+    assert kind not in list(SideDataType)
+    assert SideDataType(SideDataType.DISPLAYMATRIX.value) is SideDataType.DISPLAYMATRIX
+    with pytest.raises(ValueError, match="words"):
+        SideDataType("words")

@@ -152,6 +152,48 @@ def test_program_streams_that_leave_times_out(tmp_path: Path) -> None:
     assert timeline.presentation.tolist() == [first + 3600 * i for i in range(25)]
 
 
+def _without_rate(stream: bytes) -> bytes:
+    """A raw H.264 stream of x264's, of whole macroblocks, without what its parameter set tells of use and rate."""
+    start = stream.index(b"\0\0\1\x67") + 3
+    end = stream.index(b"\0\0\1", start) - 1
+    sps = stream[start:end]
+    bits = "".join(f"{byte:08b}" for byte in sps.replace(b"\0\0\3", b"\0\0"))
+    at = 32  # behind profile and level
+
+    def skip_number() -> None:
+        nonlocal at
+        zeros = bits.index("1", at) - at
+        at += 2 * zeros + 1
+
+    for _ in range(
+        5
+    ):  # number of the set, lengths of frame numbers, kind and length of the order's, references
+        skip_number()
+    at += 1
+    for _ in range(2):
+        skip_number()  # width, height
+    at += 3
+    assert bits[at] == "1"
+    bits = bits[:at] + "01"
+    sps = int(bits.ljust(-(-len(bits) // 8) * 8, "0"), 2).to_bytes(-(-len(bits) // 8), "big")
+    return stream[:start] + sps + stream[end:]
+
+
+def test_raw_streams_that_state_no_rate(tmp_path: Path) -> None:
+    # FFmpeg states 1/25 s for the packets that it looks at first, and a tick for the others.
+    count = 120
+    clip = media.write_clip(
+        tmp_path / "clip.h264", width=64, height=64, frames=count, options={"profile": "main"}
+    )
+    clip.write_bytes(_without_rate(clip.read_bytes()))
+    info = probe(clip)
+    timeline = scan(info)
+    assert len(timeline.pts) == count
+    steps = np.diff(timeline.presentation) * info.time_base
+    assert set(steps.tolist()) == {Fraction(1, 25)}
+    assert timeline.last_duration * info.time_base == Fraction(1, 25)
+
+
 @pytest.mark.parametrize("options", [{}, {"x264-params": "open-gop=1"}, {"intra-refresh": "1"}])
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
 def test_decoding_from_anywhere_gives_the_same_frames(
