@@ -44,12 +44,12 @@ from carfix.video.muxer import (
     without_statistics,
 )
 from carfix.video.one_clock import move
-from carfix.video.preroll import PreRoll
 from carfix.video.pyav import KEEP_ODD_TAGS
 from carfix.video.recognition import unknown_to_readers
 from carfix.video.scheduling import kept_scheduling
 from carfix.video.source import SourceInfo
 from carfix.video.streams import add_copy, cover_left_out, formless_left_out, left_out, try_copy
+from carfix.video.text import Words, on_the_way, text_note
 from carfix.video.y4m import Y4mFile
 
 #: What leaves streams of a kind out.
@@ -126,7 +126,7 @@ class PipeWriter:
             [chapter for chapter in reader.container.chapters() if chapter["time_base"]]
         )
         self.copied: tuple[int, ...] = ()  # indices of the input's streams
-        self._copies: dict[int, tuple[Stream, Ascending, PreRoll]] = {}
+        self._copies: dict[int, tuple[Stream, Ascending, Words]] = {}
         for stream in _others(reader, left):
             self._add_copy(stream, format, say)
         for line in choice_note(reader.container.streams, reader.video.index, self.copied):
@@ -168,8 +168,10 @@ class PipeWriter:
             copy = add_copy(self._container, stream)
             if format in MATROSKA and not isinstance(self._output, Path) and not self._output.seekable():
                 describe_aac(copy)
-            self._copies[stream.index] = copy, Ascending(stream, copy), PreRoll(stream, format)
+            self._copies[stream.index] = copy, Ascending(stream, copy), on_the_way(stream, format)
             self.copied = (*self.copied, stream.index)
+            if note := text_note(format, stream):
+                say(note)
         elif is_cover(stream):
             say(cover_left_out(stream, format))
         elif not has_form(stream):
@@ -243,13 +245,13 @@ class PipeWriter:
         while self._reader.others:
             packet = self._reader.others.popleft()
             if packet.stream_index in self._copies:
-                copy, clock, roll = self._copies[packet.stream_index]
+                copy, clock, change = self._copies[packet.stream_index]
                 move(packet, self._later)
-                for heard in roll(packet):
-                    clock.set_times(heard)
-                    heard.stream = copy
+                for changed in change(packet):
+                    clock.set_times(changed)
+                    changed.stream = copy
                     try:
-                        self._container.mux(heard)
+                        self._container.mux(changed)
                     except av.error.InvalidDataError:  # as in `carfix.video.mux`
                         self.refused += 1
 

@@ -17,7 +17,7 @@ from carfix.video.demux import demux
 from carfix.video.faults import MEDIA_ERRORS
 from carfix.video.one_clock import stamp
 from carfix.video.output import OutputFile, OutputPlan
-from carfix.video.preroll import PreRoll
+from carfix.video.text import Words, on_the_way
 
 #: Containers that count so coarsely take equal times.
 _MILLISECOND = Fraction(1, 1000)
@@ -44,8 +44,8 @@ def other_packets(
     ascending = {
         index: Ascending(encoder.target, encoder.target) for index, encoder in output.encoders.items()
     }
-    rolls = {index: PreRoll(source.streams[index], plan.format) for index in output.copies}
-    for packet, following in _with_following(_heard(_packets_to_the_end(source, streams), rolls)):
+    changes = {index: on_the_way(source.streams[index], plan.format) for index in output.copies}
+    for packet, following in _with_following(_changed(_packets_to_the_end(source, streams), changes)):
         index = packet.stream_index
         if not clocks[index].set_times(packet, following):
             continue
@@ -62,10 +62,10 @@ def other_packets(
             yield _time(encoded), encoded
 
 
-def _heard(packets: Iterator["Packet[Any]"], rolls: Mapping[int, PreRoll]) -> Iterator["Packet[Any]"]:
+def _changed(packets: Iterator["Packet[Any]"], changes: Mapping[int, Words]) -> Iterator["Packet[Any]"]:
     for packet in packets:
-        roll = rolls.get(packet.stream_index)
-        yield from [packet] if roll is None else roll(packet)
+        change = changes.get(packet.stream_index)
+        yield from [packet] if change is None else change(packet)
 
 
 def _with_following(

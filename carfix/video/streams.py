@@ -29,6 +29,7 @@ from carfix.video.muxer import AVI, BARE, PROGRAM_STREAMS, kept_tags, muxer_opti
 from carfix.video.pixel_tags import keep_pixel_format
 from carfix.video.sound import encoder_for, is_known, named_layout, rate_for, try_encoded
 from carfix.video.source import SourceInfo, open_input
+from carfix.video.text import add_text, kind_in, text_note
 from carfix.video.unlisted import add_unlisted_copy
 
 #: Words of `-c:a` that are not encoders.
@@ -41,6 +42,9 @@ _FFMPEGS_CURE = ", add '-strict"
 
 #: G.722.
 _LOST_IN_MOV = "adpcm_g722"
+
+#: Containers that hold what others do not, by suffix, the better first.
+_OTHERS = {".mkv": "matroska", ".ts": "mpegts"}
 
 #: How many packets are read to find the first one of every stream; a subtitle may come much later, and is
 #: then judged by its header alone.
@@ -122,6 +126,7 @@ def plan_copy(
                 warnings.append(formless_left_out(stream))
             elif (failure := try_copy(stream, head, format, movflags)) is None:
                 copied.append(stream.index)
+                notes += [note] if (note := text_note(format, stream)) else []
             elif is_cover(stream):
                 warnings.append(cover_left_out(stream, format))
             elif stream.type not in ("data", "unknown"):
@@ -166,7 +171,10 @@ def formless_left_out(stream: Stream) -> str:
 
 
 def _refused(info: SourceInfo, stream: Stream, head: "Packet[Any] | None", format: str, failure: str) -> str:
-    cures = ["write .mkv instead"] if try_copy(stream, head, "matroska") is None else []
+    # Teletext goes into transport streams alone.
+    others = {name: other for name, other in _OTHERS.items() if other != format}
+    holds = [name for name, other in others.items() if try_copy(stream, head, other) is None]
+    cures = [f"write {name} instead" for name in holds[:1]]
     if isinstance(stream, AudioStream):
         encoder = encoder_for(stream, format)
         cures.append(f"encode it with -c:a {encoder}" if encoder else "leave sound out with -c:a none")
@@ -279,7 +287,8 @@ def _blank(stream: Stream) -> "Packet[Any]":
 
 def add_copy(output: OutputContainer, stream: Stream) -> Stream:
     """Add a stream that takes the packets of `stream` as they are, with its tags and dispositions."""
-    copy: Stream | None = add_counted_copy(output, stream)
+    kind = kind_in(output.format.name, stream)
+    copy = add_counted_copy(output, stream) if kind is None else add_text(output, stream, kind)
     try:
         copy = copy or output.add_stream_from_template(stream, opaque=True)
     except ValueError:

@@ -70,7 +70,7 @@ def test_a_subtitle_stands_where_it_is_shown(tmp_path: Path) -> None:
         assert before == [pytest.approx(1, abs=2), pytest.approx(28, abs=2)]  # but for reordering
 
 
-@pytest.mark.parametrize("format", ["mp4", "mpegts", "mpeg"])
+@pytest.mark.parametrize("format", ["mpegts", "mpeg"])
 def test_subtitles_that_the_container_cannot_hold(format: str, tmp_path: Path) -> None:
     """Transport and program streams take the packets, as something that nobody reads."""
     clip = media.write_clip(tmp_path / "clip.mkv", sounds=[Sound(codec="ac3")])
@@ -82,13 +82,10 @@ def test_subtitles_that_the_container_cannot_hold(format: str, tmp_path: Path) -
         assert sorted(stream.type for stream in container.streams) == ["audio", "video"]
 
 
-def test_text_of_mp4_has_no_place_in_matroska(clip: Path, tmp_path: Path) -> None:
-    """So that nobody is sent from one container that cannot hold it to another."""
+def test_text_of_mp4_has_no_place_in_transport_streams(clip: Path, tmp_path: Path) -> None:
     source = media.remux(clip, tmp_path / "text.mp4", extra=mp4_text(tmp_path / "words.mp4"))
-    for name in ("out.mkv", "out.ts"):
-        with pytest.raises(CarfixError, match=r"subtitle stream 2 \(mov_text\)") as refusal:
-            restore(source, tmp_path / name)
-        assert ".mkv instead" not in str(refusal.value) and "-sn" in str(refusal.value)
+    with pytest.raises(CarfixError, match=r"subtitle stream 2 \(mov_text\).*\.mkv.*-sn"):
+        restore(source, tmp_path / "out.ts")
 
 
 def subtitles(path: Path) -> Path:

@@ -1,0 +1,95 @@
+"""Text subtitles in containers that have a kind of their own."""
+
+from pathlib import Path
+
+import av
+import media
+import pytest
+from engines import Adding
+from jobs import restore
+
+from carfix.restore.models import EngineChoice
+from carfix.restore.pipe import restore_pipe
+
+SUBRIP = """1
+00:00:00,100 --> 00:00:00,200
+<i>Hello</i>, w\u00f6rld
+{\\an8}second <b>line</b>
+
+2
+00:00:00,300 --> 00:00:00,400
+1 < 2
+
+"""
+WORDS = ["Hello, w\u00f6rld\nsecond line", "1 < 2"]
+
+
+def words_of(path: Path) -> tuple[str, list[tuple[float, float, str]]]:
+    """What kind a file's text is of, and from when to when which words are shown."""
+    with av.open(str(path)) as container:
+        (stream,) = container.streams.subtitles
+        shown = []
+        for packet in container.demux(stream):
+            data = bytes(packet)
+            if stream.codec_context.codec.canonical_name == "mov_text":
+                data = data[2:][: int.from_bytes(data[:2], "big")]
+            if data:
+                begin = float(packet.pts * packet.time_base)
+                shown.append((begin, begin + float(packet.duration * packet.time_base), data.decode()))
+        return stream.codec_context.codec.canonical_name, shown
+
+
+@pytest.fixture
+def with_text(tmp_path: Path) -> Path:
+    clip = media.write_clip(tmp_path / "clip.mkv", frames=15)
+    (tmp_path / "words.srt").write_text(SUBRIP, encoding="utf-8")
+    return media.remux(clip, tmp_path / "in.mkv", extra=tmp_path / "words.srt")
+
+
+def times(shown: list[tuple[float, float, str]]) -> list[float]:
+    return [time for begin, end, _ in shown for time in (begin, end)]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".m4v"])
+def test_text_goes_into_mp4_and_back(suffix: str, with_text: Path, tmp_path: Path) -> None:
+    lines: list[str] = []
+    restore(with_text, tmp_path / f"out{suffix}", say=lines.append)
+    assert any("subtitle stream 1 (subrip) is written as mov_text" in line for line in lines)
+    kind, shown = words_of(tmp_path / f"out{suffix}")
+    assert kind == "mov_text"
+    assert [text for _, _, text in shown] == WORDS
+    assert times(shown) == pytest.approx([0.1, 0.2, 0.3, 0.4], abs=0.002)
+
+    restore(tmp_path / f"out{suffix}", tmp_path / "back.mkv")
+    kind, shown = words_of(tmp_path / "back.mkv")
+    assert kind == "subrip"
+    assert [text for _, _, text in shown] == WORDS  # and nothing for the pauses that MP4 writes between them
+    assert times(shown) == pytest.approx([0.1, 0.2, 0.3, 0.4], abs=0.002)
+
+
+def test_the_description_that_mp4_needs(with_text: Path, tmp_path: Path) -> None:
+    restore(with_text, tmp_path / "out.mp4")
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        description = container.streams.subtitles[0].codec_context.extradata
+    assert description is not None and b"ftab" in description
+
+
+def test_text_that_stays_as_it_is(with_text: Path, tmp_path: Path) -> None:
+    lines: list[str] = []
+    restore(with_text, tmp_path / "out.mkv", say=lines.append)
+    assert not any("written as" in line for line in lines)
+    assert "<i>Hello</i>" in words_of(tmp_path / "out.mkv")[1][0][2]
+
+
+def test_text_through_a_pipe(with_text: Path, tmp_path: Path) -> None:
+    lines: list[str] = []
+    with with_text.open("rb") as source:
+        restore_pipe(
+            source=source,
+            output=tmp_path / "out.mp4",
+            format="mp4",
+            choice=EngineChoice(model=Adding(0)),
+            say=lines.append,
+        )
+    assert any("subtitle stream 1 (subrip) is written as mov_text" in line for line in lines)
+    assert [text for _, _, text in words_of(tmp_path / "out.mp4")[1]] == WORDS
