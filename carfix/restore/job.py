@@ -192,7 +192,9 @@ class Job:
         timeline = scan(info)
         window = self.trim.window(info)
         times = window.cut(timeline.presentation)
-        seen = dataclasses.replace(info_from(info, timeline, window.start), user_data=timeline.user_data)
+        seen = dataclasses.replace(
+            info_from(info, timeline, window.start), user_data=timeline.user_data, rate=timeline.rate
+        )
         if seen != info:
             info, encoding = seen, resolve_encoding(seen, settings_for(self.encoder, format), format)
             plan = dataclasses.replace(plan, info=info)

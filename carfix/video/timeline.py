@@ -16,6 +16,7 @@ from carfix.video.access import is_clean_keyframe
 from carfix.video.clock import LARGEST_GAP, ClockRepair, Jump
 from carfix.video.demux import demux
 from carfix.video.faults import MEDIA_ERRORS, unread
+from carfix.video.headers.h264 import SecondFields
 from carfix.video.source import SourceInfo, open_input, video_of
 from carfix.video.truncation import truncation
 from carfix.video.userdata import UserData, UserDataSearch
@@ -42,10 +43,13 @@ class Timeline:
     raw_pts: NDArray[np.int64]  # as in the file; NO_TIME where missing
     raw_dts: NDArray[np.int64]
     sizes: NDArray[np.int64]  # bytes
-    shown: NDArray[np.bool_]  # False for packets that only help to decode others (edit lists)
+    shown: NDArray[
+        np.bool_
+    ]  # False for packets that only help to decode others (edit lists), and for second fields
     keyframes: NDArray[np.int64]  # indices of packets that FFmpeg calls keyframes
     clean: NDArray[np.int64]  # those of them from which decoding needs nothing that came before
     last_duration: int  # ticks
+    rate: Fraction  # frames a second: of fields that have times of their own FFmpeg counts each
     ordinal: bool  # the file has no presentation times; frames take the slots in the order they are decoded
     jumps: tuple[Jump, ...]
     strays: int  # packets whose times were damaged and are guessed from their neighbours
@@ -71,7 +75,7 @@ def scan(info: SourceInfo) -> Timeline:
     Raises `CarfixError` if there is no packet with a frame.
     """
     # Arrays rather than objects: a day of video has two and a half million packets.
-    columns = [array.array("q") for _ in range(5)]
+    columns = [array.array("q") for _ in range(6)]
     keyframes: list[int] = []
     clean: list[int] = []
     corrupt = 0
@@ -80,6 +84,7 @@ def scan(info: SourceInfo) -> Timeline:
         extradata = stream.codec_context.extradata
         truncated = truncation(info.path, stream)
         search = UserDataSearch(info.codec, extradata)
+        fields = SecondFields(extradata or b"") if info.codec == "h264" else None
         try:
             for packet in demux(container, stream):
                 if packet.size == 0:
@@ -90,26 +95,36 @@ def scan(info: SourceInfo) -> Timeline:
                         clean.append(len(columns[0]))
                 search.look(packet)
                 corrupt += packet.is_corrupt
-                for column, value in zip(columns, _row(packet), strict=True):
+                is_second = fields is not None and fields.look(packet)
+                for column, value in zip(columns, (*_row(packet), is_second), strict=True):
                     column.append(value)
         except MEDIA_ERRORS as error:
             truncated = unread(error)
     if not columns[0]:
         raise CarfixError(f"{info.path} has no video packets")
-    arrays = [np.frombuffer(column, np.int64) for column in columns]
-    raw_pts, raw_dts, sizes, durations, shown_flags = arrays
+    raw_pts, raw_dts, sizes, durations, shown_flags, second = (
+        np.frombuffer(column, np.int64) for column in columns
+    )
     repair = ClockRepair(info.time_base)
     offsets, dts = _repaired(repair, raw_dts, durations)
-    shown = shown_flags.astype(np.bool_)
-    known_pts, known_dts = raw_pts != NO_TIME, raw_dts != NO_TIME
+    # Frames are what has times. A second field has that of its frame, whatever its packet says.
+    first = second == 0
+    frame_of = np.cumsum(first) - 1
+    shown = shown_flags.astype(np.bool_) & first
+    # FFmpeg states the whole frame's duration where the second field is sent without a time, else half of it for each.
+    timed = first | (raw_dts != NO_TIME)
+    durations = np.bincount(frame_of, np.where(timed, durations, 0)).astype(np.int64)
+    known_pts, known_dts = raw_pts[first] != NO_TIME, raw_dts[first] != NO_TIME
     step = _step(info, durations[durations > 0], timed=bool((known_pts | known_dts).any()))
-    ordinal = float((~known_pts & shown).sum()) > MOST_MISSING * float(shown.sum())
-    dts = _filled(dts, known_dts, step)
+    ordinal = float((~known_pts & shown[first]).sum()) > MOST_MISSING * float(shown.sum())
+    dts = _filled(dts[first], known_dts, step)
+    repaired = raw_pts[first] + offsets[first]
     if ordinal:
-        pts, strays = dts + _lead(raw_pts + offsets, dts, known_pts, step), repair.strays
+        pts, strays = dts + _lead(repaired, dts, known_pts, step), repair.strays
     else:
-        pts = np.where(known_pts, raw_pts + offsets, NO_TIME)
+        pts = np.where(known_pts, repaired, NO_TIME)
         strays = _mend(pts, dts, known_pts, known_dts, info.time_base, step)
+    pts = pts[frame_of]
     return Timeline(
         pts=pts,
         raw_pts=raw_pts,
@@ -119,6 +134,7 @@ def scan(info: SourceInfo) -> Timeline:
         keyframes=np.array(keyframes, np.int64),
         clean=np.array(clean, np.int64),
         last_duration=step,
+        rate=info.rate / 2 if 2 * int(timed.sum()) > 3 * int(first.sum()) else info.rate,
         ordinal=ordinal,
         jumps=tuple(repair.found),
         strays=strays,

@@ -26,6 +26,7 @@ def timeline(pts: list[int], keyframes: list[int]) -> Timeline:
         keyframes=index,
         clean=index,
         last_duration=4,
+        rate=Fraction(25),
         ordinal=False,
         jumps=(),
         strays=0,

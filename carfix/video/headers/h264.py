@@ -1,12 +1,24 @@
-"""The quantizer of H.264's slices (ITU-T H.264, 7.3): SliceQPY of a picture's first slice.
+"""What H.264's slices say in their headers (ITU-T H.264, 7.3).
 
-For devices, which export none; a decoder on the CPU tells each macroblock's.
+SliceQPY of a picture's first slice is for devices, which export no quantizers; a decoder on the CPU tells each
+macroblock's. Whether a packet is the second field of a frame is for those who count frames by packets.
 """
 
+import abc
 import dataclasses
+from typing import TypeVar
+
+from av.packet import Packet
+from av.video.stream import VideoStream
 
 from carfix.video.headers.bits import Bits, EndOfHeader
-from carfix.video.headers.nal import NalHeaders, parameters, slice_header, units_behind_lengths
+from carfix.video.headers.nal import (
+    NalHeaders,
+    SliceQuantizers,
+    parameters,
+    slice_header,
+    units_behind_lengths,
+)
 
 # nal_unit_type, table 7-1.
 _SLICE, _IDR, _SPS, _PPS = 1, 5, 7, 8
@@ -43,15 +55,18 @@ class _Pps:
     redundant: bool
 
 
-class H264Headers(NalHeaders):
-    """Reads SliceQPY; `extradata` may be an avcC record."""
+T = TypeVar("T")
+
+
+class _H264Units(NalHeaders[T]):
+    """Keeps the parameter sets; `extradata` may be an avcC record."""
 
     def __init__(self, extradata: bytes) -> None:
         self._sps: dict[int, _Sps] = {}
         self._pps: dict[int, _Pps] = {}
         super().__init__(extradata, _units_of_avcc)
 
-    def _read(self, unit: bytes) -> int | None:
+    def _read(self, unit: bytes) -> T | None:
         kind = unit[0] & 31 if unit else None
         if kind == _SPS:
             number, sps = _read_sps(parameters(unit, 1))
@@ -61,16 +76,60 @@ class H264Headers(NalHeaders):
             self._pps[number] = pps
         elif kind in (_SLICE, _IDR):
             bits = slice_header(unit, 1)
-            return self._slice_qp(bits, is_idr=kind == _IDR, is_reference=unit[0] & 0x60 != 0)
+            bits.ue()
+            slice_type = bits.ue() % 5
+            pps = self._pps[bits.ue()]
+            sps = self._sps[pps.sps]
+            bits.skip(2 if sps.separate_planes else 0)
+            return self._read_slice(unit, bits, slice_type, sps, pps)
         return None
 
-    def _slice_qp(self, bits: Bits, *, is_idr: bool, is_reference: bool) -> int:
+    @abc.abstractmethod
+    def _read_slice(self, unit: bytes, bits: Bits, kind: int, sps: _Sps, pps: _Pps) -> T:
+        """Read a slice of the type `kind`; `bits` goes on at frame_num."""
+
+
+class SecondFields(_H264Units[tuple[int, int | None]]):
+    """Tells which packets are the second field of a frame, whose first field is the packet before.
+
+    Transport streams of television, and raw streams, have the two fields of a picture (PAFF) in packets of their own,
+    from which one frame is decoded.
+    """
+
+    def __init__(self, extradata: bytes) -> None:
+        super().__init__(extradata)
+        self._first: tuple[int, int | None] | None = None  # what waits for its second field
+
+    def look(self, packet: "Packet[VideoStream]") -> bool:
+        """Whether the next packet is a second field, paired with the one before as FFmpeg's decoder pairs them."""
+        if not packet.is_keyframe and all(sps.frames_only for sps in self._sps.values()):
+            return False  # as nearly always: nothing is looked at but where new parameters may come
+        before, self._first = self._first, None
+        found = next(slices := self.slices(bytes(packet)), None)
+        if found is None:
+            return False
+        number, parity = found
+        if parity is None:
+            return False
+        if before == (number, 1 - parity):
+            return True
+        if all(other[1] == parity for other in slices):  # else both fields are in this packet
+            self._first = found
+        return False
+
+    def _read_slice(self, unit: bytes, bits: Bits, kind: int, sps: _Sps, pps: _Pps) -> tuple[int, int | None]:
+        """frame_num and bottom_field_flag; None for that of a frame."""
+        number = bits.u(sps.frame_number_bits)
+        is_field = not sps.frames_only and bits.flag()
+        return number, bits.u(1) if is_field else None
+
+
+class H264Headers(_H264Units[int], SliceQuantizers):
+    """Reads SliceQPY; `extradata` may be an avcC record."""
+
+    def _read_slice(self, unit: bytes, bits: Bits, kind: int, sps: _Sps, pps: _Pps) -> int:
         """slice_header, 7.3.3, up to slice_qp_delta."""
-        bits.ue()
-        kind = bits.ue() % 5
-        pps = self._pps[bits.ue()]
-        sps = self._sps[pps.sps]
-        bits.skip(2 if sps.separate_planes else 0)
+        is_idr, is_reference = unit[0] & 31 == _IDR, unit[0] & 0x60 != 0
         bits.skip(sps.frame_number_bits)
         is_field = not sps.frames_only and bits.flag()
         bits.skip(1 if is_field else 0)

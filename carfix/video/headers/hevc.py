@@ -6,7 +6,7 @@ Blocks may differ from it by what adaptive quantization adds, which is near noth
 import dataclasses
 
 from carfix.video.headers.bits import Bits, EndOfHeader
-from carfix.video.headers.nal import NalHeaders, parameters, slice_header, units_behind_lengths
+from carfix.video.headers.nal import SliceQuantizers, parameters, slice_header, units_behind_lengths
 
 # nal_unit_type, table 7-1.
 _FIRST_RESERVED_SLICE = 10
@@ -49,7 +49,7 @@ class _Pps:
     list_modification: bool
 
 
-class HevcHeaders(NalHeaders):
+class HevcHeaders(SliceQuantizers):
     """Reads SliceQpY; `extradata` may be an hvcC record."""
 
     def __init__(self, extradata: bytes) -> None:

@@ -3,6 +3,7 @@
 import abc
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
+from typing import Generic, TypeVar
 
 from carfix.video.headers.bits import Bits, EndOfHeader
 
@@ -13,8 +14,11 @@ _SLICE_HEADER = 512
 _UNREADABLE = (EndOfHeader, KeyError, IndexError)
 
 
-class NalHeaders(abc.ABC):
-    """Follows the parameter sets of a stream and reads the quantizers of slices."""
+T = TypeVar("T")
+
+
+class NalHeaders(abc.ABC, Generic[T]):
+    """Follows the parameter sets of a stream and reads something of slices."""
 
     def __init__(self, extradata: bytes, record: Callable[[bytes], tuple[int, Iterable[bytes]]]) -> None:
         """`extradata` has start codes, or is a container's record, or empty.
@@ -32,21 +36,29 @@ class NalHeaders(abc.ABC):
             with contextlib.suppress(*_UNREADABLE):
                 self._read(unit)
 
+    def slices(self, packet: bytes) -> Iterator[T]:
+        """What is read of each slice of a packet; it ends where something cannot be read."""
+        with contextlib.suppress(*_UNREADABLE):
+            for unit in nal_units(packet, self._length_bytes):
+                found = self._read(unit)
+                if found is not None:
+                    yield found
+
+    @abc.abstractmethod
+    def _read(self, unit: bytes) -> T | None:
+        """Keep what a parameter set says; something of a slice, None for all other units."""
+
+
+class SliceQuantizers(NalHeaders[int]):
+    """Reads the quantizers of slices."""
+
     def quantizer(self, packet: bytes) -> float | None:
         """The luma quantizer of the picture's first slice: at most 51, may be below 0 above 8 bits.
 
         None if it cannot be read.
         """
-        with contextlib.suppress(*_UNREADABLE):
-            for unit in nal_units(packet, self._length_bytes):
-                found = self._read(unit)
-                if found is not None:
-                    return float(found)
-        return None
-
-    @abc.abstractmethod
-    def _read(self, unit: bytes) -> int | None:
-        """Keep what a parameter set says; a slice's quantizer, None for all other units."""
+        found = next(self.slices(packet), None)
+        return None if found is None else float(found)
 
 
 def parameters(unit: bytes, head: int) -> Bits:
