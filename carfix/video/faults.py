@@ -29,6 +29,8 @@ def reason(error: BaseException) -> str:
         log = " ".join(line[-1].split()) if line else ""
         if isinstance(error, av.error.InvalidDataError):
             return log or "it is not a video that FFmpeg can read, or it is damaged"
+        if isinstance(error, av.error.EOFError):
+            return log or "there is neither picture nor sound in it"
         return log or error.strerror or str(error)
     if isinstance(error, OSError):
         if error.errno in _NO_SPACE:

@@ -31,6 +31,14 @@ def test_text_named_mp4(tmp_path: Path) -> None:
     assert names(tmp_path) == {"in.mp4"}
 
 
+def test_a_transport_stream_of_nothing(tmp_path: Path) -> None:
+    """As a recorder leaves it whose camera was off: packets that pad, or tables alone."""
+    source = tmp_path / "in.ts"
+    source.write_bytes((b"\x47\x1f\xff\x10" + b"\xff" * 184) * 50)
+    with pytest.raises(CarfixError, match=r"cannot read .*in\.ts: there is neither picture nor sound in it"):
+        restore(source, tmp_path / "out.mkv")
+
+
 def test_sound_only(tmp_path: Path) -> None:
     source = tmp_path / "in.mka"
     whole = media.write_clip(tmp_path / "whole.mkv", sounds=[Sound()])
