@@ -20,7 +20,7 @@ from carfix.video.encoder_settings import RAW
 from carfix.video.faults import MEDIA_ERRORS, reason
 from carfix.video.luma import luma_format, write_luma
 from carfix.video.mux import VideoPackets, with_headers
-from carfix.video.muxer import AVI, FRAMES, Y4M
+from carfix.video.muxer import AVI, BARE, FRAMES, PROGRAM_STREAMS, Y4M
 from carfix.video.output import Muxed, OutputFile, OutputPlan
 from carfix.video.pyav import KEEP_ODD_TAGS
 from carfix.video.sink import JoinedSegments, SegmentFile, SegmentWriter
@@ -33,6 +33,11 @@ COARSEST_CLOCK = Fraction(1, 1000)
 #: for encoders whose frames never are.
 _FRAMES = 6
 _INTRA_FRAMES = 2
+#: Seconds between two frames from which on a container may have no room for them: MP4 counts them in 31 bits, and AVI
+#: fills them with empty frames.
+_PAUSE = 1
+#: Seconds in which the clock of MPEG's streams runs over; what is longer is read as if its end were its beginning.
+_MPEG_CLOCK = Fraction(2**33, 90_000)
 #: Share by which nobody sees two shapes of pixels differ.
 _SHAPES_DIFFER = Fraction(1, 100)
 #: Side in pixels of a noisy corner: FFmpeg recognises neither streams nor containers by a few bytes a frame.
@@ -42,7 +47,8 @@ _NOISE = 64
 def rehearse_output(
     plan: OutputPlan, encoding: Encoding, times: NDArray[np.int64], last_duration: int, target: Path
 ) -> tuple[str, ...]:
-    """Write the first frames of the wanted kind, nearly empty, to `target`, and read them back.
+    """Write the first frames of the wanted kind, nearly empty, to `target`, and read them back; then others with the
+    longest pause among them.
 
     `times` are those of the restored frames, ascending, and `last_duration` that of the last one, in ticks of the
     input's time base. `target` lies in a folder for scratch and is called as the output will be. Returns warnings of
@@ -50,25 +56,15 @@ def rehearse_output(
     times apart.
     """
     info = plan.info
-    first = times[: _INTRA_FRAMES if Codec(encoding.codec, "w").intra_only else _FRAMES]
+    count = _INTRA_FRAMES if Codec(encoding.codec, "w").intra_only else _FRAMES
+    first = times[:count]
     cure = "another -c:v" if plan.format == "matroska" else "write .mkv instead, or use another -c:v"
-    folder = target.parent
-    segment = _encode(plan, encoding, first, folder)
-    joined = JoinedSegments(folder, [segment], info.time_base, last_duration)
     try:
-        with open_input(info.path) as source, av.open(address(folder / segment.name)) as template:
-            output = OutputFile(target, plan, source, template.streams.video[0])
-            with output.container:
-                output.container.start_encoding()
-                muxed = Muxed.of(output)
-                clock = output.video.time_base
-                VideoPackets(output, with_headers(joined, template, plan.format)).write_until(None)
-            output.complete(target)
+        muxed, clock = _write(plan, encoding, first, last_duration, target)
     except MEDIA_ERRORS as error:
         raise CarfixError(
             f"{info.path}: {plan.format} cannot hold {encoding.codec} video: {reason(error)}; {cure}"
         ) from error
-    assert clock is not None
     _check_clock(plan, clock, times - plan.shift_ticks)
     try:
         read_back(target, muxed, first - plan.shift_ticks, info.time_base)
@@ -78,7 +74,51 @@ def rehearse_output(
             wrong = f"cannot say what pixel format raw {encoding.pix_fmt} is"
             cure = "write .nut instead"
         raise CarfixError(f"{info.path}: {plan.format} {wrong}; {cure}") from None
-    return () if plan.format in FRAMES else tuple(_lost_look(plan, encoding, target, muxed))
+    lost = () if plan.format in FRAMES else tuple(_lost_look(plan, encoding, target, muxed))
+    _check_pause(plan, encoding, times, last_duration, target)
+    return lost
+
+
+def _write(
+    plan: OutputPlan, encoding: Encoding, times: NDArray[np.int64], last_duration: int, target: Path
+) -> tuple[Muxed, Fraction]:
+    """Frames at `times` alone, as the output is written; seconds a tick of their clock. Raises `MEDIA_ERRORS`."""
+    folder, info = target.parent, plan.info
+    segment = _encode(plan, encoding, times, folder)
+    joined = JoinedSegments(folder, [segment], info.time_base, last_duration)
+    with open_input(info.path) as source, av.open(address(folder / segment.name)) as template:
+        output = OutputFile(target, plan, source, template.streams.video[0])
+        with output.container:
+            output.container.start_encoding()
+            muxed = Muxed.of(output)
+            clock = output.video.time_base
+            VideoPackets(output, with_headers(joined, template, plan.format)).write_until(None)
+        output.complete(target)
+    assert clock is not None
+    return muxed, clock
+
+
+def _check_pause(
+    plan: OutputPlan, encoding: Encoding, times: NDArray[np.int64], last_duration: int, target: Path
+) -> None:
+    """Raises `CarfixError` if the container has no room for the longest pause between two frames.
+
+    Program streams state few times: of frames that are nearly empty they lose every pause.
+    """
+    tick = plan.info.time_base
+    steps = np.diff(times)
+    if plan.format in (*BARE, *PROGRAM_STREAMS) or int(steps.max(initial=0)) * tick < _PAUSE:
+        return
+    place = int(steps.argmax())
+    part = times[max(0, place + 1 - _FRAMES // 2) :][:_FRAMES]
+    try:
+        muxed, _ = _write(plan.beginning_at(int(part[0])), encoding, part, last_duration, target)
+        read_back(target, muxed, part - plan.shift_ticks, tick)
+    except (*MEDIA_ERRORS, NotAsWritten) as error:
+        pause, at = float(int(steps[place]) * tick), float(int(times[place]) * tick - plan.info.start)
+        raise CarfixError(
+            f"{plan.info.path}: {plan.format} cannot hold the pause of {pause:.1f} s at {at:.3f} s; write .mkv instead"
+        ) from error
 
 
 def _lost_look(plan: OutputPlan, encoding: Encoding, target: Path, muxed: Muxed) -> Iterator[str]:
@@ -135,6 +175,12 @@ def trial_frames(info: SourceInfo, encoding: Encoding, count: int) -> Iterator[V
 
 def _check_clock(plan: OutputPlan, clock: Fraction, times: NDArray[np.int64]) -> None:
     ratio = plan.info.time_base / clock
+    length = int(times[-1] - times[0]) * plan.info.time_base
+    if plan.format in ("mpegts", *PROGRAM_STREAMS) and length >= _MPEG_CLOCK:
+        raise CarfixError(
+            f"{plan.info.path}: {plan.format} cannot hold a video of {float(length / 3600):.1f} hours, but "
+            f"{float(_MPEG_CLOCK / 3600):.1f}; write .mkv instead"
+        )
     if plan.format == AVI:
         times = times - times[0]  # wherever it begins, it is moved to 0
     if ratio.denominator == 1 or plan.format == Y4M:  # whose frames have no times

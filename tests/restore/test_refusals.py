@@ -9,6 +9,7 @@ from pathlib import Path
 import av
 import media
 import pytest
+from engines import Failing
 from jobs import names, restore
 from media import Sound
 
@@ -225,3 +226,40 @@ def test_times_that_milliseconds_do_not_tell_apart(tmp_path: Path) -> None:
         tmp_path / "slower.mp4", frames=8, rate=Fraction(1000), time_base=Fraction(1, 90_000)
     )
     restore(slower, tmp_path / "slower.mkv")
+
+
+def test_a_pause_that_is_too_long_for_the_container(tmp_path: Path) -> None:
+    """A recorder's that was still over night: MP4 counts from frame to frame in 31 bits, AVI fills the pause up."""
+    tick = Fraction(1, 90_000)
+    times = [3600 * n + (0 if n < 8 else 7 * 3600 * 90_000) for n in range(12)]
+    source = media.write_clip(
+        tmp_path / "in.ts", time_base=tick, times=times, options={**media.X264, "bf": "0"}
+    )
+    for suffix in (".mp4", ".avi"):
+        with pytest.raises(
+            CarfixError, match=r"cannot hold the pause of 25200\.0 s at 0\.280 s; write \.mkv"
+        ):
+            restore(source, tmp_path / f"out{suffix}", model=Failing(0, AssertionError("computed")))
+    restore(source, tmp_path / "out.mkv")
+    assert len(media.frame_times(tmp_path / "out.mkv")) == 12
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".avi", ".ts", ".flv"])
+def test_a_usual_pause_is_taken(suffix: str, tmp_path: Path) -> None:
+    times = [40 * n + (0 if n < 8 else 20_000) for n in range(12)]
+    source = media.write_clip(tmp_path / "in.mkv", time_base=Fraction(1, 1000), times=times)
+    restore(source, tmp_path / f"out{suffix}")
+    times = media.frame_times(tmp_path / f"out{suffix}")
+    assert times[8] - times[7] == pytest.approx(20.04, abs=0.001)
+
+
+def test_a_video_that_is_too_long_for_the_clock(tmp_path: Path) -> None:
+    """A time lapse, whose last frames transport streams would show with the first."""
+    source = media.write_clip(
+        tmp_path / "in.mkv", time_base=Fraction(1, 1000), times=[3_600_000 * n for n in range(28)]
+    )
+    with pytest.raises(
+        CarfixError, match=r"mpegts cannot hold a video of 27\.0 hours, but 26\.5; write \.mkv"
+    ):
+        restore(source, tmp_path / "out.ts", model=Failing(0, AssertionError("computed")))
+    restore(source, tmp_path / "out.mp4")
