@@ -36,10 +36,15 @@ def land(
     with unfinished(temporary):  # half a file on a full disk would leave no room for the others
         muxed = write_output(temporary, plan, segments, joined)
         times = segments.times() - plan.shift_ticks
-        late = verify_output(temporary, output, muxed, times, plan.info.time_base)
+        late, early = verify_output(temporary, output, muxed, times, plan.info.time_base)
         warnings += refused_findings(muxed.refused)
         if late:
             warnings.append(f"{plan.format} has no times below 0: everything is {float(late):.3f} s later")
+        if early:
+            warnings.append(
+                f"{plan.format} states few times: behind a pause players may show frames up to {float(early):.1f} s "
+                "early; .mkv keeps their times"
+            )
         if output.exists() and not overwrite:
             state.discard()
             raise CarfixError(f"{output} was created meanwhile; -y overwrites it")

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import NamedTuple
 
 import av
 import numpy as np
@@ -26,9 +27,16 @@ class NotAsWritten(Exception):
     """What is wrong with a file that was read back, as the rest of a sentence."""
 
 
+class Moved(NamedTuple):
+    """Seconds by which a file's times are not those that were wanted."""
+
+    late: Fraction = Fraction(0)  # everything, in containers that have no times below 0
+    early: Fraction = Fraction(0)  # frames behind a pause, at most, in program streams
+
+
 def verify_output(
     path: Path, output: Path, muxed: Muxed, times: NDArray[np.int64], time_base: Fraction
-) -> Fraction:
+) -> Moved:
     """As `read_back`; raises `CarfixError` saying what is wrong with `output`, as `path` is to be called."""
     try:
         return read_back(path, muxed, times, time_base)
@@ -36,12 +44,11 @@ def verify_output(
         raise CarfixError(f"{output} was read back, and is not as it was written: {error}") from None
 
 
-def read_back(path: Path, muxed: Muxed, times: NDArray[np.int64], time_base: Fraction) -> Fraction:
+def read_back(path: Path, muxed: Muxed, times: NDArray[np.int64], time_base: Fraction) -> Moved:
     """Read a finished file: every frame must be there, in time, the last one decodable, and all sound copied.
 
     `times` are the presentation times of the restored frames on the output's clock, ascending, in ticks of
-    `time_base`. Returns by how many seconds everything is later, in containers that have no times below 0. Raises
-    `NotAsWritten`.
+    `time_base`. Returns what their containers cannot but move them by. Raises `NotAsWritten`.
     """
     found: list[int | None] = []
     tail = Tail()
@@ -67,13 +74,13 @@ def read_back(path: Path, muxed: Muxed, times: NDArray[np.int64], time_base: Fra
                     sound.setdefault(packet.stream_index, Copied()).add(packet)
             if len(found) != len(times):
                 raise NotAsWritten(f"it holds {len(found)} frames, not the {len(times)} that were written")
-            late = Fraction(0)
+            moved = Moved()
             if container.format.name not in WITHOUT_TIMES:
-                late = _compare_times(container.format.name, found, video.time_base, times, time_base)
+                moved = _compare_times(container.format.name, found, video.time_base, times, time_base)
             if not tail.decodes(video.codec_context):
                 raise NotAsWritten("its last frames do not decode")
             _compare_sound(container, muxed, sound)
-            return late
+            return moved
     except MEDIA_ERRORS as error:
         raise NotAsWritten(f"it cannot be read back: {reason(error)}") from error
 
@@ -90,24 +97,31 @@ def _compare_times(
     found_base: Fraction,
     times: NDArray[np.int64],
     time_base: Fraction,
-) -> Fraction:
+) -> Moved:
     decoded = [pts for pts in found if pts is not None]
     known = sorted(decoded)
     if not known:
-        return Fraction(0)  # a bare stream
+        return Moved()  # a bare stream
     late = lateness(format, known[0] * found_base, int(times[0]) * time_base, found_base)
     if len(known) < len(found):
-        return late  # program streams, with several frames in a pack
-    allowed = found_base
+        return Moved(late)  # program streams, with several frames in a pack
+    allowed, early = found_base, Fraction(0)
+    earliest = times
     if format in PROGRAM_STREAMS:
         # They state few times. Readers make up the others by the frame rate, and may be wrong by as many frames as
-        # there are B-frames in a row (FFmpeg's own files are read so, too), and by what the rate is not exact.
-        allowed = max(found_base, (_b_frames(decoded) + 1) * _step(times) * time_base)
-    for got, wanted in zip(known, times.tolist(), strict=True):
-        if abs(got * found_base - wanted * time_base - late) > allowed:
+        # there are B-frames in a row (FFmpeg's own files are read so, too), and by what the rate is not exact. Of a
+        # pause they know when the next time is stated.
+        step = _step(times)
+        allowed = max(found_base, (_b_frames(decoded) + 1) * step * time_base)
+        earliest = np.minimum(times, times[0] + step * np.arange(len(times)))
+    for got, wanted, least in zip(known, times.tolist(), earliest.tolist(), strict=True):
+        off = got * found_base - wanted * time_base - late
+        if off > allowed or off + (wanted - least) * time_base < -allowed:
             at = float(wanted * time_base)
             raise NotAsWritten(f"its frame at {at:.3f} s comes back at {float(got * found_base):.3f} s")
-    return late
+        if off < -allowed:
+            early = max(early, -off)
+    return Moved(late, early)
 
 
 def _b_frames(decoded: Sequence[int]) -> int:

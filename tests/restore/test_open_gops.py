@@ -52,3 +52,16 @@ def test_times_that_readers_of_a_program_stream_guess_wrong(tmp_path: Path) -> N
     encoder = EncoderSettings(codec="mpeg2video", options={"bf": "3"})
     restore(source, tmp_path / "out.mpg", encoder=encoder)
     assert len(media.planes(tmp_path / "out.mpg")) == 400
+
+
+def test_a_pause_that_readers_of_a_program_stream_miss(tmp_path: Path) -> None:
+    """Behind it small frames lie in a pack that was begun before it. It was refused when all frames were computed."""
+    source = media.write_clip(
+        tmp_path / "in.mkv",
+        time_base=media.Fraction(1, 1000),
+        times=[40 * i + (0 if i < 21 else 2000) for i in range(30)],
+    )
+    encoder = EncoderSettings(codec="mpeg2video")
+    report = restore(source, tmp_path / "out.mpg", encoder=encoder, segment_seconds=20)
+    assert "players may show frames up to 2.0 s early; .mkv keeps their times" in report.warnings[-1]
+    assert len(media.planes(tmp_path / "out.mpg")) == 30
