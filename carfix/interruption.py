@@ -68,7 +68,9 @@ def unfinished(path: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)
+        # Windows removes no open file, and a muxer that failed may hold it: what it failed for is what is to be told.
+        with contextlib.suppress(PermissionError):
+            path.unlink(missing_ok=True)
         _unfinished.discard(path)
 
 

@@ -199,7 +199,8 @@ class Job:
             info, encoding = seen, resolve_encoding(seen, settings_for(self.encoder, format), format)
             plan = dataclasses.replace(plan, info=info)
         plan = plan.beginning_with((int(times[0]) - plan.shift_ticks) * info.time_base)
-        with tempfile.TemporaryDirectory(prefix="carfix-") as folder:
+        # A muxer that has refused the video may hold its file open, which Windows does not remove: the refusal counts.
+        with tempfile.TemporaryDirectory(prefix="carfix-", ignore_cleanup_errors=True) as folder:
             target = Path(folder, f"output{self.output.suffix}")
             rehearsed = rehearse_output(plan, encoding, times, timeline.last_duration, target)
         for note in plan.streams.notes:

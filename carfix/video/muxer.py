@@ -186,9 +186,9 @@ def check_movflags(movflags: str | None, format: str) -> None:
         raise UsageError(f"-movflags is for .mp4 and .mov, not for {format}")
     options = muxer_options(format, {}, movflags)
     try:
-        # In a file: for faststart the muxer opens by name what it has written.
+        # In a file: for faststart the muxer opens by name what it has written. It may hold it if it refuses the flags.
         with (
-            tempfile.TemporaryDirectory(prefix="carfix-") as folder,
+            tempfile.TemporaryDirectory(prefix="carfix-", ignore_cleanup_errors=True) as folder,
             av.open(address(Path(folder, "trial")), "w", format=format, container_options=options) as output,
         ):
             video = output.add_stream("mpeg4", rate=25)
