@@ -12,8 +12,8 @@ from carfix.errors import CarfixError
 
 Luma = NDArray[np.uint8] | NDArray[np.uint16]
 
-#: Semi-planar formats with the sample in the high bits of a 16-bit word: name to number of low bits unused.
-_HIGH_BITS = {"p010": 6, "p012": 4, "p210": 6, "p212": 4, "p410": 6, "p412": 4}
+#: What the names of semi-planar formats begin with that have the sample in the high bits of a 16-bit word.
+_HIGH_BITS = ("p0", "p2", "p4")
 
 #: Component bits outside of this range are floats or bit masks, never luma codes.
 _DEPTHS = range(8, 17)
@@ -60,7 +60,7 @@ def luma_format(pix_fmt: str, path: Path | None = None) -> LumaFormat:
     if component.bits == 8:
         return LumaFormat(8, np.dtype(np.uint8), 0)
     base = pix_fmt.removesuffix("le").removesuffix("be")
-    shift = _HIGH_BITS.get(base, 6 if base.endswith("msb") else 0)
+    shift = 16 - component.bits if base.startswith(_HIGH_BITS) or base.endswith("msb") else 0
     return LumaFormat(component.bits, np.dtype(">u2" if pix_fmt.endswith("be") else "<u2"), shift)
 
 

@@ -50,10 +50,17 @@ def test_round_trip(pix_fmt: str, depth: int, size: tuple[int, int]) -> None:
     assert [bytes(plane) for plane in frame.planes[1:]] == others
 
 
-@pytest.mark.parametrize("pix_fmt", ["yuv420p10be", "p010le", "gray16be"])
+@pytest.mark.parametrize(
+    "pix_fmt", ["yuv420p10be", "p010le", "p012le", "gray16be", "yuv444p10msble", "yuv444p12msble"]
+)
 def test_layouts_agree_with_ffmpeg(pix_fmt: str) -> None:
     """FFmpeg's own conversion to a plain layout shows the same codes."""
-    plain = {"yuv420p10be": "yuv420p10le", "p010le": "yuv420p10le", "gray16be": "gray16le"}[pix_fmt]
+    plain = {
+        "yuv420p10be": "yuv420p10le",
+        "p010le": "yuv420p10le",
+        "p012le": "yuv420p12le",
+        "gray16be": "gray16le",
+    }.get(pix_fmt, pix_fmt.replace("msb", ""))
     frame = media.picture(0, pix_fmt=plain)
     other = frame.reformat(format=pix_fmt)
     assert np.array_equal(read_luma(other, luma_format(pix_fmt)), read_luma(frame, luma_format(plain)))
