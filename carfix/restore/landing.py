@@ -15,6 +15,9 @@ from carfix.video.output import OutputPlan
 from carfix.video.sink import JoinedSegments
 from carfix.video.verify import verify_output
 
+#: Seconds by which sound may end early before it is told: readers cut it otherwise.
+_NOTICED = 0.5
+
 
 def land(
     plan: OutputPlan,
@@ -36,7 +39,7 @@ def land(
     with unfinished(temporary):  # half a file on a full disk would leave no room for the others
         muxed = write_output(temporary, plan, segments, joined)
         times = segments.times() - plan.shift_ticks
-        late, early = verify_output(temporary, output, muxed, times, plan.info.time_base)
+        late, early, sound = verify_output(temporary, output, muxed, times, plan.info.time_base)
         warnings += refused_findings(muxed.refused)
         if late:
             warnings.append(f"{plan.format} has no times below 0: everything is {float(late):.3f} s later")
@@ -44,6 +47,11 @@ def land(
             warnings.append(
                 f"{plan.format} states few times: behind a pause players may show frames up to {float(early):.1f} s "
                 "early; .mkv keeps their times"
+            )
+        if sound > _NOTICED:
+            warnings.append(
+                f"{plan.format} has no pauses in such sound: behind them it comes up to {float(sound):.1f} s early; "
+                ".mkv keeps it with the picture"
             )
         if output.exists() and not overwrite:
             state.discard()

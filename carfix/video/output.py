@@ -247,11 +247,22 @@ class Copied:
 
     packets: int = 0
     size: int = 0  # bytes of all packets
+    begin: Fraction | None = None  # seconds
+    end: Fraction = Fraction(0)
 
     def add(self, packet: "Packet[Any]") -> None:
         """Count one more."""
         self.packets += 1
         self.size += packet.size
+        if packet.pts is not None and packet.time_base is not None:
+            if self.begin is None:
+                self.begin = packet.pts * packet.time_base
+            self.end = (packet.pts + (packet.duration or 0)) * packet.time_base
+
+    @property
+    def seconds(self) -> Fraction:
+        """From its beginning to its end, pauses included."""
+        return Fraction(0) if self.begin is None else self.end - self.begin
 
 
 @dataclasses.dataclass

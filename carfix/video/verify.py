@@ -32,6 +32,7 @@ class Moved(NamedTuple):
 
     late: Fraction = Fraction(0)  # everything, in containers that have no times below 0
     early: Fraction = Fraction(0)  # frames behind a pause, at most, in program streams
+    sound: Fraction = Fraction(0)  # how much too early sound ends, at most, where pauses in it cannot be told
 
 
 def verify_output(
@@ -79,8 +80,7 @@ def read_back(path: Path, muxed: Muxed, times: NDArray[np.int64], time_base: Fra
                 moved = _compare_times(container.format.name, found, video.time_base, times, time_base)
             if not tail.decodes(video.codec_context):
                 raise NotAsWritten("its last frames do not decode")
-            _compare_sound(container, muxed, sound)
-            return moved
+            return moved._replace(sound=_compare_sound(container, muxed, sound))
     except MEDIA_ERRORS as error:
         raise NotAsWritten(f"it cannot be read back: {reason(error)}") from error
 
@@ -139,8 +139,12 @@ def _step(times: NDArray[np.int64]) -> int:
     return int(np.median(np.diff(times))) if len(times) > 1 else 1
 
 
-def _compare_sound(container: InputContainer, muxed: Muxed, found: dict[int, Copied]) -> None:
-    """Every track that was written must be there, with as many packets or, where the reader cuts PCM anew, bytes."""
+def _compare_sound(container: InputContainer, muxed: Muxed, found: dict[int, Copied]) -> Fraction:
+    """Every track that was written must be there, with as many packets or, where the reader cuts PCM anew, bytes.
+
+    Returns how many seconds shorter than it was one of them is, at most.
+    """
+    shorter = Fraction(0)
     left = [found.get(stream.index, Copied()) for stream in container.streams.audio]
     for index, written in muxed.audio.items():
         if written.packets == 0:
@@ -154,3 +158,6 @@ def _compare_sound(container: InputContainer, muxed: Muxed, found: dict[int, Cop
                 f"its audio stream {index} should hold {written.packets} packets; found: {held}"
             )
         left.remove(whole[0])
+        if whole[0].begin is not None:
+            shorter = max(shorter, written.seconds - whole[0].seconds)
+    return shorter
