@@ -14,6 +14,7 @@ from av.stream import Stream
 from carfix.video.faults import MEDIA_ERRORS, captured_log, reason, said
 from carfix.video.flash import FLV, flash_refusal
 from carfix.video.muxer import kept_tags, muxer_options, without_statistics
+from carfix.video.unnamed import ask, unnamed
 
 #: FFmpeg's layouts for numbers of channels.
 _USUAL_LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
@@ -69,9 +70,10 @@ def try_encoded(stream: AudioStream, encoder: str, format: str, bitrate: str | N
                 if format == FLV and (refusal := flash_refusal(encoded.codec_context)):
                     return refusal
                 output.start_encoding()
+                ask(output, encoded)
         except MEDIA_ERRORS as error:
             return next(iter(said(log)), reason(error))
-    return None
+    return unnamed(log)
 
 
 def encoder_for(stream: AudioStream, format: str) -> str | None:

@@ -1,6 +1,5 @@
 """The streams that are copied: what goes along, and whether the output's container can hold it."""
 
-import contextlib
 import dataclasses
 import io
 import re
@@ -31,12 +30,11 @@ from carfix.video.sound import encoder_for, is_known, named_layout, rate_for, tr
 from carfix.video.source import SourceInfo, open_input
 from carfix.video.text import add_text, kind_in, text_note
 from carfix.video.unlisted import add_unlisted_copy
+from carfix.video.unnamed import ask, unnamed
 
 #: Words of `-c:a` that are not encoders.
 COPY, NONE = "copy", "none"
 
-#: What FFmpeg's muxer warns of when a reader will not know a stream's codec.
-_UNNAMED = "may not be recognized upon reading"
 #: How it goes on about sound in MP4 that few players know (TrueHD): carfix has no such option.
 _FFMPEGS_CURE = ", add '-strict"
 
@@ -267,22 +265,11 @@ def try_copy(
                     packet.stream = copy
                     packet.dts = packet.pts if packet.dts is None else packet.dts
                     output.mux(packet)
-                elif format == "mpegts":
-                    # What it makes of its streams it says when the first packet comes.
-                    with contextlib.suppress(*MEDIA_ERRORS):
-                        output.mux(_blank(copy))
+                else:
+                    ask(output, copy)
         except MEDIA_ERRORS as error:
             return next(iter(said(log)), reason(error)).partition(_FFMPEGS_CURE)[0]
-    # MPEG-TS takes any sound, picture and text, under no name.
-    lost = [line for line in said(log, av.logging.WARNING) if _UNNAMED in line]
-    return lost[0] if lost and stream.type in ("audio", "video", "subtitle") else None
-
-
-def _blank(stream: Stream) -> "Packet[Any]":
-    packet: Packet[Any] = Packet(b" ")
-    packet.pts = packet.dts = 0
-    packet.stream = stream
-    return packet
+    return unnamed(log) if stream.type in ("audio", "video", "subtitle") else None
 
 
 def add_copy(output: OutputContainer, stream: Stream) -> Stream:

@@ -122,6 +122,7 @@ def test_a_container_without_such_sound_says_so_itself(tmp_path: Path) -> None:
         ),
         (44_100, "pcm_mulaw", "out.flv", r"it takes it at 8000 Hz.* use -c:a aac"),
         (48_000, "aac", "out.webm", r"'webm'.*\.mkv instead, or use -c:a libopus"),
+        (48_000, "flac", "out.ts", r"may not be recognized.*\.mkv instead, or use -c:a aac"),
     ],
 )
 def test_encoded_sound_without_a_place_is_refused_before_work(
