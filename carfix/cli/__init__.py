@@ -5,7 +5,12 @@ import contextlib
 import gc
 import sys
 
-from carfix.cli.standard_streams import fill_standard_streams, spell_unknown_letters
+from carfix.cli.standard_streams import (
+    fill_standard_streams,
+    finish_stdout,
+    spell_unknown_letters,
+    unbuffer_stderr,
+)
 from carfix.errors import EXIT_INTERRUPTED
 from carfix.interruption import ENDING, ending_on
 
@@ -17,6 +22,7 @@ def main() -> None:
     atexit.register(gc.freeze)
     try:
         fill_standard_streams()
+        unbuffer_stderr()
         spell_unknown_letters()
         with ending_on(*ENDING, last=_last_words):
             from carfix.cli.app import run  # takes a moment, in which Ctrl-C must not show a traceback
@@ -24,6 +30,8 @@ def main() -> None:
             run()
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)
+    finally:
+        finish_stdout()
 
 
 def _last_words() -> None:

@@ -1,11 +1,12 @@
 """Standard streams that whoever started carfix has closed (`2>&-` in a crontab), or whose code page lacks letters."""
 
+import contextlib
 import io
 import os
 import sys
 from pathlib import Path
 
-from carfix.errors import CarfixError
+from carfix.errors import EXIT_FAILED, CarfixError
 
 
 class _NoStdout(io.TextIOBase):
@@ -31,6 +32,42 @@ def fill_standard_streams() -> None:
         sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - for as long as the process lives
     if sys.stdout is None:
         sys.stdout = _NoStdout()
+
+
+def unbuffer_stderr() -> None:
+    """Let what cannot be written to stderr, on a full disk or a terminal that is gone, be lost at once.
+
+    Python would keep it and try again with every line, as a process is started for the next file, which then fails, and
+    at its own end, which would change the exit code.
+    """
+    if isinstance(sys.stderr, io.TextIOWrapper) and isinstance(sys.stderr.buffer, io.BufferedWriter):
+        sys.stderr = io.TextIOWrapper(
+            sys.stderr.buffer.raw,  # as Python itself has it with `-u`
+            encoding=sys.stderr.encoding,
+            errors=sys.stderr.errors,
+            write_through=True,
+        )
+
+
+def finish_stdout() -> None:
+    """Write what is still kept for stdout. If that cannot be, the process ends with exit code 1, if not with another.
+
+    Python itself would try at its end, show parts of a traceback and end with 120. A reader that has seen enough
+    (`| head`) is told nothing.
+    """
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        from carfix.restore.telling import drop
+
+        drop(sys.stdout)
+        ending = error.__context__
+        if ending is not None and not (isinstance(ending, SystemExit) and not ending.code):
+            return  # which says what is wrong
+        if not isinstance(error, BrokenPipeError):
+            with contextlib.suppress(OSError):
+                sys.stderr.write(f"carfix: cannot write to standard output: {error.strerror}\n")
+        sys.exit(EXIT_FAILED)
 
 
 def spell_unknown_letters() -> None:

@@ -212,7 +212,9 @@ class PipeWriter:
             self._container.close()
             if self._y4m is not None:
                 self._y4m.finish()
-            if self._shape is not None and isinstance(self._output, Path):
+            if not isinstance(self._output, Path):
+                self._output.flush()  # the end of it may wait in a buffer, and nobody be there to read it
+            elif self._shape is not None:
                 write_shapes(self._output, self._format, [self._shape])
 
     def write(self, items: Iterable[Item], threads: FramePipeline) -> None:
