@@ -111,10 +111,10 @@ class Job:
                 raise CarfixError(f"{self.source}: not a single frame of its video could be decoded")
             frames = sum(file.frames for file in files)
             warnings.add(*tally_findings(tally, expected=expected, frames=frames))
-            if replaced(before, look_at(self.source)):
-                # Sound is copied from what is there now.
+            if replaced(before, look_at(self.source), whole=frames >= expected):
+                # Sound is copied from what is there now, and pictures may be of both.
                 raise CarfixError(
-                    f"{self.source} was replaced while it was restored; the next run begins anew"
+                    f"{self.source} was replaced or cut while it was restored; the next run begins anew"
                 )
             lines, refused = land(
                 # What is damaged at its beginning begins later than its packets promise.

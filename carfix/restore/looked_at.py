@@ -21,9 +21,14 @@ def look_at(path: Path) -> Look:
     return Look(found.st_ino, found.st_size, found.st_mtime_ns)
 
 
-def replaced(before: Look, now: Look) -> bool:
-    """Whether another file is there. Some network disks give the same one another number now and then."""
-    return now != Look() and now.inode != before.inode and changed(before, now)
+def replaced(before: Look, now: Look, *, whole: bool) -> bool:
+    """Whether something else is there than was read: another file, or the same one cut or written anew.
+
+    A recording that goes on grows, and keeps the frames that it had promised: of others they were not all found
+    (`whole` is False). Some network disks give the same file another number now and then.
+    """
+    kept = now.inode == before.inode and now.size >= before.size and whole
+    return now != Look() and not kept and changed(before, now)
 
 
 def changed(before: Look, now: Look) -> bool:

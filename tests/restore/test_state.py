@@ -199,19 +199,27 @@ def test_a_journal_that_cannot_be_read_is_not_begun_anew(
     assert restore(clip, output).resumed > 0
 
 
-def test_an_input_that_is_replaced_is_not_mixed_with_what_took_its_place(clip: Path, tmp_path: Path) -> None:
-    """Video of the one with sound of the other, as recorders that use their names again would make it."""
-    other = media.write_clip(tmp_path / "other.mp4", frames=40, sounds=[Sound()])
+@pytest.mark.parametrize("how", ["replaced", "rewritten", "cut"])
+def test_an_input_that_is_replaced_is_not_mixed_with_what_took_its_place(tmp_path: Path, how: str) -> None:
+    """Video of the one with sound of the other, as recorders that use their names or files again would make it."""
+    clip = media.write_clip(tmp_path / "in.ts", frames=400, sounds=[Sound(seconds=16.0)])
+    other = media.write_clip(tmp_path / "other.ts", frames=440, sounds=[Sound()])
     output = tmp_path / "out.mp4"
 
     def replace(progress: Progress) -> None:
         if other.exists():
-            other.replace(clip)
+            if how == "replaced":
+                other.replace(clip)
+            elif how == "rewritten":
+                clip.write_bytes(other.read_bytes())
+            else:
+                os.truncate(clip, clip.stat().st_size // 2)
+            other.unlink(missing_ok=True)
 
-    with pytest.raises(CarfixError, match=r"in\.mp4 was replaced while it was restored"):
+    with pytest.raises(CarfixError, match=r"in\.ts was replaced or cut while it was restored"):
         restore(clip, output, progress=replace)
     assert not output.exists()
-    assert restore(clip, output).frames == 40
+    assert (restore(clip, output).frames == 440) == (how != "cut")
 
 
 @pytest.mark.parametrize("others", [True, False])
