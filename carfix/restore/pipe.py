@@ -21,6 +21,10 @@ from carfix.video.muxer import WITH_AN_INDEX, output_format
 from carfix.video.source import open_container
 from carfix.video.streams import COPY, NONE
 
+#: FFmpeg reads other times from these than it wrote. Whether a file comes out right is tried before the work, and what
+#: passes is written; here nothing is read back.
+_NOT_AS_WRITTEN = ("asf", "asf_stream", "ogg", "ogv")
+
 
 def restore_pipe(
     *,
@@ -114,4 +118,7 @@ def _format(output: Path | IO[bytes], format: str | None) -> str:
         raise UsageError(
             f"{format} cannot be written to a pipe, in which nobody can go back: take -f nut or -f matroska"
         )
+    if format in _NOT_AS_WRITTEN:
+        other = "write .mkv instead" if isinstance(output, Path) else "take -f nut or -f matroska"
+        raise UsageError(f"FFmpeg reads other times from {format} than were written: {other}")
     return format

@@ -332,6 +332,14 @@ def test_mistakes(clip: Path, tmp_path: Path) -> None:
     for name in ("y4m", "rawvideo"):
         with pytest.raises(UsageError, match=f"{name} holds bare frames: it goes with no -c:v"):
             through(data, tmp_path / "out", name, encoder=EncoderSettings(codec="libx265"))
+    for name in ("asf", "ogg"):
+        with pytest.raises(UsageError, match=f"other times from {name} than were written: take -f nut or -f"):
+            through(data, tmp_path / "out", name)
+    for suffix in (".wmv", ".ogv"):
+        output = tmp_path / f"out{suffix}"
+        with pytest.raises(UsageError, match=r"than were written: write \.mkv instead"):
+            restore_pipe(source=Unseekable(data), output=output, choice=EngineChoice(model=Adding()))
+        assert not output.exists()
     with pytest.raises(UsageError, match="copy or none"):
         through(data, tmp_path / "out", "nut", audio_codec="aac")
     with pytest.raises(CarfixError, match="cannot read standard input"):
