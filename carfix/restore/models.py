@@ -9,6 +9,7 @@ from typing import Any
 from carfix.errors import UsageError
 from carfix.net.checkpoint import Model
 from carfix.restore.engine import Engine, check_device, kind_of_engine, open_engine, uses_accelerator
+from carfix.restore.engine.planes import check_tile
 from carfix.restore.strength import Strength, check_strength, strength_of
 
 
@@ -38,9 +39,15 @@ class EngineChoice:
         check_strength(self.strength)
 
     def check_parts(self) -> None:
-        """Raises `MissingPartError` for a device that is not there, `CarfixError` for weights that cannot be read."""
+        """What only the network and the machine tell.
+
+        Raises `MissingPartError` for a device that is not there, `CarfixError` for weights that cannot be read,
+        `UsageError` for windows that are too small for the network.
+        """
         check_device(self.device, self.precision)
-        self._loaded()
+        model = self._loaded()
+        if self.tile is not None and isinstance(model, Model):
+            check_tile(model, self.tile)
 
     def fingerprint(self) -> list[Any]:
         """What tells results of this choice from others'. Raises `CarfixError` as `open` does."""

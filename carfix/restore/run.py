@@ -23,7 +23,7 @@ from carfix.restore.telling import Teller
 from carfix.restore.worker import Said
 from carfix.video.encoder_settings import check_settings
 from carfix.video.faults import reason
-from carfix.video.muxer import output_format
+from carfix.video.muxer import check_movflags, output_format
 from carfix.video.on_disk import force_to_disk, sync_folder
 
 
@@ -45,10 +45,11 @@ def restore_files(
     file that failed, or, for many files, after all of them, saying how many failed.
     """
     check_jobs(jobs)
+    if many:
+        _check_once(tasks[0], options)
     if dry_run:
         _estimate(tasks, teller, many, min_age, options)
     elif many:
-        _check_once(tasks[0], options)
         with teller.display():
             outcomes = restore_batch(
                 tasks=tasks,
@@ -70,6 +71,8 @@ def _check_once(task: Task, options: dict[str, Any]) -> None:
     job = job_of(source=task.source, output=task.output, **options)
     job.check_options()
     check_settings(job.encoder)
+    # Without -f each file may have another container; which flags there are is asked of one that takes any.
+    check_movflags(job.movflags, "mp4" if job.format is None else output_format(job.output, job.format))
     job.choice.check_parts()
 
 

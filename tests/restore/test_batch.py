@@ -277,9 +277,13 @@ def test_options_that_no_file_could_go_with_fail_once(tmp_path: Path) -> None:
         ({"audio_codec": "nosuch"}, UsageError),
         ({"device": "cuda:97"}, MissingPartError),
         ({"model": "nosuch"}, CarfixError),
+        ({"model": "tiny", "tile": 8}, UsageError),
+        ({"movflags": "nosuch"}, UsageError),
+        ({"movflags": "+faststart", "format": "matroska"}, UsageError),
     ):
-        with pytest.raises(why):
-            restore_files(tasks=tasks, teller=teller, many=True, **options)  # type: ignore[arg-type]
+        for dry_run in (False, True):
+            with pytest.raises(why):
+                restore_files(tasks=tasks, teller=teller, many=True, dry_run=dry_run, **options)  # type: ignore[arg-type]
     assert not log.getvalue() and not (tmp_path / "out").exists()
 
 

@@ -36,6 +36,13 @@ class Cut:
         return restored[:, : self.shape[1], : self.shape[2]]
 
 
+def check_tile(model: Model, tile: int) -> None:
+    """Raise `UsageError` if windows with sides of `tile` are too small for a network."""
+    least = smallest_tile(margin(model.config), model.config.scale)
+    if tile < least:
+        raise UsageError(f"--tile {tile} is too small for {model.description.name}: at least {least}")
+
+
 class WindowedEngine(abc.ABC):
     """An engine that runs equally sized windows; subclasses say how one batch of them is computed."""
 
@@ -47,9 +54,7 @@ class WindowedEngine(abc.ABC):
         self.batch = batch
         self._cell = model.config.scale
         self._margin = margin(model.config)
-        least = smallest_tile(self._margin, self._cell)
-        if tile < least:
-            raise UsageError(f"--tile {tile} is too small for {model.description.name}: at least {least}")
+        check_tile(model, tile)
         self._tile = tile
 
     @property
