@@ -48,6 +48,16 @@ def chosen_frames(total: int, limit: int) -> list[int]:
     return [round(index) for index in np.linspace(0, total - 1, limit)]
 
 
+def encodings(dataset: Path, split: str) -> list[tuple[Clip, str]]:
+    """Every variant, by name, of the split's clips. Raises `CarfixError` if there are none."""
+    found = [(clip, name) for clip in read_manifest(dataset).select(split) for name in sorted(clip.variants)]
+    if not found:
+        raise CarfixError(
+            f"the dataset {dataset} has no {split} clips; add some or build it with --split {split}"
+        )
+    return found
+
+
 def load_pairs(
     dataset: Path,
     split: str,
@@ -56,12 +66,7 @@ def load_pairs(
     progress: OnProgress = silent,
 ) -> list[FramePairs]:
     """Up to `frames` frames of every variant of the split's clips. Raises `CarfixError` if there are none."""
-    clips = read_manifest(dataset).select(split)
-    jobs = [(clip, variant) for clip in clips for variant in sorted(clip.variants)]
-    if not jobs:
-        raise CarfixError(
-            f"the dataset {dataset} has no {split} clips; add some or build it with --split {split}"
-        )
+    jobs = encodings(dataset, split)
     missing = [job for job in jobs if not _is_cached(dataset, *job, frames)]
     if len(missing) >= MANY:
         _fill(dataset, missing, frames, progress)

@@ -20,7 +20,7 @@ from carfix.training.divergence import check_gains, check_state
 from carfix.training.keeper import Keeper, training_summary
 from carfix.training.leaks import by_clip, find_leaks
 from carfix.training.log import Log
-from carfix.training.patches import FramePairs, PatchSampler, load_pairs
+from carfix.training.patches import FramePairs, PatchSampler, encodings, load_pairs
 from carfix.training.places import make_folder
 from carfix.training.processes import (
     any_process,
@@ -34,7 +34,6 @@ from carfix.training.state import Progress, load_state
 from carfix.training.student import Student, Term
 from carfix.training.teacher import load_teacher
 from carfix.training.validation import ValidationSet
-from carfix.video.manifest import read_manifest
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -96,7 +95,8 @@ def train(
     record = settings.record() | {"name": name, "init": warm and warm.description.sha256}
     for part in (guide, term):
         record |= {} if part is None else part.record()
-    read_manifest(dataset)  # a mistyped one leaves no folder behind
+    for split in ("train", "val"):
+        encodings(dataset, split)  # without them no folder is made, and no frame of the others decoded
     make_folder(run)
     with alone_in(run) if rank == 0 else contextlib.nullcontext():
         state = load_state(run, record, student.net, student.average, student.optimizer)
