@@ -1,5 +1,6 @@
-"""Python in the documentation runs as it stands, every option has a page, and links lead somewhere."""
+"""Python in the documentation runs as it stands, options and arguments have a page, and links lead somewhere."""
 
+import inspect
 import re
 import shutil
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 import typer
 
+import carfix
 from carfix.cli.app import COMMANDS, _load_commands, app
 
 ROOT = Path(__file__).parents[1]
@@ -50,6 +52,13 @@ def test_every_option_has_a_page(command: str) -> None:
         if option.param_type_name == "option" and option.name != "help":
             names = [*option.opts, *option.secondary_opts]
             assert any(re.search(rf"`(?:[^`]* )?{re.escape(name)}\b", page) for name in names), names
+
+
+@pytest.mark.parametrize("name", ["restore_video", "restored_frames"])
+def test_every_argument_is_told(name: str) -> None:
+    page = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+    parameters = set(inspect.signature(getattr(carfix, name)).parameters) - {"source", "output"}
+    assert [argument for argument in sorted(parameters) if f"`{argument}`" not in page] == []
 
 
 _MARKDOWN = [
