@@ -10,7 +10,7 @@ EXAMPLES = """
 
 `carfix bench` - a made-up clip of 1280x720, half a minute
 
-`carfix bench camera.mp4 -m fast -m runs/mine.safetensors` - two networks on your own footage
+`carfix bench camera.mp4 -m fast -m runs/mine/mine.safetensors` - two networks on your own footage
 
 `carfix bench --size 1080p --device cuda --json > bench.json` - for a script
 """

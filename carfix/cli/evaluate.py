@@ -10,7 +10,7 @@ EXAMPLES = """
 
 `carfix evaluate data` - decoded, spp, spp-best and every installed network on the val split
 
-`carfix evaluate data -m car-cnn -m runs/last.safetensors --no-spp` - two networks alone
+`carfix evaluate data -m car-cnn -m runs/mine/mine.safetensors --no-spp` - two networks alone
 
 `carfix evaluate data --detector yolox.onnx -m fast` - does a detector find more after restoring?
 
@@ -24,7 +24,9 @@ def register(app: typer.Typer) -> None:
 
 
 def evaluate(
-    dataset: Annotated[Path, typer.Argument(help="Folder that `carfix dataset` made.", readable=False)],
+    dataset: Annotated[
+        Path, typer.Argument(metavar="DATASET", readable=False, help="Folder that `carfix dataset` built.")
+    ],
     model: Annotated[
         list[str] | None,
         typer.Option(
