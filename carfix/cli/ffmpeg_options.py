@@ -15,15 +15,24 @@ _QUALITY = "use -crf, -b:v, or an option of the encoder's own, such as -x qp=20"
 _HWACCEL = "use -hwaccel KIND:DEVICE"
 
 _HINTS = {
-    **dict.fromkeys(("-vf", "-filter", "-af", "-filter_complex", "-lavfi"), _FILTERS),
-    **dict.fromkeys(("-framerate", "-vsync", "-fps_mode", "-copyts", "-itsoffset", "-async"), _TIMES),
+    **dict.fromkeys(("-vf", "-filter", "-af", "-filter_complex", "-lavfi", "-bsf"), _FILTERS),
+    **dict.fromkeys(("-r", "-framerate", "-vsync", "-fps_mode", "-copyts", "-itsoffset", "-async"), _TIMES),
     **dict.fromkeys(("-map", "-map_metadata", "-map_chapters", "-metadata", "-disposition"), _KEPT),
+    **dict.fromkeys(("-timecode", "-timestamp"), _KEPT),
     **dict.fromkeys(("-avoid_negative_ts", "-fflags", "-flags", "-muxdelay", "-shortest"), "leave it out"),
+    **dict.fromkeys(
+        ("-thread_queue_size", "-max_muxing_queue_size", "-max_interleave_delta"), "leave it out"
+    ),
+    **dict.fromkeys(("-re", "-stream_loop"), "a file is read once, as fast as it is restored"),
     **dict.fromkeys(("-sseof", "-frames", "-vframes", "-fs"), _RANGE),
     **dict.fromkeys(("-aq", "-ar", "-ac", "-q:a"), _SOUND),
     **dict.fromkeys(("-c:s", "-codec:s", "-scodec", "-c:d", "-codec:d"), _SUBTITLES),
     **dict.fromkeys(("-q", "-q:v", "-qscale", "-qscale:v", "-qp", "-cq"), _QUALITY),
-    **dict.fromkeys(("-hwaccel_device", "-hwaccel_output_format", "-init_hw_device"), _HWACCEL),
+    **dict.fromkeys(
+        ("-hwaccel_device", "-hwaccel_output_format", "-init_hw_device", "-vaapi_device"), _HWACCEL
+    ),
+    **dict.fromkeys(("-tag", "-vtag"), "carfix tags HEVC in MP4 and MOV hvc1; leave it out"),
+    **dict.fromkeys(("-top", "-field_order"), "fields stay in their order; leave it out"),
     **dict.fromkeys(("-s", "-aspect"), "frames keep their size and shape; ffmpeg changes them, in a pipe"),
     **dict.fromkeys(("-c", "-codec"), "-c:v is the video's encoder, -c:a the sound's; all else is copied"),
     **dict.fromkeys(("-vcodec", "-codec:v"), "it is -c:v"),
@@ -37,6 +46,7 @@ _HINTS = {
     "-b": "it is -b:v, or -b:a for sound",
     "-dn": "data streams are copied",
     "-vn": "carfix restores the video of a file; ffmpeg -vn takes its sound out",
+    "-strict": "--strict counts damage as failure; FFmpeg's, for an encoder, is -x strict=VALUE",
     "-loglevel": "-q shows errors alone, -v tracebacks",
     "-force_key_frames": "-g is the most frames from keyframe to keyframe",
 }
@@ -48,6 +58,7 @@ _ENCODERS = {
         *("-profile", "-profile:v", "-level", "-level:v", "-bf", "-bf:v", "-refs", "-keyint_min", "-sc_threshold"),
         *("-minrate", "-minrate:v", "-qmin", "-qmax", "-qcomp", "-threads", "-aq-mode", "-rc-lookahead", "-me_range"),
         *("-x264-params", "-x264opts", "-x265-params", "-svtav1-params", "-cpu-used", "-row-mt", "-deadline", "-rc"),
+        *("-trellis", "-mbd", "-me_method", "-gpu"),
     )
 }  # fmt: skip
 

@@ -17,6 +17,9 @@ from carfix.errors import UsageError
 
 #: What follows FFmpeg's `-r`: frames a second.
 _RATE = re.compile(r"\d+(\.\d+)?(/\d+)?|ntsc|pal|film")
+#: Letters whose values begin with one of these, and words that are no value: `-tag` is no `-t`, `-max_delay` no `-m`.
+_NUMBERED, _DIGITS = "tg", "0123456789."
+_WORD = re.compile(r"[a-z]*(_[a-z]+)+|[a-z]*:[a-z](:\d+)?")
 #: A negative number is no option.
 _NUMBER = re.compile(r"-[\d.]+")
 
@@ -100,15 +103,24 @@ class SpelledCommand(TyperCommand):
         what is no such letters.
         """
         name = arg.partition("=")[0]
-        if f"-{name}" in takes_value:
-            raise UsageError(f"no such option: {name}; it is -{name}")
         if self._like_ffmpeg and (hint := hint_for(name)):
             raise UsageError(f"no such option: {name}; {hint}")
+        for known in (f"-{name}", name.partition(":")[0]):  # one dash too few; -crf:v
+            if known in takes_value:
+                raise UsageError(f"no such option: {name}; it is {known}")
         for place, letter in enumerate(arg[1:], 1):
-            if f"-{letter}" not in takes_value:
+            takes = takes_value.get(f"-{letter}")
+            rest = arg[place + 1 :]
+            if takes is None or (takes and rest and not self._is_value(letter, rest)):
                 like = difflib.get_close_matches(name, takes_value, 1)
                 hint = f"is it {like[0]}?" if like else f"carfix {self.name} -h lists them"
                 raise UsageError(f"no such option: {name}; {hint}")
-            if takes_value[f"-{letter}"]:
-                return place == len(arg) - 1
+            if takes:
+                return not rest
         return False
+
+    def _is_value(self, letter: str, rest: str) -> bool:
+        """Whether `rest`, which stands behind a letter without a space, can be its value and not FFmpeg's word."""
+        if not self._like_ffmpeg:
+            return True
+        return (letter not in _NUMBERED or rest[0] in _DIGITS) and not _WORD.fullmatch(rest)
