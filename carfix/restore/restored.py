@@ -64,6 +64,7 @@ def restored_frames(
     stream = check_stream(stream)
     check_settings(EncoderSettings(codec=RAW, pix_fmt=pix_fmt))
     trim = Trim.of(start, duration, end)
+    choice.check_parts()
     return _handed_over(
         functools.partial(
             _prepared, Path(source), choice, stream, hwaccel, pix_fmt, trim, say or (lambda _: None)

@@ -174,8 +174,13 @@ def test_what_cannot_be_is_refused_before_any_frame(tmp_path: Path) -> None:
         ({"duration": math.inf}, "-t takes a number of seconds, not inf"),
         ({"stream": -1}, "not -1"),
         ({"tile": 0}, "--tile must be positive"),
+        ({"tile": 8, "model": "tiny"}, "--tile 8 is too small for tiny"),
+        ({"device": "toaster"}, "--device is auto"),
     ):
         with pytest.raises(UsageError, match=why):
+            carfix.restored_frames(tmp_path / "none.mp4", **options)  # type: ignore[arg-type]
+    for options in ({"model": "nosuch"}, {"device": "cuda:97"}):
+        with pytest.raises(CarfixError, match=r"nosuch|CUDA"):
             carfix.restored_frames(tmp_path / "none.mp4", **options)  # type: ignore[arg-type]
 
 
