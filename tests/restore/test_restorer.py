@@ -60,14 +60,15 @@ def test_models_are_found_by_name_or_path(tmp_path: Path) -> None:
         carfix.nothing  # noqa: B018
 
 
+@pytest.mark.parametrize("size", [(40, 60), (41, 61)])
 @pytest.mark.parametrize("kind", [kind for kind in EXACT_FIRST if kind != AMX_BF16])
-def test_planes_may_lie_in_memory_as_they_like(kind: str) -> None:
+def test_planes_may_lie_in_memory_as_they_like(kind: str, size: tuple[int, int]) -> None:
     """A channel of an array of colours, a mirrored or transposed picture: as its copy."""
     try:
         engine = open_kind(kind, awake_model(FastConfig(scale=2, features=32, blocks=1)))
     except CarfixError as error:
         pytest.skip(str(error))
-    planes = np.random.default_rng(0).integers(0, 256, (2, 40, 60)).astype(np.uint8)
+    planes = np.random.default_rng(0).integers(0, 256, (2, *size)).astype(np.uint8)
     wanted = engine.restore(planes, 8)
     for strange in (
         np.stack([planes] * 3, axis=-1)[..., 0],

@@ -115,10 +115,9 @@ class WindowedEngine(abc.ABC):
 def _padded(planes: Planes, cell: int) -> Planes:
     """The frame's last row and column repeated up to whole cells; rows lie in memory one behind the other."""
     bottom, right = -planes.shape[1] % cell, -planes.shape[2] % cell
-    if not bottom and not right:
-        return np.ascontiguousarray(planes)  # type: ignore[return-value] # numpy's stubs lose the type
-    padded: Planes = np.pad(planes, ((0, 0), (0, bottom), (0, right)), mode="edge")  # type: ignore[assignment] # numpy's stubs lose the type
-    return padded
+    if bottom or right:  # `np.pad` keeps a transposed array's order
+        planes = np.pad(planes, ((0, 0), (0, bottom), (0, right)), mode="edge")  # type: ignore[assignment] # numpy's stubs lose the type
+    return np.ascontiguousarray(planes)  # type: ignore[return-value] # numpy's stubs lose the type
 
 
 def to_unit(codes: Planes, bit_depth: int) -> Floats:
