@@ -70,7 +70,8 @@ def _known_clips(output: Path) -> dict[str, Clip]:
         if error.__cause__ is None:  # not damaged, but a newer carfix's
             raise
         raise CarfixError(
-            f"{path} cannot be read ({error.__cause__!r}); delete it or move it away, and all clips are built again"
+            f"{path} cannot be read ({error.__cause__!r}); correct that, or delete it or move it away, and all clips "
+            "are built again"
         ) from error
 
 

@@ -30,6 +30,7 @@ from carfix.training.stills import scaled_photo
 from carfix.training.workers import workers
 from carfix.video.faults import reason
 from carfix.video.manifest import Split
+from carfix.video.records import read_record
 
 #: MJPEG's quantizer scale of packed photographs: the best it has.
 PHOTO_QSCALE = 2
@@ -188,8 +189,8 @@ def _notes(path: Path) -> dict[str, Note]:
         return {}
     try:
         notes: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return {name: Note(**note) for name, note in notes.items()}
+        return {name: read_record(Note, note) for name, note in notes.items()}
     except (ValueError, TypeError, AttributeError, OSError) as error:
         raise CarfixError(
-            f"{path} is damaged: {reason(error)}; pack the corpus again, in a new folder"
+            f"{path} is damaged: {reason(error)}; correct that, or pack the corpus again, in a new folder"
         ) from error

@@ -7,11 +7,13 @@ All paths in the manifest are relative to the folder.
 import dataclasses
 import json
 from collections.abc import Mapping
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
 from carfix.errors import CarfixError
 from carfix.replacing import replacing
+from carfix.video.records import read_record
 
 FILE_NAME = "manifest.json"
 #: Raised when a field changes its meaning.
@@ -89,11 +91,23 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def _clip(name: str, fields: Mapping[str, Any]) -> Clip:
-    variants = {key: Variant(**{**value, "name": key}) for key, value in fields["variants"].items()}
-    clip = Clip(**{**fields, "name": name, "variants": variants})
-    if clip.split not in SPLITS:
-        raise ValueError(f"unknown split {clip.split!r} of clip {name!r}")
+    try:
+        variants = {
+            key: read_record(Variant, {**value, "name": key}) for key, value in fields["variants"].items()
+        }
+        clip = read_record(Clip, {**fields, "name": name, "variants": variants})
+    except ValueError as error:
+        raise ValueError(f"of {name} {error}") from error
+    if not _is_rate(clip.fps):
+        raise ValueError(f"of {name} fps is {clip.fps!r}")
     return clip
+
+
+def _is_rate(text: str) -> bool:
+    try:
+        return Fraction(text) > 0
+    except (ValueError, ZeroDivisionError):
+        return False
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:

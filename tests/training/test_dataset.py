@@ -261,11 +261,42 @@ def test_a_packed_corpus_is_small_and_builds_the_same_dataset(tmp_path: Path) ->
     assert size["corpus/street.mkv"] < size["street.mkv"] / 2
 
 
-def test_damaged_notes_of_a_corpus_are_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("damage", [{"licence": 1}, {"split": "validation"}, {"settings": None}])
+def test_damaged_notes_of_a_corpus_are_named(tmp_path: Path, damage: dict[str, object]) -> None:
+    """And not taken over: no manifest could be read again that has such a split."""
     write_scene(tmp_path / "corpus" / "street.mkv", seed=1)
-    (tmp_path / "corpus" / "corpus.json").write_text('{"street.mkv": {"licence": 1}}')
+    note = {"source": "a.mkv", "source_sha256": "1a", "settings": {}, "licence": "", "split": None}
+    (tmp_path / "corpus" / "corpus.json").write_text(json.dumps({"street.mkv": note | damage}))
     report = build(tmp_path, "corpus")
     assert "corpus.json is damaged" in next(iter(report.failed.values()))
+    write_scene(tmp_path / "yard.mkv", seed=2)
+    pack = Recipe(encodings=[], pack=12)
+    with pytest.raises(CarfixError, match=r"corpus\.json is damaged: .*correct that"):
+        build_dataset(sources=[tmp_path / "yard.mkv"], output=tmp_path / "corpus", recipe=pack)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("split", "validation"),
+        ("frames", "12"),
+        ("fps", "fast"),
+        ("fps", "25/0"),
+        ("settings", None),
+        ("pristine", 7),
+    ],
+)
+def test_a_field_that_was_edited_amiss_is_named(tmp_path: Path, field: str, value: object) -> None:
+    write_scene(tmp_path / "street.mkv", seed=1)
+    build(tmp_path, "street.mkv")
+    manifest = tmp_path / "data" / "manifest.json"
+    fields = json.loads(manifest.read_text())
+    fields["clips"]["street"][field] = value
+    manifest.write_text(json.dumps(fields))
+    with pytest.raises(CarfixError, match=rf"manifest\.json is damaged .*street {field} is"):
+        read_manifest(tmp_path / "data")
+    with pytest.raises(CarfixError, match=rf"{field} is .*correct that"):
+        build(tmp_path, "street.mkv")
 
 
 def test_what_was_measured_stays_measured_when_variants_are_added(tmp_path: Path) -> None:
