@@ -1,10 +1,10 @@
 """What a training leaves: checkpoints to go on from, and the best weights."""
 
 import dataclasses
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 
-from carfix.net.checkpoint import Description, save_checkpoint
+from carfix.net.checkpoint import CheckpointError, Description, load_checkpoint, save_checkpoint
 from carfix.training.settings import TrainSettings
 from carfix.training.state import Progress, save_state
 from carfix.training.student import Student
@@ -36,6 +36,26 @@ class Keeper:
     def save(self) -> None:
         """Write a checkpoint. Raises `CarfixError` if that cannot be."""
         save_state(self.run, self.state, self.student.net, self.student.average, self.student.optimizer)
+
+    def go_on(self, measure: Callable[[], Gains]) -> str | None:
+        """See to it that the best weights of a run that goes on, or is finished, are there and of this licence.
+
+        They may have been moved away, or not have outlived a crash: the averaged weights of the checkpoint, whose
+        gains are what `measure` finds, take their place, and a line says so.
+        """
+        if self.state.best is None:
+            return None
+        try:
+            kept = load_checkpoint(self.weights)
+        except CheckpointError as error:
+            self.state.best = None
+            self.offer(measure())
+            return f"{error}; those of step {self.state.step} were written there, not the best ones"
+        if self.licence not in ("", kept.description.licence):
+            save_checkpoint(
+                self.weights, kept.net, dataclasses.replace(kept.description, licence=self.licence)
+            )
+        return None
 
     def offer(self, gains: Gains) -> None:
         """Keep the averaged weights if they are the best so far by what the loss is about; with a term in any case.

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -33,7 +34,7 @@ from carfix.training.settings import TrainSettings, check, check_run, learning_r
 from carfix.training.state import Progress, load_state
 from carfix.training.student import Student, Term
 from carfix.training.teacher import load_teacher
-from carfix.training.validation import ValidationSet
+from carfix.training.validation import Gains, ValidationSet
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -133,6 +134,8 @@ def train(
             training_data=training_summary(dataset, sampler.clips),
             licence=licence,
         )
+        if rank == 0 and (line := keeper.go_on(functools.partial(_measured, validation, student, settings))):
+            say(line)
         loop = _Loop(
             keeper=keeper,
             sampler=sampler,
@@ -161,6 +164,11 @@ def _warm_start(net: RestorationNet, config: Config, path: Path) -> RestorationN
     if can_deepen(net.config, config):
         return deepen(net, config)
     raise UsageError(f"{path} is of another architecture than the one to train: {net.config}")
+
+
+def _measured(validation: ValidationSet, student: Student, settings: TrainSettings) -> Gains:
+    """What the averaged weights gain."""
+    return validation.measure(student.average, student.place, settings.autocast)
 
 
 def _check_leaks(dataset: Path, pairs: Sequence[FramePairs], held_out: Sequence[FramePairs]) -> None:
@@ -228,7 +236,7 @@ class _Loop:
     def _validate(self, log: Log, losses: Sequence[Tensor]) -> str:
         """Measure the averaged weights, log that and keep them if they are the best; a line about it."""
         settings, state, student = self.keeper.settings, self.keeper.state, self.keeper.student
-        gains = self.validation.measure(student.average, student.place, settings.autocast)
+        gains = _measured(self.validation, student, settings)
         check_gains(gains, settings, state, self.keeper.weights)
         loss = float(torch.stack(list(losses)).mean())
         rate = learning_rate(settings, state.step - 1)

@@ -17,10 +17,11 @@ from trainings import AT_ONCE, run, settings, weights
 import carfix
 from carfix.errors import CarfixError
 from carfix.lock import alone_in
+from carfix.net.checkpoint import load_checkpoint
 from carfix.net.config import CarCnnConfig, FastConfig
 from carfix.training.settings import TrainSettings
 from carfix.training.state import Progress, save_state
-from carfix.training.train import train
+from carfix.training.train import TrainResult, train
 
 
 def test_a_stopped_training_resumes_to_the_same_weights(dataset: Path, tmp_path: Path) -> None:
@@ -115,6 +116,39 @@ def test_that_a_training_is_not_begun_is_said(dataset: Path, tmp_path: Path) -> 
     run(dataset, tmp_path, settings(2), say=told.append)
     run(dataset, tmp_path, settings(2), say=told.append)
     assert ["goes on at step 1" in told[0], "is finished" in told[1], len(told)] == [True, True, 2]
+
+
+@pytest.mark.parametrize("at", [AT_ONCE, None])
+def test_best_weights_that_were_moved_away_are_followed_by_others(
+    dataset: Path, tmp_path: Path, at: float | None
+) -> None:
+    """Not by none, if no later validation is as good as theirs: the command would name a file that is not there."""
+    told: list[str] = []
+
+    def go_on(minutes: float | None) -> TrainResult:
+        return train(
+            dataset=dataset, run=tmp_path / "run", name="probe", settings=settings(8), device="cpu",
+            minutes=minutes, validate_every=1, say=told.append,
+        )  # fmt: skip
+
+    file = go_on(at).weights
+    file.rename(tmp_path / "kept.safetensors")
+    result = go_on(AT_ONCE)
+    assert load_checkpoint(file).description.gains["psnr"] == result.best
+    assert "is not there; those of step" in told[-1]
+
+
+def test_the_licence_may_be_given_afterwards(dataset: Path, tmp_path: Path) -> None:
+    def stated() -> str:
+        return load_checkpoint(tmp_path / "run" / "probe.safetensors").description.licence
+
+    run(dataset, tmp_path / "run", settings(6), licence="")
+    before = weights(tmp_path / "run")
+    for given, states in (("MIT", "MIT"), ("", "MIT"), ("CC0", "CC0")):
+        run(dataset, tmp_path / "run", settings(6), licence=given)
+        assert stated() == states
+    after = weights(tmp_path / "run")
+    assert all(torch.equal(before[name], after[name]) for name in before)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no such locks")
