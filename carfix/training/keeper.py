@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable, Collection
 from pathlib import Path
 
+from carfix.net.catalog import SUFFIX
 from carfix.net.checkpoint import CheckpointError, Description, load_checkpoint, save_checkpoint
 from carfix.training.settings import TrainSettings
 from carfix.training.state import Progress, save_state
@@ -31,7 +32,7 @@ class Keeper:
     @property
     def weights(self) -> Path:
         """The file of the best weights."""
-        return self.run / f"{self.name}.safetensors"
+        return weights_of(self.run, self.name)
 
     def save(self) -> None:
         """Write a checkpoint. Raises `CarfixError` if that cannot be."""
@@ -78,6 +79,11 @@ class Keeper:
             licence=self.licence,
         )
         save_checkpoint(self.weights, self.student.average, description)
+
+
+def weights_of(run: Path, name: str) -> Path:
+    """Where a training in the folder `run` writes its best weights."""
+    return run / f"{name}{SUFFIX}"
 
 
 def training_summary(dataset: Path, names: Collection[str] | None = None) -> str:

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import os
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,6 +18,8 @@ FINAL_LR_SHARE = 0.01
 #: Steps of warm-up unless others are asked for, and the part of a training that they may be at most: one that
 #: is over before its rate has risen would learn next to nothing.
 WARMUP, SHORT = 200, 10
+#: What a training runs on.
+DEVICES = ("cpu", "cuda", "mps")
 #: Smallest side of a patch: SSIM's window and a few of its steps.
 SMALLEST_PATCH = 16
 #: numpy takes no negative seeds, torch none that need more than 64 bits.
@@ -83,12 +86,16 @@ def auto_precision(device: torch.device) -> str:
 
 
 def pick_device(name: str) -> torch.device:
-    """The device called `name`; `auto` prefers CUDA, then MPS. Raises `MissingPartError`."""
+    """The device called `name`; `auto` prefers CUDA, then MPS. Raises `UsageError`, `MissingPartError`."""
     if name == "auto":
         if torch.cuda.is_available():
             name = "cuda"
         else:
             name = "mps" if torch.backends.mps.is_available() else "cpu"
+    if (
+        name.partition(":")[0] not in DEVICES
+    ):  # torch knows more, which it says on two pages or cannot train on
+        raise UsageError(f"--device is auto, cpu, cuda, cuda:N or mps, not {name!r}")
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
@@ -128,9 +135,19 @@ def check(settings: TrainSettings) -> None:
         raise UsageError(f"--batch {settings.batch} cannot be shared by {world} processes")
 
 
-def check_run(name: str, minutes: float | None) -> None:
-    """Raise `UsageError` for a name of weights that is none of a file, and for no time at all."""
-    if name in ("", ".", "..") or any(character in name for character in "/\\\0"):
-        raise UsageError(f"--name is a file's name without a folder, not {name!r}; --output names the folder")
+def check_run(weights: Path, minutes: float | None, *, init: Path | None, teacher: Path | None) -> None:
+    """Raise `UsageError` for `weights` in the place of those that the training begins with, and for no time at all."""
+    for option, path in (("--init", init), ("--teacher", teacher)):
+        if path is not None and path.exists() and weights.exists() and weights.samefile(path):
+            # Replaced by the first validation, they would be others than those that the run began with.
+            raise UsageError(
+                f"{option} {path} is what this training would write; give another --output or --name"
+            )
     if minutes is not None and not 0 < minutes < math.inf:
         raise UsageError(f"--minutes is a number above 0, not {minutes}")
+
+
+def check_name(name: str) -> None:
+    """Raise `UsageError` for a name of weights that is none of a file."""
+    if name in ("", ".", "..") or any(character in name for character in "/\\\0"):
+        raise UsageError(f"--name is a file's name without a folder, not {name!r}; --output names the folder")

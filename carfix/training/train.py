@@ -18,7 +18,7 @@ from carfix.net.config import Config
 from carfix.net.grow import can_deepen, deepen
 from carfix.progress import OnProgress, silent
 from carfix.training.divergence import check_gains, check_state
-from carfix.training.keeper import Keeper, training_summary
+from carfix.training.keeper import Keeper, training_summary, weights_of
 from carfix.training.leaks import by_clip, find_leaks
 from carfix.training.log import Log
 from carfix.training.patches import FramePairs, PatchSampler, encodings, load_pairs
@@ -30,7 +30,7 @@ from carfix.training.processes import (
     place_of_process,
     rank_and_world,
 )
-from carfix.training.settings import TrainSettings, check, check_run, learning_rate
+from carfix.training.settings import TrainSettings, check, check_name, check_run, learning_rate
 from carfix.training.state import Progress, load_state
 from carfix.training.student import Student, Term
 from carfix.training.teacher import load_teacher
@@ -81,7 +81,8 @@ def train(
     best weights before that stay), `UsageError` for settings that cannot be right.
     """
     check(settings)
-    check_run(name, minutes)
+    check_name(name)
+    check_run(weights_of(run, name), minutes, init=init, teacher=teacher)
     started = time.monotonic()
     rank, world = rank_and_world()
     if rank > 0:  # the first of several processes validates, keeps, and tells

@@ -103,7 +103,12 @@ def test_a_run_folder_of_other_settings_is_not_continued(dataset: Path, tmp_path
     with pytest.raises(CarfixError, match=r"other settings \(architecture fast, now car-cnn, "):
         run(dataset, folder, settings(1, config=CarCnnConfig(features=8, blocks=1)))
     with pytest.raises(CarfixError, match=r"other settings \(init none, now [0-9a-f]{12}\)"):
-        run(dataset, folder, settings(1), init=folder / "probe.safetensors")
+        run(
+            dataset,
+            folder,
+            settings(1),
+            init=(folder / "probe.safetensors").rename(tmp_path / "init.safetensors"),
+        )
     with pytest.raises(CarfixError, match=r"other settings \(name probe, now other\)"):
         train(dataset=dataset, run=folder, name="other", settings=settings(1), device="cpu")
 

@@ -232,6 +232,23 @@ def test_a_name_of_weights_stays_in_the_run(dataset: Path, tmp_path: Path, name:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("part", ["init", "teacher"])
+def test_weights_to_begin_with_are_not_written_over(dataset: Path, tmp_path: Path, part: str) -> None:
+    """They would be gone with the first validation, and with them what lets the run go on."""
+    (tmp_path / "run").mkdir()
+    given = save_awake(tmp_path / "run" / "probe.safetensors", TINY)
+    before = given.read_bytes()
+    with pytest.raises(UsageError, match=f"--{part} .* is what this training would write"):
+        run(dataset, tmp_path / "run", settings(), **{part: given})
+    assert given.read_bytes() == before
+
+
+@pytest.mark.parametrize("device", ["vulkan", "meta", "gpu", "", "cuda0"])
+def test_a_device_that_trains_nothing_is_a_mistake(dataset: Path, tmp_path: Path, device: str) -> None:
+    with pytest.raises(UsageError, match="--device is auto, cpu, cuda, cuda:N or mps, not"):
+        train(dataset=dataset, run=tmp_path / "run", name="probe", settings=settings(), device=device)
+
+
 @pytest.mark.parametrize("minutes", [0.0, -1.0, math.nan])
 def test_no_time_is_a_mistake(dataset: Path, tmp_path: Path, minutes: float) -> None:
     with pytest.raises(UsageError, match="--minutes is a number above 0"):
