@@ -17,8 +17,8 @@ FIELDS = ("step", "seconds", "lr", "loss", "gain_psnr", "gain_ssim", "worst_gain
 class Log:
     """A row a validation; rows past the checkpoint that a killed run continues from are dropped."""
 
-    def __init__(self, run: Path, step: int, *, tensorboard: bool = False) -> None:
-        """Continue the log in the folder `run` behind `step`.
+    def __init__(self, run: Path, step: int, seconds: float = 0.0, *, tensorboard: bool = False) -> None:
+        """Continue the log in the folder `run` behind `step`, which took `seconds` (0: as many as the last row says).
 
         Raises `MissingPartError` without TensorBoard, `CarfixError` if the log is damaged or cannot be written.
         """
@@ -33,7 +33,11 @@ class Log:
                 csv.writer(file).writerows([FIELDS, *rows])
         except OSError as error:
             raise CarfixError(f"cannot write {self._path}: {reason(error)}") from error
-        self._seconds = float(rows[-1][1]) if rows else 0.0
+        self._seconds = seconds or (float(rows[-1][1]) if rows else 0.0)
+
+    def seconds_with(self, seconds: float) -> float:
+        """Those of the whole training, of which this run took `seconds`."""
+        return self._seconds + seconds
 
     def write(self, step: int, seconds: float, rate: float, loss: float, gains: Gains) -> None:
         """Add a row; `seconds` are those of this run, the earlier ones' are added. Raises `CarfixError`."""
@@ -41,7 +45,7 @@ class Log:
         texts = (f"{rate:.3g}", f"{loss:.6g}", f"{gains.psnr:.4f}", f"{gains.ssim:.5f}", f"{gains.worst:.4f}")
         try:
             with self._path.open("a", newline="", encoding="utf-8") as file:
-                csv.writer(file).writerow([step, f"{self._seconds + seconds:.0f}", *texts])
+                csv.writer(file).writerow([step, f"{self.seconds_with(seconds):.0f}", *texts])
         except OSError as error:
             raise CarfixError(f"cannot write {self._path}: {reason(error)}") from error
         if self._events is not None:

@@ -34,6 +34,7 @@ class Progress:
     """Everything of a training that is not a tensor."""
 
     step: int = 0
+    seconds: float = 0.0  # that it took, loading included; 0 in checkpoints that are older than this field
     best: float | None = None
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
 

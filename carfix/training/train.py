@@ -141,7 +141,7 @@ def train(
             keeper=keeper,
             sampler=sampler,
             validation=validation,
-            log=Log(run, state.step, tensorboard=tensorboard) if rank == 0 else None,
+            log=Log(run, state.step, state.seconds, tensorboard=tensorboard) if rank == 0 else None,
             world=world,
             started=started,
             minutes=minutes,
@@ -224,6 +224,7 @@ class _Loop:
             if validates:
                 losses.clear()
             if self.log is not None and saves:
+                state.seconds = self.log.seconds_with(time.monotonic() - self.started)
                 keeper.save()
                 saved = time.monotonic()
             self.progress(state.step, settings.steps, text)

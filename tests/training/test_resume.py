@@ -1,5 +1,7 @@
 """Trainings that were stopped, and the folders of their runs."""
 
+import csv
+import itertools
 import json
 import os
 import signal
@@ -141,6 +143,22 @@ def test_best_weights_that_were_moved_away_are_followed_by_others(
     result = go_on(AT_ONCE)
     assert load_checkpoint(file).description.gains["psnr"] == result.best
     assert "is not there; those of step" in told[-1]
+
+
+def test_the_log_counts_the_seconds_of_all_runs(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also of those that ended before their first validation: a slow network has one in an hour."""
+    clock = itertools.count(step=100.0)
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    for _ in range(3):
+        run(dataset, tmp_path / "run", settings(), minutes=AT_ONCE)
+    run(dataset, tmp_path / "run", settings())
+    with (tmp_path / "run" / "log.csv").open(newline="") as file:
+        first, last = (int(row["seconds"]) for row in csv.DictReader(file))
+    assert last > first > 3 * 300, (
+        "three runs of which each looked at the clock, 100 s later, three times or more"
+    )
 
 
 def test_the_licence_may_be_given_afterwards(dataset: Path, tmp_path: Path) -> None:
