@@ -26,11 +26,13 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever lives under that name
-    # Loaded on first use: `carfix --help` must not wait for torch.
-    if name not in _HOMES:
-        raise AttributeError(f"module 'carfix' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+if not TYPE_CHECKING:  # a type checker would take any mistyped name for one of ours
+
+    def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever lives under that name
+        # Loaded on first use: `carfix --help` must not wait for torch.
+        if name not in _HOMES:
+            raise AttributeError(f"module 'carfix' has no attribute {name!r}")
+        return getattr(importlib.import_module(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -1,5 +1,6 @@
 """Python in the documentation runs as it stands, options and arguments have a page, and links lead somewhere."""
 
+import importlib
 import inspect
 import re
 import shutil
@@ -34,6 +35,15 @@ def test_snippet_runs(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     shutil.copy(DATA / "highway_pristine.mp4", tmp_path / "pristine.mp4")
     monkeypatch.chdir(tmp_path)
     exec(compile(code, "snippet", "exec"), {"luma": np.zeros((64, 64), np.uint8)})
+
+
+def test_snippets_import_names_from_where_they_are() -> None:
+    """Type checkers take no others ("does not explicitly export attribute")."""
+    code = "\n".join(str(snippet.values[0]) for snippet in _SNIPPETS)
+    found = re.findall(r"^from (carfix\S*) import (\w+)$", code, re.MULTILINE)
+    assert len(found) >= 2
+    for module, name in found:
+        assert getattr(importlib.import_module(module), name).__module__ == module
 
 
 #: Which page has the options of a command, where it is not called as the command is.

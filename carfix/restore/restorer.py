@@ -3,9 +3,10 @@
 import operator
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, overload
 
 import numpy as np
+from numpy.typing import NDArray
 
 from carfix.errors import CarfixError
 from carfix.net.catalog import load_model
@@ -38,6 +39,16 @@ class Restorer:
     def description(self) -> str:
         """The engine, its device and precision."""
         return self._engine.description
+
+    @overload
+    def __call__(
+        self, luma: NDArray[np.uint8], *, bit_depth: int | None = None, strength: float = 1.0
+    ) -> NDArray[np.uint8]: ...
+
+    @overload
+    def __call__(
+        self, luma: NDArray[np.uint16], *, bit_depth: int | None = None, strength: float = 1.0
+    ) -> NDArray[np.uint16]: ...
 
     def __call__(self, luma: Planes, *, bit_depth: int | None = None, strength: float = 1.0) -> Planes:
         """Luma codes `[H, W]` or `[N, H, W]`, uint8 or uint16, to restored codes of the same shape and type.

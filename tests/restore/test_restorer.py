@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import get_overloads, get_type_hints
 
 import numpy as np
 import pytest
@@ -88,3 +89,11 @@ def test_bit_depth_may_be_numpy_s_and_must_be_whole() -> None:
             restore(luma, bit_depth=10.5)  # type: ignore[arg-type]
         with pytest.raises(CarfixError, match="a numpy array"):
             restore([[1, 2]])  # type: ignore[arg-type]
+
+
+def test_type_checkers_know_what_comes_back() -> None:
+    """Of bytes bytes, of words words."""
+    for signature in get_overloads(carfix.Restorer.__call__):
+        kinds = get_type_hints(signature)
+        assert kinds["luma"] == kinds["return"]
+    assert len(get_overloads(carfix.Restorer.__call__)) == 2
