@@ -51,7 +51,7 @@ class Keeper:
         except CheckpointError as error:
             self.state.best = None
             self.offer(measure())
-            return f"{error}; those of step {self.state.step} were written there, not the best ones"
+            return f"{error}; those of step {self.state.step}, where the run is, were written there instead"
         if self.licence not in ("", kept.description.licence):
             save_checkpoint(
                 self.weights, kept.net, dataclasses.replace(kept.description, licence=self.licence)
