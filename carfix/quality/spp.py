@@ -102,6 +102,8 @@ def command(
         *("-threads", "1", "-export_side_data", f"+{EXPORTED_QUANTIZERS}"),
         # uspp's own threads race: without this, 5 of 60 runs gave another picture.
         *("-filter_threads", "1"),
+        # As they lie in the file, like all that is measured: ffmpeg would turn them as the file is to be shown.
+        "-noautorotate",
         *input_arguments(path),
         *("-map", f"0:{stream}", "-vf", post_filter.graph),
         # Every frame once, at its own time: no frame rate may round it.

@@ -10,6 +10,7 @@ from quality.clips import luma_of_file, moving_picture, write_clip
 from carfix.errors import CarfixError, MissingPartError, UsageError
 from carfix.quality import ffmpeg as ffmpeg_module
 from carfix.quality.ffmpeg import FFmpeg, find_ffmpeg
+from carfix.quality.reader import read_frames
 from carfix.quality.spp import (
     QUANTIZER_GRID,
     FilterName,
@@ -130,6 +131,20 @@ def test_the_filter_sees_the_video_that_everything_else_is_measured_on(clip: Pat
                     packet.stream = copy
                     output.mux(packet)
     assert np.array_equal(luma(both, PostFilter()), luma(clip, PostFilter()))
+
+
+def test_a_display_rotation_turns_nothing_that_is_measured(clip: Path, tmp_path: Path) -> None:
+    """A camera that hangs upside down: ffmpeg would turn its pictures before it filters them."""
+    turned = tmp_path / "turned.mp4"
+    with av.open(str(clip)) as source, av.open(str(turned), "w") as output:
+        copy = output.add_stream_from_template(source.streams.video[0])
+        copy.set_display_matrix((-65536, 0, 0, 0, -65536, 0, 0, 0, 1 << 30))
+        for packet in source.demux():
+            if packet.size:
+                packet.stream = copy
+                output.mux(packet)
+    assert next(frame.picture.rotation for frame in read_frames(turned) if frame.picture) == -180
+    assert np.array_equal(luma(turned, PostFilter()), luma(clip, PostFilter()))
 
 
 def test_an_ffmpeg_that_fails_is_told_by_the_first_thing_that_it_said(tmp_path: Path) -> None:
