@@ -22,7 +22,9 @@ from av.video.frame import VideoFrame
 from carfix.errors import CarfixError, UsageError
 from carfix.quality.damage import Damage
 from carfix.quality.ffmpeg import FFmpeg, find_ffmpeg, input_arguments
+from carfix.quality.metrics import peak
 from carfix.quality.reader import LumaFrame, read_frames
+from carfix.restore.engine import Planes
 from carfix.video.address import address
 from carfix.video.choice import find_video
 from carfix.video.quantizer import EXPORTED_QUANTIZERS
@@ -168,7 +170,8 @@ def filtered_frames(
         try:
             try:
                 shown = read_frames(process.stdout, name=f"{post_filter.filter} of {path}")
-                yield from _checked(shown, read_frames(path, stream=video, damage=damage), path, post_filter)
+                decoded = read_frames(path, stream=video, damage=damage)
+                yield from _checked(map(_within_its_bits, shown), decoded, path, post_filter)
             except CarfixError:
                 process.stdout.close()  # an ffmpeg that still writes must not wait for a reader
                 if process.wait() == 0:
@@ -180,6 +183,14 @@ def filtered_frames(
             process.kill()
             process.stdout.close()
             process.wait()
+
+
+def _within_its_bits(frame: LumaFrame) -> LumaFrame:
+    """The frame with white for what FFmpeg's filters write where more than 8 bits overflow: all bits of the word."""
+    if frame.bit_depth == 8:
+        return frame
+    luma: Planes = np.minimum(frame.luma, np.uint16(peak(frame.bit_depth)))
+    return dataclasses.replace(frame, luma=luma)
 
 
 def _checked(

@@ -147,6 +147,14 @@ def test_a_display_rotation_turns_nothing_that_is_measured(clip: Path, tmp_path:
     assert np.array_equal(luma(turned, PostFilter()), luma(clip, PostFilter()))
 
 
+def test_what_overflows_ten_bits_is_white(tmp_path: Path) -> None:
+    """FFmpeg's spp writes 65535 there, and one such pixel a frame would cost 20 dB."""
+    planes = np.random.default_rng(0).choice([0, 1023], (2, 32, 48)).astype(np.uint16)
+    deep = write_clip(tmp_path / "deep.mkv", planes, codec="ffv1", pix_fmt="yuv420p10le")
+    shown = luma(deep, PostFilter(quantizer=8))
+    assert shown.max() == 1023 and not np.array_equal(shown, planes)
+
+
 def test_an_ffmpeg_that_fails_is_told_by_the_first_thing_that_it_said(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.avi", moving_picture(3), codec="mjpeg", pix_fmt="yuvj420p")
     with pytest.raises(CarfixError, match=r"clip\.avi: Specified pixel format yuvj420p is not supported"):
