@@ -5,6 +5,7 @@ PyAV's wheels contain neither spp nor libvmaf; the package imageio-ffmpeg brings
 
 import dataclasses
 import functools
+import os
 import re
 import shutil
 import subprocess
@@ -18,6 +19,9 @@ from carfix.video.address import address
 
 #: A line of `ffmpeg -filters`: two or three flags, the name, the pads, a description.
 _FILTER_LINE = re.compile(r"^ [A-Z.|]{2,3} +(\w+) +[AVN|]+->[AVN|]+", re.MULTILINE)
+
+#: The variable that names imageio-ffmpeg another executable than its own.
+_CHOSEN = "IMAGEIO_FFMPEG_EXE"
 
 #: Seconds after which an executable that should only list itself counts as broken.
 _PATIENCE = 30
@@ -68,9 +72,10 @@ def find_ffmpeg(*filters: str, trial: Callable[[FFmpeg], str | None] | None = No
         looked_at.append(f"{label}: {failure}")
     needed = ", ".join(filters)
     found = "; ".join(looked_at) or "there is none on this machine"
-    raise MissingPartError(
-        f"this needs an ffmpeg with {needed} ({found}); install one with `pip install -U imageio-ffmpeg`"
-    )
+    cure = "install one with `pip install -U imageio-ffmpeg`"
+    if _CHOSEN in os.environ:
+        cure = f"unset {_CHOSEN}, which stands for imageio-ffmpeg's own"
+    raise MissingPartError(f"this needs an ffmpeg with {needed} ({found}); {cure}")
 
 
 def _candidates() -> list[tuple[str, str]]:
@@ -82,15 +87,15 @@ def _candidates() -> list[tuple[str, str]]:
     except RuntimeError:  # its wheel for this platform has no executable
         return candidates
     if bundled not in (path for _, path in candidates):
-        candidates.append(("imageio-ffmpeg's", bundled))
+        candidates.append((bundled if _CHOSEN in os.environ else "imageio-ffmpeg's", bundled))
     return candidates
 
 
 def _output(path: str, *arguments: str) -> str:
     result = subprocess.run(
-        [path, "-hide_banner", *arguments], capture_output=True, text=True, timeout=_PATIENCE, check=True
+        [path, "-hide_banner", *arguments], capture_output=True, timeout=_PATIENCE, check=True
     )
-    return result.stdout
+    return result.stdout.decode(errors="replace")  # it may print paths of its making in any encoding
 
 
 def input_arguments(path: Path) -> list[str]:

@@ -4,6 +4,7 @@ The pairs go through one pipe, reference above candidate in one picture, so that
 that are compared here, whatever file, filter or network they came from.
 """
 
+import functools
 import json
 import subprocess
 import tempfile
@@ -14,7 +15,7 @@ import numpy as np
 
 from carfix.cpu import cores
 from carfix.errors import CarfixError
-from carfix.quality.ffmpeg import find_ffmpeg
+from carfix.quality.ffmpeg import FFmpeg, find_ffmpeg
 from carfix.quality.metrics import Numbers
 from carfix.restore.engine import Planes
 
@@ -23,8 +24,27 @@ FILTER = "libvmaf"
 #: Of smaller pictures libvmaf gives up without a word (measured with FFmpeg 9.0): its windows do not fit.
 SMALLEST_SIDE = 17
 
+#: Side of the picture that an ffmpeg is tried on.
+TRIAL_SIDE = 64
+
 #: Bit depths that libvmaf takes, and how FFmpeg calls them.
 _DEPTHS = {8: "", 10: "10le", 12: "12le", 16: "16le"}
+
+
+@functools.lru_cache(maxsize=8)
+def _trial(ffmpeg: FFmpeg) -> str | None:
+    """Why `ffmpeg` cannot compute VMAF, found by one picture; None if it can.
+
+    To have the filter is not enough: libvmaf may have been built without its models, and they lie nowhere.
+    """
+    picture = f"color=size={TRIAL_SIDE}x{TRIAL_SIDE}"
+    command = [ffmpeg.path, "-hide_banner", "-nostdin", "-loglevel", "error", "-f", "lavfi", "-i", picture]
+    command += ["-lavfi", f"split[a][b];[a][b]{FILTER}", "-frames:v", "1", "-f", "null", "-"]
+    result = subprocess.run(command, capture_output=True, check=False)
+    if result.returncode == 0:
+        return None
+    lines = result.stderr.decode(errors="replace").strip().splitlines()
+    return f"{FILTER} fails ({lines[0] if lines else result.returncode})"
 
 
 class VmafMeter:
@@ -39,7 +59,7 @@ class VmafMeter:
                 f"VMAF needs pictures of at least {SMALLEST_SIDE}x{SMALLEST_SIDE}, not {width}x{height}; "
                 "measure --metric psnr,ssim"
             )
-        ffmpeg = find_ffmpeg(FILTER)
+        ffmpeg = find_ffmpeg(FILTER, trial=_trial)
         self.scores: Numbers = np.empty(0)
         self._shape = (height, width)
         self._depth = min(depth for depth in _DEPTHS if depth >= bit_depth)

@@ -203,6 +203,24 @@ def test_an_ffmpeg_whose_filter_fails_on_h264_is_passed_over(
         PostFilter().find()
 
 
+def test_an_ffmpeg_that_writes_no_utf8_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = fake_ffmpeg(tmp_path, "made in C:/\\351t\\351\\n")
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert find_ffmpeg("spp").path != str(fake)
+
+
+def test_the_variable_that_names_a_broken_ffmpeg_is_told(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To install the package again, as the message said, changes nothing."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", "/nowhere/ffmpeg")
+    with pytest.raises(MissingPartError, match=r"/nowhere/ffmpeg does not run\); unset IMAGEIO_FFMPEG_EXE"):
+        list(filtered_frames(clip, PostFilter()))
+
+
 def test_an_ffmpeg_that_fails_or_crashes_is_reported(
     clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -44,6 +44,24 @@ def test_no_ffmpeg_with_libvmaf_names_the_cure(reference: Path, monkeypatch: pyt
         compare_videos(reference=reference, candidates=[reference], vmaf=True)
 
 
+def test_an_ffmpeg_whose_libvmaf_lacks_its_models_is_passed_over(
+    reference: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = tmp_path / "ffmpeg"
+    fake.write_text(
+        "#!/bin/sh\ncase \"$*\" in *-filters*) echo ' .. libvmaf  VV->V  vmaf';; "
+        "*libvmaf*) echo could not load libvmaf model >&2; exit 1;; esac\n"
+    )
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert find_ffmpeg("libvmaf").path == str(fake)
+    (result,) = compare_videos(reference=reference, candidates=[reference], vmaf=True, frames=2).results
+    assert result.vmaf is not None and len(result.vmaf) == 2
+    monkeypatch.setattr(ffmpeg_module, "_candidates", lambda: [("the fake", str(fake))])
+    with pytest.raises(MissingPartError, match=r"the fake: libvmaf fails \(could not load libvmaf model\)"):
+        compare_videos(reference=reference, candidates=[reference], vmaf=True)
+
+
 def test_pictures_too_small_for_vmaf_are_one_clear_error(tmp_path: Path) -> None:
     small = write_clip(tmp_path / "small.mkv", moving_picture(2, 16, 16), codec="ffv1")
     with pytest.raises(CarfixError, match="VMAF needs pictures of at least 17x17, not 16x16"):
