@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,14 @@ CANDIDATE_SCORE = 0.05
 #: Raised whenever a change of this room may change a box: caches depend on it.
 DETECTION_VERSION = 1
 
+#: What Ultralytics calls detection in the metadata of its files.
+_TASK = "detect"
+#: Of scores in half precision.
+_ROUNDING = 1e-3
+#: Where a file says that a tensor lies in another one: ONNX's `external_data`, an entry of the key "location" and the
+#: length of its value.
+_ELSEWHERE = re.compile(rb"\x0a\x08location\x12([\x01-\x7f])")
+
 _KINDS = "YOLOX (1xNx85, not decoded) and YOLOv8/11 (1x84xN)"
 
 
@@ -37,6 +46,12 @@ class Detector:
             data = path.read_bytes()
         except OSError as error:
             raise CarfixError(f"cannot read the detector {path}: {error.strerror or error}") from error
+        if beside := _ELSEWHERE.search(data):
+            name = data[beside.end() :][: beside[1][0]].decode(errors="replace")
+            raise CarfixError(
+                f"the numbers of {path} lie in another file, {name}; carfix reads detectors of a single file: "
+                "onnx.save(onnx.load(OLD), NEW) makes one of both"
+            )
         self.sha256 = hashlib.sha256(data).hexdigest()
         self._session, self._provider = _session(path, data, device)
         inputs = self._session.get_inputs()
@@ -45,6 +60,14 @@ class Detector:
             raise CarfixError(f"{path} is no detector: it does not take one colour picture as float32")
         if not all(isinstance(side, int) and side > 0 for side in shape[2:]):
             raise CarfixError(f"{path} states no fixed size of its input; export the detector with one")
+        if isinstance(shape[0], int) and shape[0] != 1:
+            raise CarfixError(f"{path} takes {shape[0]} pictures at once; export the detector for one")
+        metadata = self._session.get_modelmeta().custom_metadata_map
+        # Key points, masks and angles stand where a detector has further classes.
+        if (task := metadata.get("task", _TASK)) != _TASK:
+            raise CarfixError(
+                f"{path} is no detector but of Ultralytics' task {task!r}; export one of {_TASK!r}"
+            )
         self._input = inputs[0].name
         self.height, self.width = shape[2:]
         blank = np.full((1, 3, self.height, self.width), FILL, np.float32)
@@ -56,11 +79,16 @@ class Detector:
             raise CarfixError(
                 f"{path} is no detector that carfix knows: its output is {size}; known are {_KINDS}"
             )
-        layout.decode(output)
+        if layout.family == "ultralytics":
+            output = self._run(np.full_like(blank, FILL / 255))
+        _, scores = layout.decode(output)
+        if not (scores.min() >= -_ROUNDING and scores.max() <= 1 + _ROUNDING):
+            raise CarfixError(
+                f"{path} is no detector that carfix knows: what should be scores runs from {scores.min():.3g} to "
+                f"{scores.max():.3g}, not from 0 to 1"
+            )
         self._layout: Layout = layout
-        self.names: Sequence[str] = class_names(
-            layout.classes, self._session.get_modelmeta().custom_metadata_map
-        )
+        self.names: Sequence[str] = class_names(layout.classes, metadata)
 
     @property
     def identity(self) -> str:

@@ -114,6 +114,33 @@ def test_what_is_no_detector_is_one_clear_error(tmp_path: Path) -> None:
     free = [1, 3, "height", "width"]
     refused(write_graph(tmp_path / "c.onnx", same, free, free), "no fixed size")
     refused(write_detector(tmp_path / "e.onnx", log_size=64.0), "without --decode_in_inference")
+    four = [4, 3, 32, 32]
+    refused(write_graph(tmp_path / "f.onnx", same, four, four), "takes 4 pictures at once")
+
+
+def test_what_has_other_numbers_behind_its_boxes_is_refused(tmp_path: Path) -> None:
+    """Key points, masks and angles: they were taken for scores of further classes, 40 and more at times."""
+    for name in ("pose", "segment", "obb"):
+        other = write_detector(tmp_path / "t.onnx", "ultralytics", metadata={"task": name})
+        with pytest.raises(CarfixError, match=rf"Ultralytics' task '{name}'; export one of 'detect'"):
+            Detector(other)
+    Detector(write_detector(tmp_path / "d.onnx", "ultralytics", metadata={"task": "detect"}))
+    for gain, numbers in ((9.0, "from 0 to 4.02"), (-1.0, "from -0.447 to 0")):
+        with pytest.raises(CarfixError, match=rf"should be scores runs {numbers}"):
+            Detector(write_detector(tmp_path / "s.onnx", "ultralytics", gain=gain))
+
+
+def test_numbers_in_another_file_are_told_with_the_cure(tmp_path: Path) -> None:
+    """As PyTorch exports them. onnxruntime looks for that file in the working directory, and finds another's there."""
+    import onnx
+
+    split, whole = tmp_path / "split.onnx", tmp_path / "whole.onnx"
+    model = onnx.load(write_detector(tmp_path / "d.onnx"))
+    onnx.save(model, split, save_as_external_data=True, location="split.onnx.data", size_threshold=64)
+    with pytest.raises(CarfixError, match=r"lie in another file, split\.onnx\.data; .*onnx\.save"):
+        Detector(split)
+    onnx.save(onnx.load(split), whole)
+    assert len(Detector(whole).detect(scene(96, 64))) == 8
 
 
 def test_without_onnxruntime_the_cure_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
