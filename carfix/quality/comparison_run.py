@@ -13,6 +13,7 @@ from carfix.progress import OnProgress
 from carfix.quality.alignment import Unmatched, aligned
 from carfix.quality.chosen import Chosen
 from carfix.quality.damage import Damage
+from carfix.quality.duration import duration_of
 from carfix.quality.metrics import FrameQuality, measure
 from carfix.quality.reader import (
     END,
@@ -169,13 +170,14 @@ class _Facts:
 
 
 def bit_rate(chosen: Chosen) -> float | None:
-    """Bits a second of the whole file; None if it states no duration."""
+    """Bits a second of the whole file; None if it states no duration that can be."""
     path, stream = chosen.path, str(chosen.stream)
     with open_input(path) as container:
-        duration = (container.duration or 0) / av.time_base
-        if is_set(path, container, find_video(container, path, stream)):
+        video = find_video(container, path, stream)
+        duration = duration_of(path, container, video)
+        if is_set(path, container, video):
             duration, _ = counted(path, stream)
-    return 8 * path.stat().st_size / duration if duration > 0 else None
+    return 8 * path.stat().st_size / duration if duration else None
 
 
 def _expected_frames(chosen: Chosen, wanted: Wanted) -> int:

@@ -18,6 +18,7 @@ from av.video.stream import VideoStream
 from carfix.errors import CarfixError
 from carfix.quality.chosen import Chosen, choose_in
 from carfix.quality.damage import Damage, decoded_around
+from carfix.quality.duration import MPEG1_VARIABLE, duration_of, rate_of
 from carfix.quality.gain import GainFit
 from carfix.quality.methods import Restored
 from carfix.quality.reader import luma_of
@@ -26,7 +27,7 @@ from carfix.video.choice import find_video
 from carfix.video.faults import MEDIA_ERRORS, reason
 from carfix.video.quantizer import Scale, Told, export_quantizers, told_quantizer
 from carfix.video.set_back import counted, is_set
-from carfix.video.source import MAX_RATE, open_input
+from carfix.video.source import open_input
 
 #: Places of a file whose quantizers are looked at, and frames there: an archive must be inspected in minutes.
 PLACES = 4
@@ -35,12 +36,6 @@ FRAMES_A_PLACE = 12
 #: Quantizers of H.264 over which the bits are halved that video needs which was compressed before: it has lost what
 #: would need more (8 to 14 on the held-out clips; others need twice as many bits for every 6).
 QUANTIZERS_A_HALF = 10.0
-#: What MPEG-1 states for a bit rate that varies: 18 set bits, in units of 400 bit/s.
-MPEG1_VARIABLE = 0x3FFFF * 400
-#: FFmpeg's name of MPEG-1 and MPEG-2 without a container, for which it computes a duration from the stated rate.
-MPEG_STREAM = "mpegvideo"
-#: Frames that a file lasts at least, somewhat below one for times that are rounded.
-SHORTEST = 0.5
 #: More frames than this share of duration times rate are no frames.
 MOST_FRAMES = 1.5
 
@@ -95,9 +90,9 @@ def inspect_file(
         with open_input(path) as container:
             video = find_video(container, path, stream)
             context = video.codec_context
-            fps = _rate(video)
+            fps = rate_of(video)
             size = path.stat().st_size
-            duration = _duration(container, video, fps, size)
+            duration = duration_of(path, container, video)
             stated, frames = duration, _frames(video, duration, fps, size)
             shown = duration  # seconds without a pause
             if is_set(path, container, video):
@@ -150,28 +145,6 @@ def inspect_file(
         gain_error=None if fit is None or gain is None else fit.error,
         seconds=seconds_per_pixel * pixels * frames if seconds_per_pixel and frames else None,
     )
-
-
-def _rate(stream: VideoStream) -> float | None:
-    """Frames a second. Of the two that FFmpeg tells, the smaller one that can be.
-
-    The average is a clock's ticks in some containers (60000 in raw DV, 600 in an AVI made of an MP4) and missing in
-    others (IVF, Ogg); the guess is the rate that would hold all times, of a variable one far more than there are.
-    """
-    rates = [float(rate) for rate in (stream.guessed_rate, stream.average_rate) if rate]
-    return min((rate for rate in rates if 0 < rate <= MAX_RATE), default=None)
-
-
-def _duration(container: InputContainer, stream: VideoStream, fps: float | None, size: int) -> float | None:
-    """Seconds that the container states, unless damage did or FFmpeg made them up.
-
-    A frame takes at least one of the file's `size` bytes, and there is one.
-    """
-    if stream.bit_rate == MPEG1_VARIABLE and container.format.name == MPEG_STREAM:
-        return None  # computed from that rate
-    duration = (container.duration or 0) / av.time_base
-    least = SHORTEST / fps if fps else 0
-    return duration if duration > 0 and least <= duration <= size / (fps or 1) else None
 
 
 def _frames(stream: VideoStream, duration: float | None, fps: float | None, size: int) -> int | None:

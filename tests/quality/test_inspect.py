@@ -15,6 +15,7 @@ from quality.clips import damage_packets, moving_picture, write_clip, write_mode
 from carfix.errors import CarfixError
 from carfix.net.catalog import installed
 from carfix.net.checkpoint import load_checkpoint, read_description
+from carfix.quality.compare import compare_videos
 from carfix.quality.gain import GainFit, Point, fit_gain, fits_from_json, fits_to_json, installed_fit
 from carfix.quality.inspect import inspect_file, measure_speed
 from carfix.quality.methods import Restored
@@ -115,6 +116,31 @@ def test_a_clock_that_leaps_ahead_is_no_video(tmp_path: Path) -> None:
     assert (both.frames, both.duration) == (60, pytest.approx(36_000, abs=5))
     assert both.bits_per_pixel == pytest.approx(one.bits_per_pixel, rel=0.05)
     assert both.seconds == pytest.approx(2 * (one.seconds or 0))
+
+
+@pytest.mark.parametrize(("stated", "name"), [(None, "s.mkv"), (2000.0, "s.mkv"), (None, "s.nut")])
+def test_what_is_before_the_first_frame_does_not_count(
+    stated: float | None, name: str, tmp_path: Path
+) -> None:
+    """Matroska cut into pieces on one clock: FFmpeg states in each when it ends, mkvmerge how long it lasts."""
+    options = {"qp": "30", "g": "10", "threads": "1"}
+    frames = moving_picture(50)
+    one, late = (
+        write_clip(
+            tmp_path / f"{start}{name}", frames, times=[start + 40 * i for i in range(50)], options=options
+        )
+        for start in (0, 60_000)
+    )
+    if stated is not None:
+        whole = late.read_bytes()
+        place = whole.index(b"\x44\x89\x88") + 3  # Matroska's Duration, 8 bytes long
+        late.write_bytes(whole[:place] + struct.pack(">d", stated) + whole[place + 8 :])
+    first, piece = (inspect_file(path, seconds_per_pixel=1e-6) for path in (one, late))
+    assert (piece.frames, piece.duration) == (50, pytest.approx(2, abs=0.05))
+    assert piece.bits_per_pixel == pytest.approx(first.bits_per_pixel, rel=0.05)
+    assert piece.seconds == pytest.approx(first.seconds) and piece.mean_quantizer == first.mean_quantizer
+    rate = compare_videos(reference=late, candidates=[late], frames=1).results[0].bit_rate
+    assert rate == pytest.approx(8 * late.stat().st_size / 2, rel=0.05)
 
 
 def test_too_few_clips_are_an_error() -> None:
@@ -236,6 +262,7 @@ def test_a_duration_computed_from_that_marker_is_none(tmp_path: Path) -> None:
     clip = write_media(tmp_path / "m.m1v", codec="mpeg1video", time_base=EVERY_FRAME, frames=50)
     found = inspect_file(clip, seconds_per_pixel=1e-6)
     assert (found.duration, found.frames, found.seconds, found.bits_per_pixel) == (None,) * 4
+    assert compare_videos(reference=clip, candidates=[clip], frames=1).results[0].bit_rate is None
 
 
 def test_frame_rates_are_those_of_the_frames(tmp_path: Path) -> None:

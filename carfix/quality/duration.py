@@ -1,0 +1,61 @@
+"""How long a file lasts and how many frames a second it shows, where its container's word cannot be taken for it."""
+
+import contextlib
+from pathlib import Path
+
+import av
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from carfix.video.faults import MEDIA_ERRORS
+from carfix.video.source import MAX_RATE, open_input
+
+#: What MPEG-1 states for a bit rate that varies: 18 set bits, in units of 400 bit/s.
+MPEG1_VARIABLE = 0x3FFFF * 400
+#: FFmpeg's name of MPEG-1 and MPEG-2 without a container, for which it computes a duration from the stated rate.
+MPEG_STREAM = "mpegvideo"
+#: Frames that a file lasts at least, somewhat below one for times that are rounded.
+SHORTEST = 0.5
+#: Formats that state how long a file lasts (mkvmerge), or when it ends on a clock that may begin at any time (FFmpeg).
+UNTIL_THE_END = ("matroska,webm", "nut")
+#: The share of its duration that a file may begin late without anything being off that is shown.
+SOON = 0.01
+
+
+def rate_of(stream: VideoStream) -> float | None:
+    """Frames a second. Of the two that FFmpeg tells, the smaller one that can be.
+
+    The average is a clock's ticks in some containers (60000 in raw DV, 600 in an AVI made of an MP4) and missing in
+    others (IVF, Ogg); the guess is the rate that would hold all times, of a variable one far more than there are.
+    """
+    rates = [float(rate) for rate in (stream.guessed_rate, stream.average_rate) if rate]
+    return min((rate for rate in rates if 0 < rate <= MAX_RATE), default=None)
+
+
+def duration_of(path: Path, container: InputContainer, stream: VideoStream) -> float | None:
+    """Seconds that the opened `path` lasts by its container, unless damage did that or FFmpeg made them up.
+
+    A frame takes at least one of the file's bytes, and there is one.
+    """
+    if stream.bit_rate == MPEG1_VARIABLE and container.format.name == MPEG_STREAM:
+        return None  # computed from that rate
+    duration, fps = (container.duration or 0) / av.time_base, rate_of(stream)
+    least = SHORTEST / fps if fps else 0
+    if not (duration > 0 and least <= duration <= path.stat().st_size / (fps or 1)):
+        return None
+    start = (container.start_time or 0) / av.time_base
+    if container.format.name in UNTIL_THE_END and start > SOON * duration:
+        end = _end(path, stream.index, start + duration)
+        duration = duration if end is None or end <= start else end - start
+    return duration
+
+
+def _end(path: Path, number: int, latest: float) -> float | None:
+    """When the last frame of a video ends on the file's clock, before `latest`; None if that cannot be read."""
+    ends = []
+    with contextlib.suppress(*MEDIA_ERRORS), open_input(path) as container:
+        container.seek(int(latest * av.time_base), backward=True)
+        for packet in container.demux(container.streams[number]):
+            if packet.pts is not None and packet.time_base is not None:
+                ends.append(float((packet.pts + (packet.duration or 0)) * packet.time_base))
+    return max(ends, default=None)
