@@ -6,14 +6,14 @@ from pathlib import Path
 
 from carfix.errors import UsageError
 from carfix.progress import OnProgress, silent
-from carfix.quality.chosen import Chosen, choose_alike
+from carfix.quality.chosen import choose_alike
 from carfix.quality.comparison_run import ComparisonRun
 from carfix.quality.damage import Damage
 from carfix.quality.methods import Decoded, Filtered, Method, released
 from carfix.quality.metrics import metrics_device
 from carfix.quality.reader import read_frames, wanted_range
 from carfix.quality.results import Candidate, Comparison, Reference, Result
-from carfix.quality.spp import FIRST_QUANTIZER, PostFilter, climb
+from carfix.quality.spp import FIRST_QUANTIZER, PostFilter, UnfilteredError, climb
 from carfix.video.choice import check_stream
 
 
@@ -75,7 +75,7 @@ def compare_videos(
                 results[path].append(run.compare(Candidate(method, name, chosen[path])))
     if spp_best:
         for path in paths:
-            results[path].append(_best(run, chosen[path], spp_best, _name(path, Decoded(), paths)))
+            results[path].append(_best(run, results[path][0], spp_best))
     ordered = [_with_decoder_facts(result, results[path][0]) for path in paths for result in results[path]]
     first = ordered[0]
     return Comparison(
@@ -110,19 +110,25 @@ def _name(path: Path, method: Method, paths: Sequence[Path]) -> str:
     return name if isinstance(method, Decoded) else f"{name} + {method.name}"
 
 
-def _best(run: ComparisonRun, chosen: Chosen, spp: PostFilter, name: str) -> Result:
-    """The result of the constant quantizer with the highest mean PSNR."""
+def _best(run: ComparisonRun, decoded: Result, spp: PostFilter) -> Result:
+    """The result of the constant quantizer with the highest mean PSNR; where that changes nothing, `decoded`'s."""
     trials: dict[int, Result] = {}
     scores: dict[int, float] = {}
     while (quantizer := climb(scores, FIRST_QUANTIZER)) is not None:
-        method = Filtered(dataclasses.replace(spp, quantizer=quantizer))
+        method: Method = Filtered(dataclasses.replace(spp, quantizer=quantizer))
         run.expect(1)
-        candidate = Candidate(method, f"{name} + {method.name}", chosen)
-        trials[quantizer] = run.compare(candidate, vmaf=False)
+        name = f"{decoded.name} + {method.name}"
+        candidate = dataclasses.replace(decoded.candidate, method=method, name=name)
+        try:
+            trials[quantizer] = run.compare(candidate, vmaf=False)
+        except UnfilteredError:  # a flat picture, or one that hardly lost anything
+            unchanged = dataclasses.replace(candidate, method=Decoded(name=method.name))
+            trials[quantizer] = dataclasses.replace(decoded, candidate=unchanged)
         scores[quantizer] = float(trials[quantizer].quality.psnr.mean())
     best = max(scores, key=lambda quantizer: scores[quantizer])
-    candidate = dataclasses.replace(trials[best].candidate, name=f"{name} + spp-best (qp {best})")
-    if run.vmaf:
+    result = trials[best]
+    candidate = dataclasses.replace(result.candidate, name=f"{decoded.name} + spp-best (qp {best})")
+    if run.vmaf and result.vmaf is None:
         run.expect(1)
         return run.compare(candidate)
-    return dataclasses.replace(trials[best], candidate=candidate)
+    return dataclasses.replace(result, candidate=candidate)

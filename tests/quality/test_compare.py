@@ -161,6 +161,18 @@ def test_sizes_that_differ_need_scale(reference: Path, tmp_path: Path) -> None:
     assert 15 < result.quality.psnr.mean() < 45
 
 
+def test_spp_best_of_flat_pictures_is_what_was_decoded(compressed: Path, tmp_path: Path) -> None:
+    """A quantizer that changes nothing was an error, and ended all."""
+    flat = write_clip(tmp_path / "flat.mp4", np.full((FRAMES, 64, 96), 128, np.uint8), options=X264)
+    comparison = compare_videos(
+        reference=flat, candidates=[compressed, flat], spp_best=PostFilter(), vmaf=True, frames=3
+    )
+    decoded, best = comparison.results[2:]
+    assert best.name == "flat.mp4 + spp-best (qp 4)" and best.candidate.method.name == "spp-qp4"
+    assert best.quality.psnr.tolist() == decoded.quality.psnr.tolist() == [100] * 3
+    assert best.vmaf is not None and len(list(best.candidate.method.frames(flat))) == FRAMES
+
+
 def test_the_bit_rate_of_recordings_put_together_is_theirs(tmp_path: Path) -> None:
     """FFmpeg's duration of them is that of the last one."""
     part = write_clip(tmp_path / "part.ts", moving_picture(30), options=X264)
