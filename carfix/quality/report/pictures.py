@@ -23,7 +23,7 @@ WORST = 3
 #: The worst frames lie at least this share of the video apart: neighbours show the same.
 SPREAD = 1 / 20
 
-#: A page stays under 15 MB; base64 makes 4 bytes of 3, and the curves and the code need their share.
+#: Of all pictures of a page; base64 makes 4 bytes of 3. What the curves take grows with the frames.
 PICTURE_BUDGET = 10_000_000
 #: WebP qualities that are tried until the pictures fit.
 QUALITIES = (95, 90, 84, 76, 66, 50)
