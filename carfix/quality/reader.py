@@ -12,6 +12,7 @@ import av
 import numpy as np
 from av.container import InputContainer
 from av.video.frame import PictureType, VideoFrame
+from av.video.stream import VideoStream
 
 from carfix.errors import CarfixError
 from carfix.quality.damage import Damage, decoded_around
@@ -40,6 +41,9 @@ def wanted_range(skip: int = 0, count: int | None = None) -> Wanted:
     return range(skip, END + 1 if count is None else skip + count)
 
 
+#: FFmpeg's AVFMT_NOTIMESTAMPS: a format that states no times, of which FFmpeg counts some.
+_NO_TIMESTAMPS = 0x80
+
 _KINDS = {int(PictureType.I): "I", int(PictureType.P): "P", int(PictureType.B): "B"}
 
 
@@ -49,7 +53,9 @@ class LumaFrame:
 
     luma: Planes
     bit_depth: int
-    time: float | None  # of one that states none, the end of the frame before it
+    time: (
+        float | None
+    )  # of one that states none, the end of the frame before it; None where the file states none
     index: int = 0  # its number in the file, in presentation order
     kind: str = ""  # I, P or B, where the decoder says it
     quantizer: float | None = None  # mean over the frame, where the decoder exports it and it was asked for
@@ -117,24 +123,33 @@ def decode(
     try:
         with _opened(source) as container:
             video = find_video(container, Path(name), None if stream is None else str(stream))
-            if damage is None:
-                video.thread_type = "AUTO"
-                if quantizers:
-                    yield from decoded(container, video, export_quantizers(video.codec_context))
-                else:
-                    yield from decoded(container, video)
-                return
-            # With threads within a frame, PyAV's default, as a restore decodes: with frames decoded ahead, an error
-            # takes finished neighbours along, at the end of a file without a word.
-            conceal(video.codec_context)
-            note = export_quantizers(video.codec_context) if quantizers else lambda packet: None
-            for frame in decoded_around(container, video, note, damage):
+            timeless = bool(container.format.flags & _NO_TIMESTAMPS)
+            for frame in _decoded(container, video, quantizers, damage):
                 empty = False
+                if (
+                    timeless
+                ):  # raw MPEG-1, say: what FFmpeg counts there leaves out the time of the second frame
+                    frame.pts = None
                 yield frame
     except MEDIA_ERRORS as error:
         raise CarfixError(f"{name} cannot be decoded: {reason(error)}") from error
-    if empty and damage.failure:
+    if empty and damage is not None and damage.failure:
         raise CarfixError(f"{name}: not a single frame of its video could be decoded: {damage.failure}")
+
+
+def _decoded(
+    container: InputContainer, video: VideoStream, quantizers: bool, damage: Damage | None
+) -> Iterator[VideoFrame]:
+    if damage is None:
+        video.thread_type = "AUTO"
+    else:
+        # With threads within a frame, PyAV's default, as a restore decodes: with frames decoded ahead, an error
+        # takes finished neighbours along, at the end of a file without a word.
+        conceal(video.codec_context)
+    note = export_quantizers(video.codec_context) if quantizers else lambda packet: None
+    if damage is None:
+        return decoded(container, video, note)
+    return decoded_around(container, video, note, damage)
 
 
 @contextlib.contextmanager

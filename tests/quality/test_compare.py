@@ -161,6 +161,26 @@ def test_sizes_that_differ_need_scale(reference: Path, tmp_path: Path) -> None:
     assert 15 < result.quality.psnr.mean() < 45
 
 
+@pytest.mark.parametrize(
+    ("codec", "suffix"), [("mpeg1video", "m1v"), ("mpeg2video", "m2v"), ("mjpeg", "mjpg")]
+)
+def test_files_without_a_container_pair_up_in_order(codec: str, suffix: str, tmp_path: Path) -> None:
+    """The times that FFmpeg counts there are of another rate, or lack the second frame's where B-frames are."""
+    raw = write_media(
+        tmp_path / f"raw.{suffix}",
+        codec=codec,
+        pix_fmt="yuvj420p" if codec == "mjpeg" else "yuv420p",
+        time_base=Fraction(1, 25),
+        frames=FRAMES,
+        options={} if codec == "mjpeg" else {"bf": "2"},
+    )
+    reference = write_clip(tmp_path / "reference.mkv", luma_of_file(raw), codec="ffv1", rate=30)
+    (result,) = compare_videos(reference=reference, candidates=[raw]).results
+    assert result.quality.identical == len(result.quality) == FRAMES
+    (result,) = compare_videos(reference=raw, candidates=[reference]).results
+    assert result.times.tolist() == list(range(FRAMES))
+
+
 def test_spp_best_of_flat_pictures_is_what_was_decoded(compressed: Path, tmp_path: Path) -> None:
     """A quantizer that changes nothing was an error, and ended all."""
     flat = write_clip(tmp_path / "flat.mp4", np.full((FRAMES, 64, 96), 128, np.uint8), options=X264)
