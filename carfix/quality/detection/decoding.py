@@ -1,6 +1,8 @@
 """What the two families of YOLO detectors put out, as boxes and scores."""
 
 import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -17,6 +19,11 @@ STRIDES = (8, 16, 32)
 YOLOX_LEADING = 5
 #: Ultralytics: centre x and y, width and height; then the classes.
 ULTRALYTICS_LEADING = 4
+
+#: What Ultralytics calls detection in the metadata of its files.
+_TASK = "detect"
+#: Of scores in half precision.
+_ROUNDING = 1e-3
 
 #: exp(10) cells of the finest grid are 176,000 pixels: no box. Larger numbers are no logarithms but pixels.
 LARGEST_LOGARITHM = 10.0
@@ -67,6 +74,25 @@ def recognised(shape: tuple[int, ...], width: int, height: int) -> Layout | None
     if shape[2] == cells and shape[1] > ULTRALYTICS_LEADING:
         return Layout("ultralytics", shape[1] - ULTRALYTICS_LEADING, width, height)
     return None
+
+
+def check_task(path: Path, metadata: Mapping[str, str]) -> None:
+    """Raises `CarfixError` if the file states that it is one of Ultralytics' other networks.
+
+    Key points, masks and angles stand where a detector has further classes.
+    """
+    if (task := metadata.get("task", _TASK)) != _TASK:
+        raise CarfixError(f"{path} is no detector but of Ultralytics' task {task!r}; export one of {_TASK!r}")
+
+
+def check_scores(path: Path, scores: Any) -> None:  # noqa: ANN401 - an array of numpy or a tensor of torch
+    """Raises `CarfixError` for what cannot be scores, such as those of networks that do not state their task."""
+    low, high = float(scores.min()), float(scores.max())
+    if not (low >= -_ROUNDING and high <= 1 + _ROUNDING):
+        raise CarfixError(
+            f"{path} is no detector that carfix knows: what should be scores runs from {low:.3g} to {high:.3g}, "
+            "not from 0 to 1"
+        )
 
 
 def _corners(centres: Floats, sizes: Floats) -> Floats:

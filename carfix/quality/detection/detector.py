@@ -12,7 +12,7 @@ import numpy as np
 from carfix.errors import CarfixError, MissingPartError
 from carfix.quality.detection.boxes import Detections, Floats, without_repeats
 from carfix.quality.detection.classes import class_names
-from carfix.quality.detection.decoding import Layout, recognised
+from carfix.quality.detection.decoding import Layout, check_scores, check_task, recognised
 from carfix.quality.detection.letterbox import FILL, Picture, letterbox
 
 #: Less certain findings are dropped. Average precision needs the uncertain ones, too: COCO's evaluations take
@@ -22,10 +22,6 @@ CANDIDATE_SCORE = 0.05
 #: Raised whenever a change of this room may change a box: caches depend on it.
 DETECTION_VERSION = 1
 
-#: What Ultralytics calls detection in the metadata of its files.
-_TASK = "detect"
-#: Of scores in half precision.
-_ROUNDING = 1e-3
 #: Where a file says that a tensor lies in another one: ONNX's `external_data`, an entry of the key "location" and the
 #: length of its value.
 _ELSEWHERE = re.compile(rb"\x0a\x08location\x12([\x01-\x7f])")
@@ -63,11 +59,7 @@ class Detector:
         if isinstance(shape[0], int) and shape[0] != 1:
             raise CarfixError(f"{path} takes {shape[0]} pictures at once; export the detector for one")
         metadata = self._session.get_modelmeta().custom_metadata_map
-        # Key points, masks and angles stand where a detector has further classes.
-        if (task := metadata.get("task", _TASK)) != _TASK:
-            raise CarfixError(
-                f"{path} is no detector but of Ultralytics' task {task!r}; export one of {_TASK!r}"
-            )
+        check_task(path, metadata)
         self._input = inputs[0].name
         self.height, self.width = shape[2:]
         blank = np.full((1, 3, self.height, self.width), FILL, np.float32)
@@ -82,11 +74,7 @@ class Detector:
         if layout.family == "ultralytics":
             output = self._run(np.full_like(blank, FILL / 255))
         _, scores = layout.decode(output)
-        if not (scores.min() >= -_ROUNDING and scores.max() <= 1 + _ROUNDING):
-            raise CarfixError(
-                f"{path} is no detector that carfix knows: what should be scores runs from {scores.min():.3g} to "
-                f"{scores.max():.3g}, not from 0 to 1"
-            )
+        check_scores(path, scores)
         self._layout: Layout = layout
         self.names: Sequence[str] = class_names(layout.classes, metadata)
 

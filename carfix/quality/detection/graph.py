@@ -34,11 +34,14 @@ class Graph:
                 'training with a detector needs the package onnx; install it with `pip install "carfix[export]"`'
             ) from None
         try:
-            graph = onnx.load(str(path)).graph
+            model = onnx.load(str(path))
         except OSError as error:
             raise CarfixError(f"cannot read the detector {path}: {error.strerror or error}") from error
         except Exception as error:  # protobuf's own, which is no class of onnx
             raise CarfixError(f"{path} is no ONNX file") from error
+        #: What the file states of itself.
+        self.metadata = {entry.key: entry.value for entry in model.metadata_props}
+        graph = model.graph
         self._constants = {
             value.name: torch.from_numpy(numpy_helper.to_array(value).copy()) for value in graph.initializer
         }

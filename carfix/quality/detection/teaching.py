@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from carfix.errors import CarfixError, UsageError
-from carfix.quality.detection.decoding import recognised
+from carfix.quality.detection.decoding import check_scores, check_task, recognised
 from carfix.quality.detection.frames import BLACK, WHITE
 from carfix.quality.detection.graph import Graph
 from carfix.quality.detection.letterbox import FILL
@@ -38,6 +38,7 @@ class DetectorLoss:
 
     def __init__(self, path: Path, *, weight: float, patch: int) -> None:
         self._graph = Graph(path)
+        check_task(path, self._graph.metadata)
         shape = self._graph.shape
         if len(shape) != 4 or shape[1] != 3 or min(shape) < 1:
             raise CarfixError(f"{path} is no detector of a fixed size: its input is {shape}")
@@ -51,12 +52,17 @@ class DetectorLoss:
             )
         self._weight = weight
         self._sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        blank = torch.full((1, 3, self._height, self._width), float(FILL))
         with torch.no_grad():
-            _, output = self._graph(torch.full((1, 3, self._height, self._width), float(FILL)))
+            _, output = self._graph(blank)
         layout = recognised(tuple(output.shape), self._width, self._height)
         if layout is None:
             raise CarfixError(f"{path} is no detector that carfix knows: its output is {tuple(output.shape)}")
         self._layout = layout
+        if layout.family == "ultralytics":
+            with torch.no_grad():
+                _, output = self._graph(blank / 255)
+        check_scores(path, layout.scores(output))
 
     def record(self) -> dict[str, Any]:
         """What decides the outcome of a training."""

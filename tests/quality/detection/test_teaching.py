@@ -46,6 +46,15 @@ def test_it_is_nothing_for_equals_and_falls_along_its_gradient(family: str, tmp_
     assert loss.record() != doubled.record()
 
 
+def test_what_has_other_numbers_behind_its_boxes_does_not_teach(tmp_path: Path) -> None:
+    pose = write_detector(tmp_path / "p.onnx", "ultralytics", width=96, height=96, metadata={"task": "pose"})
+    with pytest.raises(CarfixError, match="Ultralytics' task 'pose'"):
+        DetectorLoss(pose, weight=1.0, patch=48)
+    points = write_detector(tmp_path / "q.onnx", "ultralytics", width=96, height=96, gain=9.0)
+    with pytest.raises(CarfixError, match=r"should be scores runs from 0 to 4\.02"):
+        DetectorLoss(points, weight=1.0, patch=48)
+
+
 def test_it_sees_what_evaluate_shows(tmp_path: Path) -> None:
     """Gray of the limited range, in the family's own numbers: the scores are those of the square's brightness."""
     for family in ("yolox", "ultralytics"):
