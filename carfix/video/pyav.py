@@ -14,7 +14,7 @@ KEEP_ODD_TAGS: dict[str, Any] = {"metadata_errors": "surrogateescape"} if _MAJOR
 
 
 def _unnamed(kinds: type[SideDataType], value: object) -> Any:  # noqa: ANN401 - a member, or None
-    """A kind of side data that FFmpeg has and this PyAV has no name for."""
+    """A kind of side data that FFmpeg has and PyAV no name for: EXIF of photographs, the views of spatial video."""
     if not isinstance(value, int):
         return None
     kind: Any = object.__new__(kinds)
@@ -22,7 +22,7 @@ def _unnamed(kinds: type[SideDataType], value: object) -> Any:  # noqa: ANN401 -
     return kind
 
 
-# Else nothing that a frame of Apple's spatial video brings could be looked at: PyAV 18 has no name for its views.
+# Without this, PyAV refuses all side data of a frame where it does not know one of them.
 SideDataType._missing_ = classmethod(_unnamed)  # type: ignore[assignment]
 
 

@@ -1,6 +1,7 @@
-"""PyAV 19, played on the versions before: its rationals are not `fractions.Fraction` any more."""
+"""PyAV 19, played on the versions before: its rationals are not `fractions.Fraction` any more; and what PyAV lacks."""
 
 import numbers
+import struct
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ import pytest
 from av.sidedata.sidedata import Type as SideDataType
 
 from carfix.video.copying import Ascending
-from carfix.video.source import describe
+from carfix.video.pyav import all_side_data, side_data
+from carfix.video.source import describe, probe
 
 
 class Rational:
@@ -52,12 +54,34 @@ def test_what_is_calculated_with_are_fractions(tmp_path: Path) -> None:
         assert found == (video.time_base, video.guessed_rate, video.time_base)
 
 
+def test_side_data_that_pyav_does_not_know_hides_nothing(tmp_path: Path) -> None:
+    """EXIF in the pictures of a time lapse: PyAV refused all side data, so that nothing read such a file."""
+    # Big-endian TIFF with one entry: an orientation that calls for a quarter turn.
+    exif = b"Exif\0\0MM\0*" + struct.pack(">IHHHIHHI", 8, 1, 0x0112, 3, 1, 6, 0, 0)
+    marker = b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif
+    plain = media.write_clip(
+        tmp_path / "plain.avi", codec="mjpeg", pix_fmt="yuvj420p", time_base=Fraction(1, 25), frames=3
+    )
+    path = tmp_path / "lapse.avi"
+    with av.open(str(plain)) as source, av.open(str(path), "w") as target:
+        copy = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.size:
+                photo = av.Packet(bytes(packet)[:2] + marker + bytes(packet)[2:])
+                photo.pts, photo.dts, photo.time_base = packet.pts, packet.dts, packet.time_base
+                photo.stream = copy
+                target.mux(photo)
+    with av.open(str(path)) as container:
+        frame = next(container.decode(video=0))
+        assert len(all_side_data(frame, SideDataType.DISPLAYMATRIX)) == 1
+        assert side_data(frame, SideDataType.MASTERING_DISPLAY_METADATA) is None
+    assert probe(path).display_matrix is not None
+
+
 def test_side_data_without_a_name() -> None:
-    # FFmpeg's next one brings kinds that this PyAV does not know: the others are read all the same.
     unknown = max(kind.value for kind in SideDataType) + 1000
     kind = SideDataType(unknown)
     assert kind.value == unknown
     assert kind not in list(SideDataType)
-    assert SideDataType(SideDataType.DISPLAYMATRIX.value) is SideDataType.DISPLAYMATRIX
     with pytest.raises(ValueError, match="words"):
         SideDataType("words")
