@@ -176,7 +176,7 @@ class PipeWriter:
             say(cover_left_out(stream, format))
         elif not has_form(stream):
             say(formless_left_out(stream))
-        elif stream.type == "data":
+        elif stream.type in ("data", "unknown"):
             say(f"{stream.type} stream {stream.index} is left out of {format}: {failure}")
         else:
             usual = reversed(_PIPED) if self._to_file else _PIPED
