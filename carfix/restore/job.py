@@ -30,7 +30,7 @@ from carfix.video.decode import info_from
 from carfix.video.encoder import Encoding, resolve_encoding
 from carfix.video.encoder_settings import EncoderSettings, check_settings, settings_for
 from carfix.video.hwaccel import NONE, check_hwaccel
-from carfix.video.muxer import check_movflags, output_format
+from carfix.video.muxer import check_movflags, output_format, stays_bluray
 from carfix.video.output import OutputPlan
 from carfix.video.rehearsal import rehearse_output
 from carfix.video.segments import DEFAULT_SEGMENT_SECONDS, Segment, plan_segments
@@ -172,10 +172,12 @@ class Job:
         check_place(self.output, overwrite=self.overwrite, parents=self.parents)
         encoding = resolve_encoding(info, settings_for(self.encoder, format), format)
         start, end = self.trim.on_clock_of(info)
+        bluray = stays_bluray(self.source, self.output, self.audio_codec)
         plan = OutputPlan(
             info=info,
             format=format,
             movflags=self.movflags,
+            bluray=bluray,
             streams=plan_copy(
                 info,
                 format,
@@ -183,6 +185,7 @@ class Job:
                 self.audio_bitrate,
                 subtitles=self.subtitles,
                 movflags=self.movflags,
+                bluray=bluray,
             ),
             start=start,
             end=end,

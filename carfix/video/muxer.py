@@ -48,6 +48,12 @@ _TURNING = MOV_FORMATS.union(MATROSKA)
 #: Suffixes that people give for FFmpeg's names of containers.
 _ALIASES = {"y4m": "yuv4mpegpipe", "mkv": "matroska", "ts": "mpegts"}
 
+#: Camcorders' (AVCHD) and Blu-ray discs' transport streams: suffixes, bytes a packet and where in it the sync byte is.
+_BLURAY_SUFFIXES, _BLURAY_PACKET, _BLURAY_SYNC = (".m2ts", ".mts"), 192, 4
+_SYNC = 0x47
+#: What `-c:a` may be for them.
+_BLURAY_SOUND = ("copy", "none", "ac3", "eac3", "dca", "truehd", "pcm_bluray")
+
 #: MPEG's, as DVDs have them.
 PROGRAM_STREAMS = ("mpeg", "vob", "dvd", "svcd", "vcd")
 #: Containers without times below 0. All streams are moved where it is needed, as FFmpeg does: in FLV and NUT for times
@@ -99,6 +105,22 @@ def output_format(path: Path, name: str | None = None) -> str:
             "write .mp4 or .mkv, and cut that up with ffmpeg -i OUTPUT -c copy ..."
         )
     return format.name
+
+
+def stays_bluray(source: Path, output: Path, audio_codec: str) -> bool:
+    """Whether `source` is a camcorder's or a Blu-ray disc's transport stream and `output` is to be one.
+
+    Only these, with a time before every packet, hold their PGS subtitles and LPCM, and AAC and MP3 they do not hold:
+    so what `-c:a` is counts, too.
+    """
+    if output.suffix.lower() not in _BLURAY_SUFFIXES or audio_codec not in _BLURAY_SOUND:
+        return False
+    try:
+        with source.open("rb") as file:
+            head = file.read(4 * _BLURAY_PACKET)
+    except OSError:
+        return False  # who reads it says why
+    return len(head) == 4 * _BLURAY_PACKET and set(head[_BLURAY_SYNC::_BLURAY_PACKET]) == {_SYNC}
 
 
 @functools.cache
@@ -222,11 +244,12 @@ def muxer_options(
     early: bool = True,
     alone: bool = False,
     timescale: int = _TIMESCALE,
+    bluray: bool = False,
 ) -> dict[str, str]:
     """Options under which the muxer keeps times and global `tags` as they are, and the user's `movflags`.
 
     `early` says that packets may have presentation times below 0, `alone` that it is one video and nothing else;
-    `timescale` comes from `movie_timescale`.
+    `timescale` comes from `movie_timescale`, `bluray` from `stays_bluray`.
     """
     fine = (alone and format in _DECODED_BELOW_ZERO_ALONE) or (not early and format in _DECODED_BELOW_ZERO)
     shifts = format in WITHOUT_NEGATIVE_TIMES and not fine
@@ -243,7 +266,7 @@ def muxer_options(
     if flags:
         options["movflags"] = "+".join(flags)
     if format == "mpegts":
-        options["mpegts_copyts"] = "1"
+        options |= {"mpegts_copyts": "1", "mpegts_m2ts_mode": str(int(bluray))}
     if format == Y4M:
         options["strict"] = "-1"  # deep and 4:2:2 frames, which every reader of today takes
     return options

@@ -63,6 +63,7 @@ class OutputPlan:
     end: Fraction | None = None
     later: Fraction = Fraction(0)  # seconds by which everything is moved, so that the video begins at 0
     movflags: str | None = None  # FFmpeg's, for MP4 and MOV
+    bluray: bool = False  # a transport stream as camcorders write it
     interlaced: bool = False  # the encoder codes two fields a frame
     video_tags: Mapping[str, str] = dataclasses.field(default_factory=dict)
     rehearsed: tuple[str, ...] = ()  # what the container was seen to lose of the video
@@ -146,6 +147,7 @@ class OutputFile:
                 early=plan.early,
                 alone=plan.alone,
                 timescale=plan.timescale,
+                bluray=plan.bluray,
             ),
             **KEEP_ODD_TAGS,
         )

@@ -90,6 +90,7 @@ def plan_copy(
     *,
     subtitles: bool = True,
     movflags: str | None = None,
+    bluray: bool = False,
 ) -> CopyPlan:
     """Decide for every stream, trying each that is copied by muxing its first packet into memory.
 
@@ -122,7 +123,7 @@ def plan_copy(
                 encoded.append(stream.index)
             elif encodes or stream.index in formless:
                 warnings.append(formless_left_out(stream))
-            elif (failure := try_copy(stream, head, format, movflags)) is None:
+            elif (failure := try_copy(stream, head, format, movflags, bluray=bluray)) is None:
                 copied.append(stream.index)
                 notes += [note] if (note := text_note(format, stream)) else []
             elif is_cover(stream):
@@ -232,7 +233,12 @@ def _first_packets(container: InputContainer, streams: list[Stream]) -> dict[int
 
 
 def try_copy(
-    stream: Stream, packet: "Packet[Any] | None", format: str, movflags: str | None = None
+    stream: Stream,
+    packet: "Packet[Any] | None",
+    format: str,
+    movflags: str | None = None,
+    *,
+    bluray: bool = False,
 ) -> str | None:
     """Why the stream cannot be copied; None if it can."""
     if movflags is not None:
@@ -255,7 +261,7 @@ def try_copy(
         return "it would be read back empty"  # the muxer takes it, as samples of no size
     if format in PROGRAM_STREAMS and stream.type == "subtitle" and _codec_of(stream) != "dvd_subtitle":
         return "it would pass for DVD's pictures"  # the muxer takes any
-    options = muxer_options(format, {}, movflags)
+    options = muxer_options(format, {}, movflags, bluray=bluray)
     with captured_log() as log:
         try:
             with av.open(io.BytesIO(), "w", format=format, container_options=options) as output:
