@@ -24,6 +24,7 @@ from carfix.quality.methods import Restored
 from carfix.quality.reader import luma_of
 from carfix.restore.strength import DOUBTED, Levels, installed_curve
 from carfix.video.choice import find_video
+from carfix.video.covers import is_cover
 from carfix.video.faults import MEDIA_ERRORS, reason
 from carfix.video.quantizer import Scale, Told, export_quantizers, told_quantizer
 from carfix.video.set_back import counted, is_set
@@ -39,7 +40,7 @@ QUANTIZERS_A_HALF = 10.0
 #: More frames than this share of duration times rate are no frames.
 MOST_FRAMES = 1.5
 
-#: Packets that tell which part of a file of several videos is which: some seconds of two cameras and their sound.
+#: Packets that tell which part of a file is its video: some seconds of two cameras and their sound.
 PACKETS = 500
 
 #: Side of the picture that the speed is measured on: several windows, so that their overlap counts.
@@ -101,7 +102,7 @@ def inspect_file(
             rate = _bit_rate(video, shown or (frames / fps if frames and fps else None), size)
             codec, width, height = context.codec.canonical_name, video.width, video.height
             chosen = choose_in(container, path, stream)
-            if chosen.videos > 1 and rate and not video.bit_rate:
+            if len(container.streams) > 1 and rate and not video.bit_rate:  # that of all streams
                 rate *= _share(chosen)
             damage = Damage()
             found: list[Told | None] = []
@@ -164,10 +165,11 @@ def _bit_rate(stream: VideoStream, seconds: float | None, size: int) -> float | 
 
 
 def _share(chosen: Chosen) -> float:
-    """Which part of a file of several videos one of them is, by the file's first packets."""
+    """Which part of a file a video is, beside sound and other videos, by the file's first packets."""
     sizes: dict[int, int] = {}
     with open_input(chosen.path) as container, contextlib.suppress(*MEDIA_ERRORS):
-        for packet in itertools.islice(container.demux(), PACKETS):
+        lasting = [stream for stream in container.streams if not is_cover(stream)]
+        for packet in itertools.islice(container.demux(*lasting), PACKETS):
             sizes[packet.stream_index] = sizes.get(packet.stream_index, 0) + packet.size
     return sizes.get(chosen.stream, 0) / sum(sizes.values()) if any(sizes.values()) else 1.0
 

@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 from av.video.frame import PictureType
-from media import HEIGHT, WIDTH
+from media import HEIGHT, WIDTH, Sound
 from media import write_clip as write_media
 from quality.clips import damage_packets, moving_picture, write_clip, write_model
 
@@ -171,6 +171,16 @@ def test_a_file_is_described(clip: Path) -> None:
     assert found.gain_error == 0.05
     assert found.seconds == pytest.approx(1e-6 * 96 * 64 * 30)
     assert json.loads(json.dumps(found.to_json()))["codec"] == "h264"
+
+
+def test_sound_does_not_count_as_video(tmp_path: Path) -> None:
+    """Matroska states no bit rates: a camera's PCM would make ten times as many bits of few."""
+    sounds = [Sound(codec="pcm_s16le", rate=44_100, seconds=1.2)]
+    silent = write_media(tmp_path / "silent.mkv", frames=30, options={"crf": "35"})
+    loud = write_media(tmp_path / "loud.mkv", frames=30, options={"crf": "35"}, sounds=sounds)
+    assert loud.stat().st_size > 2 * silent.stat().st_size
+    wanted = inspect_file(silent).bits_per_pixel
+    assert wanted and inspect_file(loud).bits_per_pixel == pytest.approx(wanted, rel=0.2)
 
 
 def test_what_is_not_known_is_none(tmp_path: Path) -> None:
