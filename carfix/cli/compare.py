@@ -126,7 +126,9 @@ def compare(
         check_page(html, files)
     if no_reference:
         if csv or (html is not None and len(files) > 1) or len(model or ()) > 1:
-            raise UsageError("--no-reference takes no --csv, one network, and with --html one file")
+            raise UsageError(
+                "--no-reference goes without --csv, with one -m at most, and --html with one file"
+            )
         ignored = {
             "--metric": metric != METRIC,
             "--spp": spp,
