@@ -28,7 +28,7 @@ from carfix.video.muxer import AVI, BARE, PROGRAM_STREAMS, kept_tags, muxer_opti
 from carfix.video.pixel_tags import keep_pixel_format
 from carfix.video.sound import encoder_for, is_known, named_layout, rate_for, try_encoded
 from carfix.video.source import SourceInfo, open_input
-from carfix.video.text import add_text, kind_in, text_note
+from carfix.video.text import MOV_TEXT, add_text, kind_in, text_note
 from carfix.video.unlisted import add_unlisted_copy
 from carfix.video.unnamed import ask, unnamed
 
@@ -259,6 +259,8 @@ def try_copy(
         return "it would be lost, or data without a name"  # the muxer takes it
     if format == "mov" and _codec_of(stream) == _LOST_IN_MOV:
         return "it would be read back empty"  # the muxer takes it, as samples of no size
+    if format == "nut" and _codec_of(stream) == MOV_TEXT:
+        return "readers would not know what it is"  # the muxer takes it under MP4's name
     if format in PROGRAM_STREAMS and stream.type == "subtitle" and _codec_of(stream) != "dvd_subtitle":
         return "it would pass for DVD's pictures"  # the muxer takes any
     options = muxer_options(format, {}, movflags, bluray=bluray)

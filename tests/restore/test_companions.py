@@ -82,10 +82,11 @@ def test_subtitles_that_the_container_cannot_hold(format: str, tmp_path: Path) -
         assert sorted(stream.type for stream in container.streams) == ["audio", "video"]
 
 
-def test_text_of_mp4_has_no_place_in_transport_streams(clip: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("suffix", [".ts", ".nut"])
+def test_text_of_mp4_that_readers_would_not_know(suffix: str, clip: Path, tmp_path: Path) -> None:
     source = media.remux(clip, tmp_path / "text.mp4", extra=mp4_text(tmp_path / "words.mp4"))
     with pytest.raises(CarfixError, match=r"subtitle stream 2 \(mov_text\).*\.mkv.*-sn"):
-        restore(source, tmp_path / "out.ts")
+        restore(source, tmp_path / f"out{suffix}")
 
 
 def subtitles(path: Path) -> Path:
