@@ -80,6 +80,11 @@ def plan_tasks(
         return [Task(inputs[0], output)]
     if os.path.exists(output) and not into_folder:  # noqa: PTH110
         raise UsageError(f"the output of several inputs must be a folder, and {output} is a file")
+    if not (into_folder or recursive) and output.suffix.lower() in VIDEO_SUFFIXES:
+        # As for FFmpeg, which would join them: a folder of that name is not what was meant.
+        raise UsageError(
+            f"several inputs go into a folder, each for itself, and {output} is called as a video is; name a folder"
+        )
     found = [pair for path in inputs for pair in _files(path, output, include, exclude)]
     if not found:
         raise UsageError(f"no video found in {', '.join(map(str, inputs))}")

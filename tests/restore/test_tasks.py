@@ -126,6 +126,10 @@ def test_mistakes(tree: Path, tmp_path: Path) -> None:
         plan_tasks([tree / "a.mp4", tree / "2024" / "a.mp4"], tmp_path / "out")
     with pytest.raises(UsageError, match="must be a folder"):
         plan_tasks([tree / "a.mp4", tree / "b.MKV"], tree / "notes.txt")
+    with pytest.raises(UsageError, match=r"several inputs go into a folder.*out\.mp4 is called as a video"):
+        plan_tasks([tree / "a.mp4", tree / "b.MKV"], tmp_path / "out.mp4")
+    (tmp_path / "out.mp4").mkdir()
+    assert len(plan_tasks([tree / "a.mp4", tree / "b.MKV"], tmp_path / "out.mp4")) == 2
     with pytest.raises(UsageError, match="no video found"):
         plan_tasks([tree], tmp_path / "out", recursive=True, include=["*.gif"])
 
