@@ -21,8 +21,8 @@ def main() -> None:
     # anyway: a fifth of what a short recording costs.
     atexit.register(gc.freeze)
     try:
+        unbuffer_stderr()  # before one is filled, which nothing else holds: it would be closed with its buffer
         fill_standard_streams()
-        unbuffer_stderr()
         spell_unknown_letters()
         with ending_on(*ENDING, last=_last_words):
             from carfix.cli.app import run  # takes a moment, in which Ctrl-C must not show a traceback
