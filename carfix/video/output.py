@@ -244,7 +244,7 @@ def _cut_chapters(source: InputContainer, plan: OutputPlan) -> list[Chapter]:
 
 
 @dataclasses.dataclass
-class Copied:
+class Sound:
     """What there is of one copied sound track, written or read back."""
 
     packets: int = 0
@@ -273,7 +273,8 @@ class Muxed:
 
     videos: list[int]  # indices of the output's video streams, in the order in which they are read back
     restored: int  # that of the restored one
-    audio: dict[int, Copied]  # output's stream index to what its stream holds
+    audio: dict[int, Sound]  # output's stream index to what its stream holds
+    encoded: set[int]  # of these, what `-c:a ENCODER` makes: readers may cut it otherwise
     written: set[int] = dataclasses.field(default_factory=set)  # indices of streams with packets
     refused: int = 0  # packets of other streams that the muxer, or the decoder of `-c:a ENCODER`, refused
 
@@ -282,10 +283,16 @@ class Muxed:
         """Of an output whose header is written, and nothing yet of its streams."""
         # Covers are no tracks of MP4 and are read last, wherever they were added.
         videos = sorted(output.container.streams.video, key=is_cover)
+        encoded = [encoder.target for encoder in output.encoders.values()]
         return Muxed(
             videos=[stream.index for stream in videos],
             restored=output.video.index,
-            audio={copy.index: Copied() for copy in output.copies.values() if copy.type == "audio"},
+            audio={
+                stream.index: Sound()
+                for stream in (*output.copies.values(), *encoded)
+                if stream.type == "audio"
+            },
+            encoded={stream.index for stream in encoded},
             written={output.video.index},
         )
 
