@@ -12,16 +12,19 @@ _COUNTING = ("avi", "asf")
 #: Sound that comes back four to a hundred times too fast, with FFmpeg's own copies, too: its packets are of several
 #: lengths, or counted by a block size that is wrong. From containers that count so themselves, and from all others.
 _SQUEEZED_FROM_COUNTING = ("aac", "vorbis")
-_SQUEEZED_FROM_OTHERS = ("vorbis", "eac3", "dts")
+_SQUEEZED_FROM_OTHERS = ("vorbis", "eac3", "dts", "adpcm_g722")
+#: The same the other way round: a phone's speech comes back sixteen times too slow.
+_STRETCHED = ("amr_nb",)
 
 
 def avi_refusal(stream: AudioStream) -> str | None:
     """Why AVI cannot hold a copy of such sound; None if it can, or its muxer says so itself."""
     counting = stream.container.format.name in _COUNTING
     squeezed = _SQUEEZED_FROM_COUNTING if counting else _SQUEEZED_FROM_OTHERS
-    return (
-        "it would be played far too fast" if stream.codec_context.codec.canonical_name in squeezed else None
-    )
+    codec = stream.codec_context.codec.canonical_name
+    if codec in squeezed:
+        return "it would be played far too fast"
+    return "it would be played far too slowly" if codec in _STRETCHED else None
 
 
 def add_counted_copy(output: OutputContainer, stream: Stream) -> AudioStream | None:

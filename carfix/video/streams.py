@@ -38,8 +38,12 @@ COPY, NONE = "copy", "none"
 #: How it goes on about sound in MP4 that few players know (TrueHD): carfix has no such option.
 _FFMPEGS_CURE = ", add '-strict"
 
-#: G.722.
-_LOST_IN_MOV = "adpcm_g722"
+#: Sound that muxers take and no one decodes again: of G.722 MOV writes samples of no size, and neither it nor NUT keeps
+#: the size of blocks, or the bits of a sample, without which these decoders do not open.
+_LOST: Mapping[str, tuple[str, ...]] = {
+    "mov": ("adpcm_g722", "wmav1", "wmav2"),
+    "nut": ("wmav1", "wmav2", "adpcm_g726", "adpcm_ima_wav"),
+}
 
 #: Containers that hold what others do not, by suffix, the better first.
 _OTHERS = {".mkv": "matroska", ".ts": "mpegts"}
@@ -257,8 +261,8 @@ def try_copy(
         return why
     if format in WITHOUT_COVERS and is_cover(stream):
         return "it would be lost, or data without a name"  # the muxer takes it
-    if format == "mov" and _codec_of(stream) == _LOST_IN_MOV:
-        return "it would be read back empty"  # the muxer takes it, as samples of no size
+    if _codec_of(stream) in _LOST.get(format, ()):
+        return "nobody could decode it again"
     if format == "nut" and _codec_of(stream) == MOV_TEXT:
         return "readers would not know what it is"  # the muxer takes it under MP4's name
     if format in PROGRAM_STREAMS and stream.type == "subtitle" and _codec_of(stream) != "dvd_subtitle":

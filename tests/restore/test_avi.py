@@ -71,6 +71,22 @@ def test_sound_that_would_be_played_too_fast_is_refused_with_a_cure(
     assert restore(source, tmp_path / "out.avi", encoder=LOSSLESS, audio_codec="mp2").copied == ()
 
 
+@pytest.mark.parametrize(
+    ("codec", "name", "rate", "how"),
+    [("g722", "in.nut", 16_000, "fast"), ("libopencore_amrnb", "in.3gp", 8_000, "slowly")],
+)
+def test_speech_that_would_be_played_at_a_wrong_speed_is_refused(
+    codec: str, name: str, rate: int, how: str, tmp_path: Path
+) -> None:
+    if codec not in av.codecs_available:
+        pytest.skip("this FFmpeg has no such encoder")
+    source = media.write_clip(tmp_path / name, sounds=[Sound(codec=codec, rate=rate)])
+    with pytest.raises(
+        CarfixError, match=rf"played far too {how}; write \.mkv instead, or encode it with -c:a "
+    ):
+        restore(source, tmp_path / "out.avi", encoder=LOSSLESS)
+
+
 def test_aac_from_mp4_keeps_its_length_in_avi(tmp_path: Path) -> None:
     source = media.write_clip(tmp_path / "in.mp4", sounds=[Sound(codec="aac")])
     restore(source, tmp_path / "out.avi", encoder=LOSSLESS)

@@ -235,6 +235,24 @@ def test_g722_is_kept_out_of_mov(tmp_path: Path) -> None:
     assert media.packets_digest(tmp_path / "out.mkv", 1) == media.packets_digest(source, 1)
 
 
+@pytest.mark.parametrize("suffix", [".mov", ".nut"])
+def test_windows_media_sound_is_kept_out_where_nobody_could_decode_it(suffix: str, tmp_path: Path) -> None:
+    """It lay in the file, without the size of its blocks: all was silent."""
+    source = tmp_path / "in.avi"
+    restore(
+        media.write_clip(tmp_path / "whole.mkv", sounds=[Sound()]),
+        source,
+        audio_codec="wmav2",
+        audio_bitrate="64k",
+    )
+    with pytest.raises(
+        CarfixError, match=r"nobody could decode it again; write \.mkv instead, or encode it with"
+    ):
+        restore(source, tmp_path / f"out{suffix}", model="there is no such network")
+    restore(source, tmp_path / f"out{suffix}", audio_codec="aac")
+    assert samples(tmp_path / f"out{suffix}")[0].size
+
+
 def test_sound_that_begins_late_in_a_transport_stream_goes_along(tmp_path: Path) -> None:
     """FFmpeg looks seven seconds ahead for what sound it is, and it was left out."""
     sound = Sound(codec="mp2", start=10, seconds=1)
