@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import av
 import numpy as np
+from av.audio.stream import AudioStream
 from av.codec.context import ThreadType
 from av.container import InputContainer
 from numpy.typing import NDArray
@@ -19,6 +20,8 @@ from carfix.video.output import Muxed, Sound
 from carfix.video.pyav import KEEP_ODD_TAGS
 from carfix.video.tail import Tail
 
+#: Bytes with which each packet of a codec begins: of DVD's PCM, which the muxer makes of any, and cuts anew.
+_HEADS = {"pcm_dvd": 3}
 #: Seconds that a muxer may move everything so that no time is below 0: more than sound or decoding ever lead.
 _LATEST = Fraction(1)
 
@@ -145,21 +148,35 @@ def _compare_sound(container: InputContainer, muxed: Muxed, found: dict[int, Sou
     Returns how many seconds shorter than it was one of them is, at most.
     """
     shorter = Fraction(0)
-    left = [found.get(stream.index, Sound()) for stream in container.streams.audio]
+    heads = {stream.index: _HEADS.get(_codec_of(stream), 0) for stream in container.streams.audio}
+    left = [(found.get(index, Sound()), head) for index, head in heads.items()]
     for index, written in muxed.audio.items():
         if written.packets == 0:
             continue
-        whole = [
-            copied for copied in left if copied.packets == written.packets or copied.size == written.size
-        ]
+        whole = [(sound, head) for sound, head in left if _is_whole(sound, written, head)]
         if not whole and index in muxed.encoded:
             continue
         if not whole:
-            held = ", ".join(str(copied.packets) for copied in left) or "none"
+            held = ", ".join(str(sound.packets) for sound, _ in left) or "none"
             raise NotAsWritten(
                 f"its audio stream {index} should hold {written.packets} packets; found: {held}"
             )
         left.remove(whole[0])
-        if whole[0].begin is not None:
-            shorter = max(shorter, written.seconds - whole[0].seconds)
+        sound, _ = whole[0]
+        if sound.begin is not None:
+            shorter = max(shorter, written.seconds - sound.seconds)
     return shorter
+
+
+def _is_whole(sound: Sound, written: Sound, head: int) -> bool:
+    """Whether `sound`, whose packets begin with `head` bytes, is what was written, with such bytes or without."""
+    samples = sound.size - head * sound.packets
+    return sound.packets == written.packets or written.size in (
+        sound.size,
+        samples,
+        samples + head * written.packets,
+    )
+
+
+def _codec_of(stream: AudioStream) -> str:
+    return "" if stream.codec_context is None else stream.codec_context.codec.canonical_name

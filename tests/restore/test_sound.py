@@ -318,3 +318,14 @@ def test_pauses_that_a_container_cannot_say_of_sound_are_told(
     told = [line for line in report.warnings if "no pauses in such sound" in line]
     wanted = f"{suffix[1:]} has no pauses in such sound: behind them it comes up to {early} s early"
     assert [line.partition(";")[0] for line in told] == ([wanted] if early else [])
+
+
+def test_pcm_in_a_program_stream_is_cut_anew(tmp_path: Path) -> None:
+    """And gets three bytes before each packet. All frames were computed, and it failed, as DVDs' own did."""
+    sound = Sound(codec="pcm_s16be", layout="stereo", seconds=1.11)
+    source = media.write_clip(tmp_path / "in.mov", frames=28, sounds=[sound])
+    encoder = EncoderSettings(codec="mpeg2video")
+    restore(source, tmp_path / "out.vob", encoder=encoder)
+    restore(tmp_path / "out.vob", tmp_path / "again.mpg", encoder=encoder)
+    for name in ("out.vob", "again.mpg"):
+        assert np.array_equal(samples(tmp_path / name)[0], samples(source)[0])
