@@ -15,8 +15,9 @@ from carfix.errors import CarfixError
 from carfix.video.address import address
 from carfix.video.copying import other_packets
 from carfix.video.faults import MEDIA_ERRORS, reason
+from carfix.video.muxed import Muxed
 from carfix.video.muxer import MOV_FORMATS, WITHOUT_HEADERS, Y4M
-from carfix.video.output import Muxed, OutputFile, OutputPlan
+from carfix.video.output import OutputFile, OutputPlan
 from carfix.video.sink import JoinedSegments
 from carfix.video.source import open_input
 

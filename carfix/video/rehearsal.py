@@ -20,8 +20,9 @@ from carfix.video.encoder_settings import RAW
 from carfix.video.faults import MEDIA_ERRORS, reason
 from carfix.video.luma import luma_format, write_luma
 from carfix.video.mux import VideoPackets, with_headers
+from carfix.video.muxed import Muxed
 from carfix.video.muxer import AVI, BARE, FRAMES, PROGRAM_STREAMS, Y4M
-from carfix.video.output import Muxed, OutputFile, OutputPlan
+from carfix.video.output import OutputFile, OutputPlan
 from carfix.video.pyav import KEEP_ODD_TAGS
 from carfix.video.sink import JoinedSegments, SegmentFile, SegmentWriter
 from carfix.video.source import SourceInfo, open_input

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from carfix.errors import CarfixError
 from carfix.video.address import address
 from carfix.video.faults import MEDIA_ERRORS, reason
+from carfix.video.muxed import Muxed, Sound
 from carfix.video.muxer import PROGRAM_STREAMS, WITHOUT_NEGATIVE_TIMES, WITHOUT_TIMES
-from carfix.video.output import Muxed, Sound
 from carfix.video.pyav import KEEP_ODD_TAGS
 from carfix.video.tail import Tail
 

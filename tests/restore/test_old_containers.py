@@ -16,7 +16,7 @@ from media import Sound
 
 from carfix.errors import CarfixError
 from carfix.video.encoder_settings import EncoderSettings
-from carfix.video.output import Muxed
+from carfix.video.muxed import Muxed
 
 MILLISECOND = media.Fraction(1, 1000)
 
