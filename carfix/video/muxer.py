@@ -267,6 +267,10 @@ def muxer_options(
         options["movflags"] = "+".join(flags)
     if format == "mpegts":
         options |= {"mpegts_copyts": "1", "mpegts_m2ts_mode": str(int(bluray))}
+        if early:
+            # What is below 0 has to be read first, or readers take it, and the file's length, for 26 hours. Unasked the
+            # muxer holds sound back until some packets fill one of its own.
+            options["pes_payload_size"] = "0"
     if format == Y4M:
         options["strict"] = "-1"  # deep and 4:2:2 frames, which every reader of today takes
     return options

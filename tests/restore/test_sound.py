@@ -329,3 +329,24 @@ def test_pcm_in_a_program_stream_is_cut_anew(tmp_path: Path) -> None:
     restore(tmp_path / "out.vob", tmp_path / "again.mpg", encoder=encoder)
     for name in ("out.vob", "again.mpg"):
         assert np.array_equal(samples(tmp_path / name)[0], samples(source)[0])
+
+
+@pytest.mark.parametrize("encoder", ["ac3", "mp2"])
+def test_sound_that_begins_before_0_leaves_a_transport_stream_its_length(
+    encoder: str, tmp_path: Path
+) -> None:
+    """Two small frames were written before it, and readers took its beginning for the end of a clock of 26 hours."""
+    source = media.write_clip(
+        tmp_path / "in.avi",
+        frames=50,
+        time_base=1 / media.RATE,
+        options={**media.X264, "bf": "0"},
+        sounds=[Sound(codec="pcm_alaw", rate=8_000, seconds=2)],
+        pictures=lambda index: media.picture(0),
+    )
+    output = tmp_path / "out.ts"
+    quick = EncoderSettings(preset="ultrafast")
+    report = restore(source, output, audio_codec=encoder, encoder=quick, segment_seconds=20)
+    assert report.warnings == ()
+    with av.open(str(output)) as container:
+        assert container.duration < 3 * av.time_base
