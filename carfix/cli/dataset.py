@@ -142,6 +142,12 @@ def dataset(
             "deinterlace such video before (ffmpeg -i IN -vf bwdif -c:v ffv1 OUT.mkv)",
             soft_wrap=True,
         )
+    if report.damaged:
+        stderr.print(
+            f"carfix: {len(report.damaged)} clips have damaged frames, {escape(report.damaged[0])} among them: what "
+            "decoders put there counts as pristine; give whole files, or a --start and --frames without them",
+            soft_wrap=True,
+        )
     if report.dropped:
         variants = sum(map(len, report.dropped.values()))
         stderr.print(

@@ -24,8 +24,8 @@ from carfix.training.sources import (
     STILL_FPS,
     frames_in,
     is_photo,
-    read_folder,
     read_photo,
+    read_source,
     read_video,
     source_sha256,
 )
@@ -58,6 +58,9 @@ class Built:
     clip: Clip
     made: bool  # files lie in the scratch folder
     changed: bool  # of the clip that the dataset held: more than where its source lies
+    damaged: int = (
+        0  # frames of the source, among those that were read, which the decoder concealed damage in
+    )
 
 
 def folder_of(output: Path, name: str) -> Path:
@@ -97,12 +100,12 @@ def build_clip(job: ClipJob) -> Built:
         kept = dataclasses.replace(known, split=split, licence=licence)
         moved = dataclasses.replace(kept, settings=settings)
         return Built(clip=moved, made=False, changed=kept != known)
-    there = _kept(job, known)
+    there, damaged = _kept(job, known), 0
     if known is not None and there is not None and not recipe.burn_in:
         # Not the source's once more, which another version may read otherwise: all variants are of the same pictures.
         frames, fps, drawing = there, Fraction(known.fps), None
     else:
-        frames, fps = _frames(job, still)
+        frames, fps, damaged = _frames(job, still)
         if min(frames.shape[1:]) < WINDOW:
             raise CarfixError(
                 f"{source} gives frames of {frames.shape[2]}x{frames.shape[1]}; SSIM, which variants are measured by, "
@@ -129,7 +132,7 @@ def build_clip(job: ClipJob) -> Built:
         settings=settings,
         variants={**(known.variants if known else {}), **made},
     )
-    return Built(clip=clip, made=True, changed=True)
+    return Built(clip=clip, made=True, changed=True, damaged=damaged)
 
 
 def install(output: Path, clip: Clip, before: Clip | None) -> None:
@@ -186,13 +189,12 @@ def _present(output: Path, variant: Variant | None, record: Mapping[str, Any]) -
     return path.is_file() and path.stat().st_size == variant.bytes
 
 
-def _frames(job: ClipJob, still: bool) -> tuple[Luma, Fraction]:
+def _frames(job: ClipJob, still: bool) -> tuple[Luma, Fraction, int]:
     source, recipe = job.source, job.recipe
     if still:
         photo = read_photo(source)
-        return animate(photo, size=recipe.size, frames=recipe.still_frames, seed=job.name), STILL_FPS
-    read = read_folder if source.is_dir() else read_video
-    return read(source, size=recipe.size, start=recipe.start, frames=recipe.frames)
+        return animate(photo, size=recipe.size, frames=recipe.still_frames, seed=job.name), STILL_FPS, 0
+    return read_source(source, size=recipe.size, start=recipe.start, frames=recipe.frames)
 
 
 def _kept(job: ClipJob, known: Clip | None) -> Luma | None:

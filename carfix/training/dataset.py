@@ -123,6 +123,8 @@ def _build(
                     (report.built if built.changed else report.kept).append(name)
                     if built.made and is_interlaced(jobs[name].source):
                         report.interlaced.append(name)
+                    if built.damaged:
+                        report.damaged.append(name)
                 progress(done, len(jobs), name)
     except BaseException:
         for name in jobs:

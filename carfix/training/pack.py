@@ -22,8 +22,7 @@ from carfix.training.recipe import BuildReport, Recipe
 from carfix.training.sources import (
     is_interlaced,
     is_photo,
-    read_folder,
-    read_video,
+    read_source,
     source_sha256,
 )
 from carfix.training.stills import scaled_photo
@@ -69,7 +68,7 @@ def pack_corpus(
             with workers(jobs) as run:
                 for done, (name, outcome) in enumerate(run(_pack, calls), 1):
                     try:
-                        file, note, changed = outcome()
+                        file, note, changed, damaged = outcome()
                     except CarfixError as error:
                         report.failed[str(names[name].path)] = str(error)
                     else:
@@ -80,6 +79,8 @@ def pack_corpus(
                         (report.built if changed else report.kept).append(name)
                         if changed and is_interlaced(names[name].path):
                             report.interlaced.append(name)
+                        if damaged:
+                            report.damaged.append(name)
                     progress(done, len(names), name)
         except BaseException:
             for target in targets:
@@ -102,9 +103,10 @@ def _scratch_of(target: Path) -> Path:
     return target.with_name(f".{target.name}.tmp")
 
 
-def _pack(name: str, named: Named, output: Path, recipe: Recipe) -> tuple[str, Note, bool]:
-    """Pack a source beside its place; returns its file there, its note, and whether there is a new one to `_install`.
+def _pack(name: str, named: Named, output: Path, recipe: Recipe) -> tuple[str, Note, bool, int]:
+    """Pack a source beside its place.
 
+    Returns its file there, its note, whether there is a new one to `_install`, and how many of its frames are damaged.
     Raises `CarfixError` if the source cannot be read or the file not be written.
     """
     source = named.path
@@ -128,14 +130,14 @@ def _pack(name: str, named: Named, output: Path, recipe: Recipe) -> tuple[str, N
     if known is None and target.exists():
         raise CarfixError(f"{target} is there already and not of this corpus; move it away or pack elsewhere")
     if known is not None and target.is_file() and _same_content(known, note):
-        return target.name, note, False
+        return target.name, note, False, 0
     scratch = _scratch_of(target)
     try:
-        _encode(source, scratch, recipe)
+        damaged = _encode(source, scratch, recipe)
     except BaseException:
         scratch.unlink(missing_ok=True)
         raise
-    return target.name, note, True
+    return target.name, note, True, damaged
 
 
 def _same_content(one: Note, other: Note) -> bool:
@@ -144,15 +146,15 @@ def _same_content(one: Note, other: Note) -> bool:
     )
 
 
-def _encode(source: Path, file: Path, recipe: Recipe) -> None:
-    """A clip with x264's CRF `recipe.pack`, a photograph as a JPEG."""
+def _encode(source: Path, file: Path, recipe: Recipe) -> int:
+    """A clip with x264's CRF `recipe.pack`, a photograph as a JPEG; returns how many frames are damaged."""
     assert recipe.pack is not None
     if source.is_file() and is_photo(source):
         encode_photo(file, scaled_photo(source, recipe.size), PHOTO_QSCALE)
-        return
-    read = read_folder if source.is_dir() else read_video
-    luma, fps = read(source, size=recipe.size, start=recipe.start, frames=recipe.frames)
+        return 0
+    luma, fps, damaged = read_source(source, size=recipe.size, start=recipe.start, frames=recipe.frames)
     encode_nearly_lossless(file, luma, fps, recipe.pack)
+    return damaged
 
 
 def _install(output: Path, file: str, note: Note) -> None:

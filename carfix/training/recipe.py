@@ -36,3 +36,5 @@ class BuildReport:
     #: Clip to variants of it as it was before.
     dropped: dict[str, list[str]] = dataclasses.field(default_factory=dict)
     interlaced: list[str] = dataclasses.field(default_factory=list)  # of those built
+    #: Of those built: the decoder has concealed damage in some of their frames.
+    damaged: list[str] = dataclasses.field(default_factory=list)

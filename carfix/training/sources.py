@@ -1,6 +1,7 @@
 """Pristine sources of a dataset: video files, folders of frames, and still photographs, all as luma."""
 
 import hashlib
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -71,10 +72,17 @@ def prepared(luma: Luma, size: Size | None) -> Luma:
     return luma[: height // 2 * 2, : width // 2 * 2]
 
 
-def read_video(path: Path, *, size: Size | None, start: int, frames: int) -> tuple[Luma, Fraction]:
+def read_video(
+    path: Path,
+    *,
+    size: Size | None,
+    start: int,
+    frames: int,
+    taken: Callable[[VideoFrame], None] = lambda frame: None,
+) -> tuple[Luma, Fraction]:
     """Luma `[N, H, W]` and frame rate of up to `frames` frames of a video from frame `start` on.
 
-    Raises `CarfixError` if nothing can be decoded.
+    `taken` is given each of these frames. Raises `CarfixError` if nothing can be decoded.
     """
     planes: list[Luma] = []
     try:
@@ -84,12 +92,24 @@ def read_video(path: Path, *, size: Size | None, start: int, frames: int) -> tup
             fps = Fraction(stream.average_rate or stream.guessed_rate or 25)
             for index, frame in enumerate(decoded(container, stream)):
                 if index >= start:
+                    taken(frame)
                     planes.append(prepared(luma_plane(frame), size))
                 if len(planes) >= frames:
                     break
     except (av.FFmpegError, OSError) as error:
         raise CarfixError(f"{path} cannot be decoded: {reason(error)}") from error
     return _stacked(planes, path), Fraction(fps)
+
+
+def read_source(source: Path, *, size: Size | None, start: int, frames: int) -> tuple[Luma, Fraction, int]:
+    """Of a video or a folder of pictures, as `read_video`; and how many of the frames the decoder flags as damaged."""
+    if source.is_dir():
+        return *read_folder(source, size=size, start=start, frames=frames), 0
+    damaged: list[bool] = []
+    luma, fps = read_video(
+        source, size=size, start=start, frames=frames, taken=lambda frame: damaged.append(frame.is_corrupt)
+    )
+    return luma, fps, sum(damaged)
 
 
 def is_interlaced(source: Path) -> bool:

@@ -4,6 +4,7 @@ import sys
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from media import write_clip
@@ -355,6 +356,24 @@ def test_damaged_sources_are_told_in_words(tmp_path: Path) -> None:
     report = build(tmp_path, "noise.mp4", "cut.png", "empty.jpg")
     assert len(report.failed) == 3
     assert not any("Errno" in why for why in report.failed.values()), report.failed
+
+
+@pytest.mark.parametrize("pack", [None, 12])
+def test_clips_with_damaged_frames_are_named(pack: int | None, tmp_path: Path) -> None:
+    """A network would learn what the decoder has put there, and `evaluate` measure against it."""
+    write_scene(tmp_path / "street.mkv", seed=1)
+    write_clip(tmp_path / "whole.mp4", frames=8, options={"crf": "10", "bf": "0"})
+    data = bytearray((tmp_path / "whole.mp4").read_bytes())
+    with av.open(str(tmp_path / "whole.mp4")) as container:
+        packet = [packet for packet in container.demux(video=0) if packet.size][3]
+    assert packet.pos is not None
+    middle = packet.pos + packet.size // 2
+    data[middle : middle + 9] = bytes(9)
+    (tmp_path / "damaged.mp4").write_bytes(data)
+    recipe = Recipe(encodings=TWO, pack=pack)
+    names = ["street.mkv", "whole.mp4", "damaged.mp4"]
+    assert build(tmp_path, *names, recipe=recipe).damaged == ["damaged"]
+    assert build(tmp_path, *names, recipe=recipe).damaged == []
 
 
 @pytest.mark.parametrize("pack", [None, 20])
