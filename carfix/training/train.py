@@ -36,6 +36,9 @@ from carfix.training.student import Student, Term
 from carfix.training.teacher import load_teacher
 from carfix.training.validation import Gains, ValidationSet
 
+#: What is trained on, and what validates.
+SPLITS = ("train", "val")
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainResult:
@@ -97,8 +100,8 @@ def train(
     record = settings.record() | {"name": name, "init": warm and warm.description.sha256}
     for part in (guide, term):
         record |= {} if part is None else part.record()
-    for split in ("train", "val"):
-        encodings(dataset, split)  # without them no folder is made, and no frame of the others decoded
+    for split in SPLITS:  # before any is decoded; a mistyped dataset leaves no folder behind
+        encodings(dataset, split)
     make_folder(run)
     with alone_in(run) if rank == 0 else contextlib.nullcontext():
         state = load_state(run, record, student.net, student.average, student.optimizer)
@@ -106,8 +109,9 @@ def train(
         if state.step:
             how = "is finished" if state.step >= settings.steps else f"goes on at step {state.step}"
             say(f"the training in {run} {how}; to begin anew, give another --output")
+        log = Log(run, state.step, state.seconds, tensorboard=tensorboard) if rank == 0 else None
         pairs, held_out = (
-            load_pairs(dataset, split, frames=settings.frames, progress=loading) for split in ("train", "val")
+            load_pairs(dataset, split, frames=settings.frames, progress=loading) for split in SPLITS
         )
         if not allow_leaks:
             _check_leaks(dataset, pairs, held_out)
@@ -141,7 +145,7 @@ def train(
             keeper=keeper,
             sampler=sampler,
             validation=validation,
-            log=Log(run, state.step, state.seconds, tensorboard=tensorboard) if rank == 0 else None,
+            log=log,
             world=world,
             started=started,
             minutes=minutes,

@@ -16,7 +16,7 @@ import torch
 from networks import save_awake
 from trainings import AT_ONCE, TINY, run, settings
 
-from carfix.errors import CarfixError, UsageError
+from carfix.errors import CarfixError, MissingPartError, UsageError
 from carfix.net.checkpoint import load_checkpoint
 from carfix.net.config import CarCnnConfig, FastConfig
 from carfix.training import cache, patches
@@ -230,6 +230,24 @@ def test_a_name_of_weights_stays_in_the_run(dataset: Path, tmp_path: Path, name:
     with pytest.raises(UsageError, match="--name is a file's name"):
         train(dataset=dataset, run=tmp_path / "run", name=name, settings=settings(), device="cpu")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_missing_is_said_before_anything_is_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A dataset of the one split alone, or TensorBoard: decoding takes minutes."""
+    source = scenes.write_scene(tmp_path / "train.mkv", 4, 1)
+    data = tmp_path / "data"
+    build_dataset(sources=[source], output=data, recipe=Recipe(encodings=[Encoding(crf=40)], split="train"))
+    with pytest.raises(CarfixError, match="has no val clips"):
+        run(data, tmp_path / "run", settings(1))
+    assert not (tmp_path / "run").exists()
+    other = scenes.write_scene(tmp_path / "val.mkv", 4, 2)
+    build_dataset(sources=[other], output=data, recipe=Recipe(encodings=[Encoding(crf=40)], split="val"))
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(MissingPartError, match="TensorBoard is not installed"):
+        run(data, tmp_path / "run", settings(1), tensorboard=True)
+    assert not (data / ".cache").exists()
 
 
 @pytest.mark.parametrize("part", ["init", "teacher"])
