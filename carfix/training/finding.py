@@ -15,8 +15,9 @@ def find_clips(sources: list[Path], *, stills: bool, without: Path | None = None
     """Every clip among `sources`: files as they are, folders walked in the order of names.
 
     A folder that holds pictures is one clip, its frames in the order of their names; with `stills`, and where they
-    were packed, each picture is a clip of its own. The folder `without` and datasets are not walked. Raises
-    `CarfixError` for a path that does not exist, `UsageError` for one that is a dataset.
+    were packed, each picture is a clip of its own. A folder that cannot be read passes for a clip, and reading that
+    raises why. The folder `without` and datasets are not walked. Raises `CarfixError` for a path that does not exist,
+    `UsageError` for one that is a dataset.
     """
     for source in sources:
         if not source.exists():
@@ -32,7 +33,11 @@ def find_clips(sources: list[Path], *, stills: bool, without: Path | None = None
 
 
 def _walked(folder: Path, stills: bool, without: Identity | None) -> Iterator[Path]:
-    children = children_of(folder)
+    try:
+        children = children_of(folder)
+    except CarfixError:  # a disk's lost+found: told by who takes it for a clip, and the others are built
+        yield folder
+        return
     files = [child for child in children if child.is_file()]
     pictures = [file for file in files if is_photo(file)]
     if stills or _are_packed(folder, pictures):

@@ -1,6 +1,8 @@
 import dataclasses
+import errno
 import json
 import sys
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -260,6 +262,27 @@ def test_a_packed_corpus_is_small_and_builds_the_same_dataset(tmp_path: Path) ->
     # (against the lossless file: FFV1 of noise, the hardest there is)
     size = {name: (tmp_path / name).stat().st_size for name in ("street.mkv", "corpus/street.mkv")}
     assert size["corpus/street.mkv"] < size["street.mkv"] / 2
+
+
+@pytest.mark.parametrize("pack", [None, 12])
+def test_a_folder_that_may_not_be_read_costs_no_other_source(
+    pack: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every disk of Linux has one: lost+found."""
+    write_scene(tmp_path / "disk" / "street.mkv", seed=1)
+    (tmp_path / "disk" / "lost+found").mkdir()
+    real = Path.iterdir
+
+    def iterdir(folder: Path) -> Iterator[Path]:
+        if folder.name == "lost+found":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return real(folder)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    report = build(tmp_path, "disk", recipe=Recipe(encodings=TWO, pack=pack))
+    assert report.built == ["street"]
+    ((source, reason),) = report.failed.items()
+    assert source.endswith("lost+found") and reason.endswith("lost+found cannot be read: Permission denied")
 
 
 @pytest.mark.parametrize("damage", [{"licence": 1}, {"split": "validation"}, {"settings": None}])
