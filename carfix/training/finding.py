@@ -16,9 +16,10 @@ def find_clips(sources: list[Path], *, stills: bool, without: Path | None = None
 
     A folder that holds pictures is one clip, its frames in the order of their names; with `stills`, and where they
     were packed, each picture is a clip of its own. A folder that cannot be read passes for a clip, and reading that
-    raises why. The folder `without` and datasets are not walked. Raises `CarfixError` for a path that does not exist,
-    `UsageError` for one that is a dataset.
+    raises why. The folder `without`, datasets, and folders that a link leads to once more are not walked. Raises
+    `CarfixError` for a path that does not exist, `UsageError` for one that is a dataset.
     """
+    walked = {identity(without)} if without is not None else set()
     for source in sources:
         if not source.exists():
             raise CarfixError(f"no such file or folder: {source}")
@@ -29,10 +30,15 @@ def find_clips(sources: list[Path], *, stills: bool, without: Path | None = None
                 f"the source {source} is a dataset that carfix built; give the clips it was built from"
             )
         else:
-            yield from _walked(source, stills, None if without is None else identity(without))
+            yield from _walked(source, stills, walked)
 
 
-def _walked(folder: Path, stills: bool, without: Identity | None) -> Iterator[Path]:
+def _walked(folder: Path, stills: bool, walked: set[Identity | None]) -> Iterator[Path]:
+    """`walked` are the folders that are done with: links that lead in a circle would show each forty times."""
+    known = identity(folder)
+    if known is not None and known in walked:
+        return
+    walked.add(known)
     try:
         children = children_of(folder)
     except CarfixError:  # a disk's lost+found: told by who takes it for a clip, and the others are built
@@ -47,8 +53,8 @@ def _walked(folder: Path, stills: bool, without: Identity | None) -> Iterator[Pa
     yield from (file for file in files if file.suffix.lower() in VIDEO_SUFFIXES)
     for child in children:
         # What carfix built is no source, or a dataset beside its clips would take its variants for more of them.
-        if child.is_dir() and not is_dataset(child) and (without is None or identity(child) != without):
-            yield from _walked(child, stills, without)
+        if child.is_dir() and not is_dataset(child):
+            yield from _walked(child, stills, walked)
 
 
 def _are_packed(folder: Path, pictures: Sequence[Path]) -> bool:

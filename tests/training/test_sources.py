@@ -129,6 +129,21 @@ def test_a_photograph_becomes_a_moving_noisy_clip(tmp_path: Path) -> None:
     assert animate(photo, size=(120, -2), frames=2, seed="a").shape == (2, 96, 120)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+def test_a_folder_is_walked_once_whatever_links_lead_to_it(tmp_path: Path) -> None:
+    """One that leads back to where it lies would give each clip forty times, under as many names."""
+    clips = tmp_path / "clips"
+    (clips / "sub").mkdir(parents=True)
+    (clips / "street.mkv").touch()
+    (clips / "sub" / "up").symlink_to("..")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "yard.mkv").touch()
+    (clips / "there").symlink_to(elsewhere)
+    found = list(find_clips([clips, clips / "sub", elsewhere], stills=False))
+    assert [path.name for path in found] == ["street.mkv", "yard.mkv"]
+
+
 def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"no video at all")
