@@ -8,7 +8,7 @@ from typing import Self, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from carfix.errors import CarfixError
+from carfix.errors import CarfixError, UsageError
 from carfix.net.catalog import load_model
 from carfix.net.checkpoint import Model
 from carfix.restore.engine import Planes, open_engine, uses_accelerator
@@ -57,6 +57,10 @@ class Restorer:
         correction that is taken, from 0 to 2: planes do not tell the quantizer that `carfix restore` reads it from.
         Raises `CarfixError` for other arrays, `UsageError` for other shares.
         """
+        if strength is None:
+            raise UsageError(
+                "planes do not tell how hard they were compressed: strength is a number from 0 to 2"
+            )
         check_strength(strength)
         if not isinstance(luma, np.ndarray):
             raise CarfixError(f"luma is a numpy array, not a {type(luma).__name__}")

@@ -170,7 +170,7 @@ def check_strength(value: float | None, text: str = "") -> None:
     """Raise `UsageError` for a share that is none; `text` is how it was written."""
     try:
         fits = value is None or 0 <= value <= LARGEST
-    except TypeError:
+    except (TypeError, ValueError):  # the latter of arrays
         raise UsageError(
             f"strength is a number from 0 to {LARGEST:g}, or None ({AUTO}), not {value!r}"
         ) from None
