@@ -12,6 +12,7 @@ from carfix.errors import CarfixError, UsageError
 from carfix.net.catalog import load_model
 from carfix.net.checkpoint import Model
 from carfix.restore.engine import Planes, open_engine, uses_accelerator
+from carfix.restore.engine.planes import peak
 from carfix.restore.strength import as_strengths, check_strength
 
 
@@ -55,7 +56,7 @@ class Restorer:
 
         `bit_depth` defaults to 8 for uint8 and must be given for uint16. `strength` is the share of the network's
         correction that is taken, from 0 to 2: planes do not tell the quantizer that `carfix restore` reads it from.
-        Raises `CarfixError` for other arrays, `UsageError` for other shares.
+        Raises `CarfixError` for other arrays and larger codes, `UsageError` for other shares.
         """
         if strength is None:
             raise UsageError(
@@ -75,6 +76,11 @@ class Restorer:
         if bit_depth is None or (bit_depth == 8) != (luma.dtype == np.uint8) or not 8 <= bit_depth <= 16:
             raise CarfixError(
                 f"bit_depth {bit_depth} does not fit {luma.dtype}: 8 for uint8, 9 to 16 for uint16"
+            )
+        if luma.dtype == np.uint16 and int(luma.max()) > peak(bit_depth):
+            raise CarfixError(
+                f"luma has codes above {peak(bit_depth)}, the largest of {bit_depth} bits; where its low bits are "
+                f"empty (P010), give luma >> {16 - bit_depth}"
             )
         planes: Planes = luma[None] if luma.ndim == 2 else luma
         restored = self._engine.restore(planes, bit_depth, as_strengths([strength] * len(planes)))

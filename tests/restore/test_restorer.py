@@ -32,6 +32,8 @@ def test_frames_alone_or_together_as_bytes_or_words(tmp_path: Path) -> None:
             assert np.abs(half - (restore(plane).astype(int) + plane) / 2).max() <= 1
         with pytest.raises(UsageError, match=r"a number from 0 to 2, not 2\.5"):
             restore(luma, strength=2.5)
+        with pytest.raises(CarfixError, match=r"above 1023, .* give luma >> 6"):
+            restore(luma.astype(np.uint16) << 8, bit_depth=10)
         # As restored_frames takes it; here it made the picture black.
         with pytest.raises(UsageError, match="do not tell how hard they were compressed"):
             restore(luma, strength=None)  # type: ignore[call-overload]
