@@ -34,6 +34,11 @@ class Keeper:
         """The file of the best weights."""
         return weights_of(self.run, self.name)
 
+    @property
+    def _measure(self) -> str:
+        """Which of `Gains` the best weights have most of."""
+        return "ssim" if self.settings.loss in LOSSES_OF_STRUCTURE else "psnr"
+
     def save(self) -> None:
         """Write a checkpoint. Raises `CarfixError` if that cannot be."""
         save_state(self.run, self.state, self.student.net, self.student.average, self.student.optimizer)
@@ -52,6 +57,8 @@ class Keeper:
             self.state.best = None
             self.offer(measure())
             return f"{error}; those of step {self.state.step}, where the run is, were written there instead"
+        if self.state.step >= self.settings.steps:  # no other is held against it: what is told is of the file
+            self.state.best = kept.description.gains.get(self._measure, self.state.best)
         if self.licence not in ("", kept.description.licence):
             save_checkpoint(
                 self.weights, kept.net, dataclasses.replace(kept.description, licence=self.licence)
@@ -64,7 +71,7 @@ class Keeper:
         Raises `CheckpointError` if they cannot be written.
         """
         term = self.student.term
-        score = gains.ssim if self.settings.loss in LOSSES_OF_STRUCTURE else gains.psnr
+        score: float = getattr(gains, self._measure)
         # (Not "<=": no best may be followed by what is not a number.)
         if term is None and self.state.best is not None and not score > self.state.best:
             return

@@ -134,7 +134,7 @@ def test_best_weights_that_were_moved_away_are_followed_by_others(
 
     def go_on(minutes: float | None) -> TrainResult:
         return train(
-            dataset=dataset, run=tmp_path / "run", name="probe", settings=settings(8), device="cpu",
+            dataset=dataset, run=tmp_path / "run", name="probe", settings=settings(8, lr=0.2), device="cpu",
             minutes=minutes, validate_every=1, say=told.append,
         )  # fmt: skip
 
@@ -143,6 +143,8 @@ def test_best_weights_that_were_moved_away_are_followed_by_others(
     result = go_on(AT_ONCE)
     assert load_checkpoint(file).description.gains["psnr"] == result.best
     assert "is not there; those of step" in told[-1]
+    if result.finished:
+        assert go_on(None).best == result.best
 
 
 def test_the_log_counts_the_seconds_of_all_runs(
