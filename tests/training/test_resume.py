@@ -2,7 +2,6 @@
 
 import csv
 import itertools
-import json
 import os
 import signal
 import subprocess
@@ -188,18 +187,6 @@ def test_two_trainings_do_not_share_a_folder(dataset: Path, tmp_path: Path) -> N
 def test_a_mistyped_dataset_leaves_no_folder(tmp_path: Path) -> None:
     with pytest.raises(CarfixError, match="nowhere"):
         run(tmp_path / "nowhere", tmp_path / "run", settings())
-    assert not (tmp_path / "run").exists()
-
-
-def test_a_dataset_without_a_split_is_refused_before_its_frames_are_decoded(
-    dataset: Path, tmp_path: Path
-) -> None:
-    manifest = json.loads((dataset / "manifest.json").read_text())
-    for clip in manifest["clips"].values():
-        clip["split"] = "train"
-    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(CarfixError, match="has no val clips"):
-        run(tmp_path, tmp_path / "run", settings())  # its videos are not there either
     assert not (tmp_path / "run").exists()
 
 
