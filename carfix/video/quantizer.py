@@ -141,10 +141,12 @@ def told_quantizer(frame: VideoFrame) -> Told | None:
     scale = _EXPORTED.get(data.codec_type)
     if scale is None:
         return None
+    # H.264 of more bits has finer codes and finer steps, and FFmpeg counts from the finest (QP' of ITU-T H.264, 7.4.5).
+    finer = 6 * (frame.format.components[0].bits - 8) if scale is Scale.H264 else 0
     if not data.nb_blocks:
-        return Told(scale, float(data.qp))
+        return Told(scale, float(data.qp - finer))
     # Not through `qp_map`: it refuses interlaced frames, and works block by block.
     raw = np.frombuffer(memoryview(data), np.uint8)  # type: ignore[arg-type]
     blocks = raw[data.blocks_offset :][: data.nb_blocks * data.block_size].reshape(-1, data.block_size)
     deltas = blocks[:, _DELTA_QP : _DELTA_QP + 4].copy().view(np.int32)
-    return Told(scale, float(data.qp + deltas.mean()))
+    return Told(scale, float(data.qp - finer + deltas.mean()))

@@ -76,6 +76,16 @@ def test_h264_tells_its_own(tmp_path: Path) -> None:
         assert h264_quantizer(frame) == told
 
 
+@pytest.mark.parametrize(("pix_fmt", "asked"), [("yuv420p", 32), ("yuv420p10le", 44), ("yuv422p10le", 44)])
+def test_h264_of_ten_bits_is_as_coarse_as_of_eight(pix_fmt: str, asked: int, tmp_path: Path) -> None:
+    """x264 counts 12 more there, and FFmpeg exports that: clean video was corrected as if it were a ruin."""
+    planes = moving_picture(8) if pix_fmt == "yuv420p" else moving_picture(8).astype(np.uint16) * 4
+    options = {"qp": str(asked), "x264-params": "ipratio=1:pbratio=1:aq-mode=0", "threads": "1"}
+    clip = write_clip(tmp_path / "clip.mp4", planes, pix_fmt=pix_fmt, options=options)
+    told = [told_quantizer(frame) for frame in decode(clip, quantizers=True)]
+    assert told == [Told(Scale.H264, 32)] * 8
+
+
 @pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv420p10le"])
 @pytest.mark.parametrize("quantizer", [18, 37])
 def test_hevc_tells_its_slices(quantizer: int, pix_fmt: str, tmp_path: Path) -> None:
