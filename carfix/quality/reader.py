@@ -142,14 +142,13 @@ def _decoded(
 ) -> Iterator[VideoFrame]:
     if damage is None:
         video.thread_type = "AUTO"
-    else:
-        # With threads within a frame, PyAV's default, as a restore decodes: with frames decoded ahead, an error
-        # takes finished neighbours along, at the end of a file without a word.
-        conceal(video.codec_context)
-    note = export_quantizers(video.codec_context) if quantizers else lambda packet: None
-    if damage is None:
+        note = export_quantizers(video.codec_context) if quantizers else lambda packet: None
         return decoded(container, video, note)
-    return decoded_around(container, video, note, damage)
+    # As a restore decodes, whether or not quantizers are asked for: else a decoder would give up other frames at
+    # damage. With threads within a frame, PyAV's default: with frames decoded ahead, an error takes finished neighbours
+    # along, at the end of a file without a word.
+    conceal(video.codec_context)
+    return decoded_around(container, video, export_quantizers(video.codec_context), damage)
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import av
 import pytest
+from av.codec.codec import codecs_available
 from media import X264
 from media import write_clip as write_media
 from quality.clips import FRAMES, damage_packets, moving_picture, write_clip, write_model
@@ -18,6 +19,7 @@ from carfix.quality.compare_tables import (
     comparison_json,
     notes,
 )
+from carfix.quality.damage import Damage
 from carfix.quality.methods import Filtered, Restored
 from carfix.quality.reader import read_frames
 from carfix.quality.spp import PostFilter
@@ -52,6 +54,21 @@ def test_damaged_files_are_compared_with_what_restore_makes_of_them(
         document = comparison_json(comparison)
         assert document["reference"]["damaged_packets"] == result_damage(camera, reference)
         assert document["candidates"][0]["damaged_packets"] == result_damage(camera, candidate)
+
+
+def test_damage_takes_the_same_frames_whoever_asks(tmp_path: Path) -> None:
+    """AV1's decoder gave up others where no quantizers were asked for: `--no-reference --html` missed a frame."""
+    if "libsvtav1" not in codecs_available:
+        pytest.skip("this FFmpeg has no libsvtav1")
+    options = {"crf": "40", "preset": "10", "svtav1-params": "keyint=8"}
+    whole = write_clip(tmp_path / "whole.mkv", moving_picture(24), codec="libsvtav1", options=options)
+    hurt = damage_packets(tmp_path / "hurt.mkv", whole, [9])
+    found = []
+    for quantizers in (False, True):
+        damage = Damage()
+        times = [frame.time for frame in read_frames(hurt, quantizers=quantizers, damage=damage)]
+        found.append((times, damage.packets))
+    assert found[0] == found[1] and found[0][1]
 
 
 def result_damage(camera: Path, file: Path) -> int:
