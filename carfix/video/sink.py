@@ -199,8 +199,8 @@ class JoinedSegments:
 
     def times(self) -> NDArray[np.int64]:
         """Presentation times of all frames, ascending, in ticks of the input's time base."""
-        return np.array(
-            [pts for segment in self._segments for pts in sorted(pts for pts, _ in self._read(segment))],
+        return np.fromiter(
+            (pts for segment in self._segments for pts in sorted(pts for pts, _ in self._read(segment))),
             np.int64,
         )
 

@@ -76,8 +76,8 @@ def scan(info: SourceInfo) -> Timeline:
     """
     # Arrays rather than objects: a day of video has two and a half million packets.
     columns = [array.array("q") for _ in range(6)]
-    keyframes: list[int] = []
-    clean: list[int] = []
+    keyframes = array.array("q")
+    clean = array.array("q")
     corrupt = 0
     with open_input(info.path) as container:
         stream = video_of(container, info)
@@ -163,8 +163,9 @@ def _repaired(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """For each packet what to add to its times, and its repaired decoding time (0 where it has none)."""
     offsets, repaired = array.array("q"), array.array("q")
-    following: Iterator[int] = itertools.chain(raw_dts[1:].tolist(), [NO_TIME])
-    for dts, duration, after in zip(raw_dts.tolist(), durations.tolist(), following, strict=True):
+    # Views give one number after the other, and lists of a day's frames take a quarter of a gigabyte.
+    following: Iterator[int] = itertools.chain(raw_dts[1:].data, [NO_TIME])
+    for dts, duration, after in zip(raw_dts.data, durations.data, following, strict=True):
         offset, time = repair.repair(
             None if dts == NO_TIME else dts, duration, None if after == NO_TIME else after
         )

@@ -1,5 +1,6 @@
 """Verification: a finished file is believed only after it was read back."""
 
+import array
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -54,7 +55,9 @@ def read_back(path: Path, muxed: Muxed, times: NDArray[np.int64], time_base: Fra
     `times` are the presentation times of the restored frames on the output's clock, ascending, in ticks of
     `time_base`. Returns what their containers cannot but move them by. Raises `NotAsWritten`.
     """
-    found: list[int | None] = []
+    # Not a list: a day of video has two and a half million packets.
+    found = array.array("q")  # their times, where they have one
+    packets = 0
     tail = Tail()
     sound: dict[int, Sound] = {}
     try:
@@ -72,12 +75,14 @@ def read_back(path: Path, muxed: Muxed, times: NDArray[np.int64], time_base: Fra
                 if packet.size == 0:
                     continue
                 if packet.stream_index == video.index:
-                    found.append(packet.pts)
+                    packets += 1
+                    if packet.pts is not None:
+                        found.append(packet.pts)
                     tail.add(packet)
                 else:
                     sound.setdefault(packet.stream_index, Sound()).add(packet)
-            if len(found) != len(times):
-                raise NotAsWritten(f"it holds {len(found)} frames, not the {len(times)} that were written")
+            if packets != len(times):
+                raise NotAsWritten(f"it holds {packets} frames, not the {len(times)} that were written")
             moved = Moved()
             if container.format.name not in WITHOUT_TIMES:
                 moved = _compare_times(container.format.name, found, video.time_base, times, time_base)
@@ -96,17 +101,16 @@ def lateness(format: str, first: Fraction, wanted: Fraction, tick: Fraction) -> 
 
 def _compare_times(
     format: str,
-    found: Sequence[int | None],
+    found: Sequence[int],
     found_base: Fraction,
     times: NDArray[np.int64],
     time_base: Fraction,
 ) -> Moved:
-    decoded = [pts for pts in found if pts is not None]
-    known = sorted(decoded)
-    if not known:
+    if not found:
         return Moved()  # a bare stream
-    late = lateness(format, known[0] * found_base, int(times[0]) * time_base, found_base)
-    if len(known) < len(found):
+    known = np.sort(np.array(found, np.int64))
+    late = lateness(format, int(known[0]) * found_base, int(times[0]) * time_base, found_base)
+    if len(known) < len(times):
         return Moved(late)  # program streams, with several frames in a pack
     allowed, early = found_base, Fraction(0)
     earliest = times
@@ -115,9 +119,9 @@ def _compare_times(
         # there are B-frames in a row (FFmpeg's own files are read so, too), and by what the rate is not exact. Of a
         # pause they know when the next time is stated.
         step = _step(times)
-        allowed = max(found_base, (_b_frames(decoded) + 1) * step * time_base)
+        allowed = max(found_base, (_b_frames(found) + 1) * step * time_base)
         earliest = np.minimum(times, times[0] + step * np.arange(len(times)))
-    for got, wanted, least in zip(known, times.tolist(), earliest.tolist(), strict=True):
+    for got, wanted, least in zip(known.data, times.data, earliest.data, strict=True):
         off = got * found_base - wanted * time_base - late
         if off > allowed or off + (wanted - least) * time_base < -allowed:
             at = float(wanted * time_base)
