@@ -1,16 +1,20 @@
 """Files that end before their own headers say: FFmpeg reads them to the cut and reports nothing."""
 
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+import av.error
 from av.stream import Stream
 
 _EBML_HEADER = b"\x1a\x45\xdf\xa3"
 _SEGMENT = b"\x18\x53\x80\x67"
 #: Enough for the EBML header and the head of the segment behind it.
 _HEAD = 4096
+#: What ends within its header is shorter than this.
+_STUB = 1 << 16
 
 
 def truncation(path: Path, stream: Stream) -> str | None:
@@ -34,6 +38,21 @@ def lacks_index(path: Path) -> bool:
     except OSError:
         return False
     return bool(kinds) and kinds[0] in (b"ftyp", b"wide", b"mdat") and b"moov" not in kinds
+
+
+def is_stub(path: Path, error: BaseException) -> bool:
+    """Whether `error`, met as `path` was opened, only says that it ends before its first picture.
+
+    FFmpeg calls that an input/output error in Matroska, which sounds like a broken disk: such a one does not give the
+    bytes.
+    """
+    if not isinstance(error, av.error.EOFError) and getattr(error, "errno", None) != errno.EIO:
+        return False
+    try:
+        with path.open("rb") as file:
+            return len(file.read(_STUB + 1)) <= _STUB
+    except OSError:
+        return False
 
 
 def boxes(file: IO[bytes]) -> Iterator[tuple[bytes, int]]:

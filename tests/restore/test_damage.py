@@ -166,6 +166,14 @@ def test_frames_that_are_lost_at_the_beginning_leave_the_others_at_their_times(
     assert max(abs(a - b) for a, b in zip(got, wanted, strict=True)) <= tolerance
 
 
+@pytest.mark.parametrize("size", [40, 300])
+def test_a_recording_that_has_just_begun_is_no_broken_disk(size: int, tmp_path: Path) -> None:
+    source = media.write_clip(tmp_path / "in.mkv", frames=3)
+    source.write_bytes(source.read_bytes()[:size])
+    with pytest.raises(CarfixError, match=r"in\.mkv: it ends within its header: the recording was cut off"):
+        restore(source, tmp_path / "out.mkv")
+
+
 @pytest.mark.parametrize("name", ["in.mp4", "in.mov"])
 def test_a_recording_whose_index_was_never_written_is_called_so(name: str, tmp_path: Path) -> None:
     source = media.write_clip(tmp_path / name)
