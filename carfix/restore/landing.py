@@ -32,7 +32,8 @@ def land(
     """Write `output` by `plan` in the state's folder, verify it, rename it, and throw the state away.
 
     `times_of` is a file whose times of access and modification it gets; `joined` hears how many frames are in. Returns
-    warnings, and how many packets of other streams were refused. Raises `CarfixError`; then nothing is under its name.
+    warnings, and how many packets of other streams were refused. Raises `CarfixError`; then the state stays, and so
+    does what was under its name.
     """
     warnings: list[str] = []
     temporary = state.folder / f"output{output.suffix}"
@@ -53,8 +54,7 @@ def land(
                 f"{plan.format} has no pauses in such sound: behind them it comes up to {float(sound):.1f} s early; "
                 ".mkv keeps it with the picture"
             )
-        if output.exists() and not overwrite:
-            state.discard()
+        if output.exists() and not overwrite:  # with -y the next run has nothing left to compute
             raise CarfixError(f"{output} was created meanwhile; -y overwrites it")
         try:
             force_to_disk(temporary)

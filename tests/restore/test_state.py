@@ -222,6 +222,16 @@ def test_an_input_that_is_replaced_is_not_mixed_with_what_took_its_place(tmp_pat
     assert (restore(clip, output).frames == 440) == (how != "cut")
 
 
+def test_an_output_that_somebody_else_makes_costs_no_work(clip: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out.mp4"
+    with pytest.raises(CarfixError, match=r"out\.mp4 was created meanwhile; -y overwrites it"):
+        restore(clip, output, progress=lambda _: output.write_text("mine"))  # type: ignore[func-returns-value]
+    assert output.read_text() == "mine"
+    done = restore(clip, output, overwrite=True)
+    assert done.resumed == done.frames
+    assert not state_folder(output).exists()
+
+
 @pytest.mark.parametrize("others", [True, False])
 def test_an_input_that_is_deleted_leaves_no_work(clip: Path, tmp_path: Path, others: bool) -> None:
     """By a recorder in want of room, whose file does not come back; a disk that is away comes back with it."""
