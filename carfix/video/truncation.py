@@ -50,9 +50,11 @@ def is_stub(path: Path, error: BaseException) -> bool:
         return False
     try:
         with path.open("rb") as file:
-            return len(file.read(_STUB + 1)) <= _STUB
+            head = file.read(_STUB + 1)
     except OSError:
         return False
+    # Transport streams have no header: of nothing, they are whole.
+    return len(head) <= _STUB and (head.startswith(_EBML_HEADER) or not isinstance(error, av.error.EOFError))
 
 
 def boxes(file: IO[bytes]) -> Iterator[tuple[bytes, int]]:

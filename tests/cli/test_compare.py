@@ -103,7 +103,7 @@ def test_without_a_reference_every_file_is_a_candidate(clips: tuple[Path, Path],
     assert "no reference" in page.read_text()
     missing = CliRunner().invoke(app, ["compare", *map(str, (tmp_path / "none.mp4", clips[1], *rest))])
     assert missing.exit_code == 1 and "camera.mp4" in missing.stdout
-    with pytest.raises(UsageError, match="with --html one file"):
+    with pytest.raises(UsageError, match="and --html with one file"):
         run(*clips, *rest, "--html", page)
     with pytest.raises(UsageError, match="leave --metric, --spp, --scale out"):
         run(*clips, *rest, "--metric", "vmaf", "--spp", "--scale")

@@ -14,7 +14,7 @@ import pytest
 import carfix.video.timeline
 from carfix.video.clock import ClockRepair
 from carfix.video.decode import Damage, decode_frames, restart_index
-from carfix.video.output import Muxed
+from carfix.video.muxed import Muxed
 from carfix.video.source import probe
 from carfix.video.timeline import NO_TIME, scan
 from carfix.video.verify import read_back
@@ -243,7 +243,7 @@ def test_a_packet_takes_few_bytes(tmp_path: Path) -> None:
             packet.pts = packet.dts = number * 40
             packet.stream, packet.time_base, packet.is_keyframe = stream, Fraction(1, 1000), True
             container.mux(packet)
-    written = Muxed(videos=[0], restored=0, audio={}, written={0})
+    written = Muxed(videos=[0], restored=0, audio={}, encoded=set(), written={0})
     tracemalloc.start()
     try:
         info = probe(path)
