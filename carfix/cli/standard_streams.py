@@ -1,5 +1,6 @@
 """Standard streams that whoever started carfix has closed (`2>&-` in a crontab), or whose code page lacks letters."""
 
+import codecs
 import contextlib
 import io
 import os
@@ -7,6 +8,9 @@ import sys
 from pathlib import Path
 
 from carfix.errors import EXIT_FAILED, CarfixError
+
+#: The name of `_escaped` among the ways to treat letters that an encoding lacks.
+_ESCAPED = "carfix.escaped"
 
 
 class _NoStdout(io.TextIOBase):
@@ -76,5 +80,19 @@ def spell_unknown_letters() -> None:
     On Windows that of a file or a program (`> list.txt`) is a code page: a table must not be lost for a name in another
     script.
     """
-    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+    if not isinstance(sys.stdout, io.TextIOWrapper):
+        return
+    if sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")
+    elif (
+        sys.stdout.errors == "surrogateescape"
+    ):  # in the C locale, which writes odd bytes of names as they are
+        codecs.register_error(_ESCAPED, _escaped)
+        sys.stdout.reconfigure(errors=_ESCAPED)
+
+
+def _escaped(error: UnicodeError) -> tuple[str | bytes, int]:
+    try:
+        return codecs.lookup_error("surrogateescape")(error)
+    except UnicodeEncodeError:
+        return codecs.backslashreplace_errors(error)

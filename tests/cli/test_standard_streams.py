@@ -32,6 +32,16 @@ def test_handlers_that_were_asked_for_stay(monkeypatch: pytest.MonkeyPatch) -> N
     assert asked.errors == "replace"
 
 
+def test_the_c_locale_shows_what_it_has_no_letters_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A table's plus-minus sign ended `inspect` there; odd bytes of names come out as they are."""
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, "ascii", errors="surrogateescape"))
+    spell_unknown_letters()
+    sys.stdout.write("\u00b1 b\udcffd")
+    sys.stdout.flush()
+    assert written.getvalue() == b"\\xb1 b\xffd"
+
+
 FULL = Path("/dev/full")
 needs_full = pytest.mark.skipif(not FULL.exists(), reason="no device that is always full")
 
