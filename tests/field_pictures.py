@@ -52,9 +52,12 @@ class Writer:
         return b"\0\0\0\1" + head + bytes(escaped)
 
 
-def _parameters() -> bytes:
+def _parameters(*, rated: bool) -> bytes:
     sps = Writer().u(8, 77).u(8, 0).u(8, 30).ue(0, 0, 2, 1).u(1, 0)  # 16 frame numbers, shown as decoded
-    sps.ue(_ACROSS - 1, HEIGHT // 32 - 1).u(1, 0).u(1, 0).u(1, 1).u(1, 0).u(1, 0)  # field pictures may come
+    sps.ue(_ACROSS - 1, HEIGHT // 32 - 1).u(1, 0).u(1, 0).u(1, 1).u(1, 0)  # field pictures may come
+    sps.u(1, int(rated))
+    if rated:  # 50 fields a second, and nothing else of video usability
+        sps.u(4, 0).u(1, 1).u(32, 1).u(32, int(2 * RATE)).u(1, 1).u(4, 0)
     pps = Writer().ue(0, 0).u(2, 0).ue(0, 0, 0).u(3, 0).ue(0, 0, 0).u(3, 0)
     return sps.unit(_SPS) + pps.unit(_PPS)
 
@@ -83,8 +86,8 @@ def pictures(count: int) -> list[np.ndarray]:
     ]
 
 
-def frames(count: int, *, intra: int = 5) -> list[tuple[bytes, bytes]]:
-    """The two fields of each frame; every `intra`th begins anew."""
+def frames(count: int, *, intra: int = 5, rated: bool = False) -> list[tuple[bytes, bytes]]:
+    """The two fields of each frame; every `intra`th begins anew. `rated`: the stream states its rate."""
     found = []
     for index, luma in enumerate(pictures(count)):
         number = index % intra
@@ -93,19 +96,19 @@ def frames(count: int, *, intra: int = 5) -> list[tuple[bytes, bytes]]:
             _field(number, (luma[parity::2], gray, gray), idr=number == 0 and not parity, bottom=bool(parity))
             for parity in (0, 1)
         )
-        found.append((_parameters() + top if number == 0 else top, bottom))
+        found.append((_parameters(rated=rated) + top if number == 0 else top, bottom))
     return found
 
 
-def write(path: Path, count: int, *, apart: bool = False) -> Path:
+def write(path: Path, count: int, *, apart: bool = False, rated: bool = False) -> Path:
     """A raw stream, or a transport stream with a time for each frame, or `apart`, for each field."""
     if path.suffix == ".h264":
-        path.write_bytes(b"".join(first + second for first, second in frames(count)))
+        path.write_bytes(b"".join(first + second for first, second in frames(count, rated=rated)))
         return path
     with av.open(str(path), "w") as output:
         stream = output.add_mux_stream("h264", rate=RATE, width=WIDTH, height=HEIGHT)
         stream.time_base = Fraction(1, 90_000)
-        for index, (first, second) in enumerate(frames(count)):
+        for index, (first, second) in enumerate(frames(count, rated=rated)):
             time, step = index * 3600, 1800
             parts = [(time, first), (time + step, second)] if apart else [(time, first + second)]
             for pts, data in parts:

@@ -28,6 +28,9 @@ _REORDERED = 17
 #: fewer, packets were damaged.
 MOST_MISSING = 0.1
 
+#: What lasts less than this part of a frame is a field.
+_HALF = 0.75
+
 #: Stands for a missing time in arrays of ticks.
 NO_TIME = np.iinfo(np.int64).min
 
@@ -49,7 +52,7 @@ class Timeline:
     keyframes: NDArray[np.int64]  # indices of packets that FFmpeg calls keyframes
     clean: NDArray[np.int64]  # those of them from which decoding needs nothing that came before
     last_duration: int  # ticks
-    rate: Fraction  # frames a second: of fields that have times of their own FFmpeg counts each
+    rate: Fraction  # frames a second: FFmpeg may count fields that have times of their own
     ordinal: bool  # the file has no presentation times; frames take the slots in the order they are decoded
     jumps: tuple[Jump, ...]
     strays: int  # packets whose times were damaged and are guessed from their neighbours
@@ -111,9 +114,10 @@ def scan(info: SourceInfo) -> Timeline:
     first = second == 0
     frame_of = np.cumsum(first) - 1
     shown = shown_flags.astype(np.bool_) & first
-    # FFmpeg states the whole frame's duration where the second field is sent without a time, else half of it for each.
-    timed = first | (raw_dts != NO_TIME)
-    durations = np.bincount(frame_of, np.where(timed, durations, 0)).astype(np.int64)
+    # FFmpeg states the whole frame's duration for both fields, or half of it for each.
+    halves = durations * float(info.rate * info.time_base) < _HALF
+    counted = first | halves | (raw_dts != NO_TIME)
+    durations = np.bincount(frame_of, np.where(counted, durations, 0)).astype(np.int64)
     known_pts, known_dts = raw_pts[first] != NO_TIME, raw_dts[first] != NO_TIME
     step = _step(info, durations[durations > 0], timed=bool((known_pts | known_dts).any()))
     ordinal = float((~known_pts & shown[first]).sum()) > MOST_MISSING * float(shown.sum())
@@ -134,7 +138,9 @@ def scan(info: SourceInfo) -> Timeline:
         keyframes=np.array(keyframes, np.int64),
         clean=np.array(clean, np.int64),
         last_duration=step,
-        rate=info.rate / 2 if 2 * int(timed.sum()) > 3 * int(first.sum()) else info.rate,
+        rate=info.rate / 2
+        if round(info.rate * step * info.time_base) == 2 and not first.all()
+        else info.rate,
         ordinal=ordinal,
         jumps=tuple(repair.found),
         strays=strays,

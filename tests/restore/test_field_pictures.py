@@ -22,13 +22,19 @@ from carfix.video.timeline import scan
 
 COUNT = 24
 #: The ways in which fields come: raw, both behind one time, each behind its own.
-WAYS = [("clip.h264", False), ("clip.ts", False), ("clip.ts", True)]
+WAYS = {"raw": ("clip.h264", False), "together": ("clip.ts", False), "apart": ("clip.ts", True)}
 
 
-@pytest.fixture(params=WAYS, ids=["raw", "together", "apart"])
-def clip(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    name, apart = request.param
-    return field_pictures.write(tmp_path / name, COUNT, apart=apart)
+@pytest.fixture(params=[False, True], ids=["", "rated"])
+def rated(request: pytest.FixtureRequest) -> bool:
+    """Whether the stream states its rate: FFmpeg counts otherwise then."""
+    return bool(request.param)
+
+
+@pytest.fixture(params=WAYS)
+def clip(request: pytest.FixtureRequest, tmp_path: Path, rated: bool) -> Path:
+    name, apart = WAYS[request.param]
+    return field_pictures.write(tmp_path / name, COUNT, apart=apart, rated=rated)
 
 
 def test_a_frame_a_pair_of_fields(clip: Path) -> None:
