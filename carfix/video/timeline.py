@@ -114,10 +114,8 @@ def scan(info: SourceInfo) -> Timeline:
     first = second == 0
     frame_of = np.cumsum(first) - 1
     shown = shown_flags.astype(np.bool_) & first
-    # FFmpeg states the whole frame's duration for both fields, or half of it for each.
-    halves = durations * float(info.rate * info.time_base) < _HALF
-    counted = first | halves | (raw_dts != NO_TIME)
-    durations = np.bincount(frame_of, np.where(counted, durations, 0)).astype(np.int64)
+    if not first.all():
+        durations = _of_frames(durations, first, raw_dts != NO_TIME, float(info.rate * info.time_base))
     known_pts, known_dts = raw_pts[first] != NO_TIME, raw_dts[first] != NO_TIME
     step = _step(info, durations[durations > 0], timed=bool((known_pts | known_dts).any()))
     ordinal = float((~known_pts & shown[first]).sum()) > MOST_MISSING * float(shown.sum())
@@ -154,6 +152,17 @@ def _row(packet: "Packet[VideoStream]") -> tuple[int, int, int, int, bool]:
     pts = NO_TIME if packet.pts is None else packet.pts
     dts = NO_TIME if packet.dts is None else packet.dts
     return pts, dts, packet.size, packet.duration or 0, not packet.is_discard
+
+
+def _of_frames(
+    durations: NDArray[np.int64], first: NDArray[np.bool_], timed: NDArray[np.bool_], frames_a_tick: float
+) -> NDArray[np.int64]:
+    """Durations of frames from those of packets, of which those that are not `first` are second fields."""
+    # FFmpeg states the whole frame's for both fields, or half of it for each.
+    counted = first | timed | (durations * frames_a_tick < _HALF)
+    found = np.bincount(np.cumsum(first) - 1, np.where(counted, durations, 0)).astype(np.int64)
+    alone = found * frames_a_tick < _HALF  # a field that lost the other one
+    return np.where(alone, 2 * found, found)
 
 
 def _step(info: SourceInfo, stated: NDArray[np.int64], *, timed: bool) -> int:

@@ -48,6 +48,16 @@ def test_a_frame_a_pair_of_fields(clip: Path) -> None:
     assert timeline.rate == 25
 
 
+def test_a_stream_that_ends_with_a_lone_field(tmp_path: Path, rated: bool) -> None:
+    clip = tmp_path / "clip.h264"
+    fields = [field for frame in field_pictures.frames(COUNT, rated=rated) for field in frame]
+    clip.write_bytes(b"".join(fields[:-1]))
+    info = probe(clip)
+    timeline = scan(info)
+    assert len(timeline.presentation) == COUNT
+    assert timeline.last_duration * info.time_base == Fraction(1, 25)
+
+
 def test_frames_are_restored_at_their_times(clip: Path, tmp_path: Path) -> None:
     report = restore(clip, tmp_path / "out.mkv", encoder=LOSSLESS, model=Adding(2))
     assert report.frames == COUNT
