@@ -155,6 +155,7 @@ def dataset(
             "--start or --frames, of another source, or with text in other fonts, and this run did not ask for them",
             soft_wrap=True,
         )
-    stderr.print(f"{len(report.built)} clips built, {len(report.kept)} kept, {len(report.failed)} failed")
+    clips = "clip" if len(report.built) == 1 else "clips"
+    stderr.print(f"{len(report.built)} {clips} built, {len(report.kept)} kept, {len(report.failed)} failed")
     if report.failed:
         raise typer.Exit(EXIT_FAILED)

@@ -46,7 +46,7 @@ class Trim:
         first, last = (
             None if bound is None else math.ceil(bound / info.time_base) for bound in self.on_clock_of(info)
         )
-        return Window(start=first, end=last)
+        return Window(start=first, end=last, video=str(info.path))
 
 
 def _exact(seconds: float) -> Fraction:

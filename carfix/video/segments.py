@@ -23,6 +23,7 @@ class Window:
 
     start: int | None = None
     end: int | None = None
+    video: str = "the video"  # for messages
 
     def cut(self, times: NDArray[np.int64]) -> NDArray[np.int64]:
         """Those of `times` that lie in it. Raises `CarfixError` if none does."""
@@ -31,7 +32,7 @@ class Window:
         if self.end is not None:
             times = times[times < self.end]
         if len(times) == 0:
-            raise CarfixError("no frame of the video lies in the wanted range (-ss, -t, -to)")
+            raise CarfixError(f"no frame of {self.video} lies in the wanted range (-ss, -t, -to)")
         return times
 
 
