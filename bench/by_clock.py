@@ -2,17 +2,16 @@
 
     python bench/by_clock.py DATA RUNS --minutes 7 \\
       car-cnn-mse:psnr:0.55:6e-4:weights/car-cnn-mse.safetensors \\
-      car-cnn:both:0.45:4e-4:RUNS/car-cnn-mse.safetensors+weights/car-cnn.safetensors
+      car-cnn:both:0.45:4e-4:RUNS/car-cnn-mse/car-cnn-mse.safetensors+weights/car-cnn.safetensors
 
 Each network is NAME:LOSS:SHARE:RATE:WEIGHTS, its share being of the time that is left when all is loaded, and the
 weights what it begins with; of two with a + between them, the mean. `carfix train` has a number of steps, which one
 must guess, loads the data and compiles the network each time, and goes on exactly where it was stopped; here the rate
 falls by the clock, data and compiled network are shared, and a killed run leaves the best weights so far. All networks
-are of one architecture. RUNS gets the best average of each by the validation, and its curve.
+are of one architecture. RUNS/NAME gets the best average of each by the validation, and its curve.
 """
 
 import argparse
-import csv
 import dataclasses
 import sys
 import time
@@ -22,10 +21,10 @@ import torch
 from torch import Tensor, nn
 
 from carfix.net.arch import RestorationNet, build
-from carfix.net.checkpoint import Description, load_checkpoint, save_checkpoint
+from carfix.net.checkpoint import Description, load_checkpoint
 from carfix.training.divergence import check_gains
-from carfix.training.keeper import LOSSES_OF_STRUCTURE, training_summary
-from carfix.training.log import FIELDS
+from carfix.training.keeper import Keeper, training_summary
+from carfix.training.log import Log
 from carfix.training.patches import PatchSampler, load_pairs
 from carfix.training.settings import TrainSettings, auto_precision, learning_rate, pick_device
 from carfix.training.state import Progress
@@ -78,44 +77,37 @@ def train(
     before = begin(net, wanted)
     place = next(net.parameters()).device
     student = Student(net, settings, place)
-    output: Path = options.runs / f"{wanted.name}.safetensors"
-    summary = training_summary(options.dataset, sampler.clips)
+    run: Path = options.runs / wanted.name
+    run.mkdir(parents=True, exist_ok=True)
+    state = Progress(settings=settings.record())
+    keeper = Keeper(
+        run=run, name=wanted.name, settings=settings, state=state, student=student, earlier_steps=before.steps,
+        training_data=training_summary(options.dataset, sampler.clips), licence=before.licence,
+    )  # fmt: skip
+    log = Log(run, 0)
     losses: list[Tensor] = []
-    best: float | None = None
     began = told = time.monotonic()
-    step, ticks = 0, 0
-    with output.with_suffix(".csv").open("w", newline="") as file:
-        log = csv.writer(file)
-        log.writerow(FIELDS)
-        for decoded, pristine in sampler.batches(0, TICKS):
-            losses.append(student.step(ticks, decoded, pristine, forward))
-            step += 1
-            if step % 8 == 0 and place.type == "cuda":
-                torch.cuda.synchronize(place)  # or the clock is that of the queue
-            now = time.monotonic()
-            ticks = min(TICKS, round((now - began) / seconds * TICKS))
-            if ticks < TICKS and now - told < options.validate:
-                continue
-            gains = validation.measure(student.average, place, settings.autocast)
-            check_gains(gains, settings, Progress(settings={}, step=step), output)
-            rate, loss = learning_rate(settings, ticks), float(torch.stack(losses).mean())
-            row = (step, f"{now - began:.0f}", f"{rate:.3g}", f"{loss:.6g}",
-                   f"{gains.psnr:.4f}", f"{gains.ssim:.5f}", f"{gains.worst:.4f}")  # fmt: skip
-            log.writerow(row)
-            file.flush()
-            print(wanted.name, *row, file=sys.stderr, flush=True)
-            losses.clear()
-            score = gains.ssim if wanted.loss in LOSSES_OF_STRUCTURE else gains.psnr
-            if best is None or score > best:
-                best = score
-                description = dataclasses.replace(
-                    before, name=wanted.name, loss=wanted.loss, steps=before.steps + step, training_data=summary,
-                    gains={"psnr": gains.psnr, "ssim": gains.ssim}, sha256="",
-                )  # fmt: skip
-                save_checkpoint(output, student.average, description)
-            told = time.monotonic()
-            if ticks == TICKS:
-                return
+    ticks = 0
+    for decoded, pristine in sampler.batches(0, TICKS):
+        losses.append(student.step(ticks, decoded, pristine, forward))
+        state.step += 1
+        if state.step % 8 == 0 and place.type == "cuda":
+            torch.cuda.synchronize(place)  # or the clock is that of the queue
+        now = time.monotonic()
+        ticks = min(TICKS, round((now - began) / seconds * TICKS))
+        if ticks < TICKS and now - told < options.validate:
+            continue
+        gains = validation.measure(student.average, place, settings.autocast)
+        check_gains(gains, settings, state, keeper.weights)
+        loss = float(torch.stack(losses).mean())
+        log.write(state.step, now - began, learning_rate(settings, ticks), loss, gains)
+        line = f"step {state.step}, {now - began:.0f} s, loss {loss:.4f}, {gains.psnr:+.3f} dB, {gains.ssim:+.4f}"
+        print(f"{wanted.name}: {line}", file=sys.stderr, flush=True)
+        keeper.offer(gains)
+        losses.clear()
+        told = time.monotonic()
+        if ticks == TICKS:
+            return
 
 
 def main() -> None:
@@ -134,7 +126,6 @@ def main() -> None:
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True)
     options = parser.parse_args()
     end = time.monotonic() + 60 * options.minutes
-    options.runs.mkdir(parents=True, exist_ok=True)
     place = pick_device(options.device)
     torch.backends.cudnn.benchmark = True
     config = load_checkpoint(options.networks[0].weights[0]).config

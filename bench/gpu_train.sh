@@ -26,5 +26,5 @@ left=$((deadline - SECONDS))
 # shellcheck disable=SC2086 # options, not one word
 python3 "$here/by_clock.py" "$data" "$runs" --minutes "$(awk "BEGIN {print $left / 60}")" --seed 121 ${CARFIX_TRAIN:-} \
   "car-cnn-mse:psnr:0.52:6e-4:$weights/car-cnn-mse.safetensors" \
-  "car-cnn:both:0.36:4e-4:$runs/car-cnn-mse.safetensors+$weights/car-cnn.safetensors" \
-  "car-cnn-ssim:ssim:0.12:2e-4:$runs/car-cnn.safetensors"
+  "car-cnn:both:0.36:4e-4:$runs/car-cnn-mse/car-cnn-mse.safetensors+$weights/car-cnn.safetensors" \
+  "car-cnn-ssim:ssim:0.12:2e-4:$runs/car-cnn/car-cnn.safetensors"

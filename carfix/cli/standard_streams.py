@@ -84,9 +84,8 @@ def spell_unknown_letters() -> None:
         return
     if sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")
-    elif (
-        sys.stdout.errors == "surrogateescape"
-    ):  # in the C locale, which writes odd bytes of names as they are
+    elif sys.stdout.errors == "surrogateescape":
+        # In the C locale, which writes odd bytes of names as they are.
         codecs.register_error(_ESCAPED, _escaped)
         sys.stdout.reconfigure(errors=_ESCAPED)
 

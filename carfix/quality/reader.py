@@ -53,9 +53,8 @@ class LumaFrame:
 
     luma: Planes
     bit_depth: int
-    time: (
-        float | None
-    )  # of one that states none, the end of the frame before it; None where the file states none
+    #: Of one that states none, the end of the frame before it; None where the file states none.
+    time: float | None
     index: int = 0  # its number in the file, in presentation order
     kind: str = ""  # I, P or B, where the decoder says it
     quantizer: float | None = None  # mean over the frame, where the decoder exports it and it was asked for
@@ -126,10 +125,8 @@ def decode(
             timeless = bool(container.format.flags & _NO_TIMESTAMPS)
             for frame in _decoded(container, video, quantizers, damage):
                 empty = False
-                if (
-                    timeless
-                ):  # raw MPEG-1, say: what FFmpeg counts there leaves out the time of the second frame
-                    frame.pts = None
+                if timeless:
+                    frame.pts = None  # of raw MPEG-1, say, FFmpeg leaves out the time of the second frame
                 yield frame
     except MEDIA_ERRORS as error:
         raise CarfixError(f"{name} cannot be decoded: {reason(error)}") from error

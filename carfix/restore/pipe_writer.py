@@ -22,7 +22,7 @@ from carfix.restore.report import Progress
 from carfix.video.address import address
 from carfix.video.adts import describe_aac
 from carfix.video.choice import choice_note, has_form
-from carfix.video.copying import Ascending
+from carfix.video.copying import Ascending, Change, change_of
 from carfix.video.covers import attach, is_attached, is_cover
 from carfix.video.encoder import Encoding, configure, flags_fields
 from carfix.video.encoder_settings import RAW
@@ -49,7 +49,7 @@ from carfix.video.recognition import unknown_to_readers
 from carfix.video.scheduling import kept_scheduling
 from carfix.video.source import SourceInfo
 from carfix.video.streams import add_copy, cover_left_out, formless_left_out, left_out, try_copy
-from carfix.video.text import Words, on_the_way, text_note
+from carfix.video.text import text_note
 from carfix.video.y4m import Y4mFile
 
 #: What leaves streams of a kind out.
@@ -126,7 +126,7 @@ class PipeWriter:
             [chapter for chapter in reader.container.chapters() if chapter["time_base"]]
         )
         self.copied: tuple[int, ...] = ()  # indices of the input's streams
-        self._copies: dict[int, tuple[Stream, Ascending, Words]] = {}
+        self._copies: dict[int, tuple[Stream, Ascending, Change]] = {}
         for stream in _others(reader, left):
             self._add_copy(stream, format, say)
         for line in choice_note(reader.container.streams, reader.video.index, self.copied):
@@ -168,7 +168,7 @@ class PipeWriter:
             copy = add_copy(self._container, stream)
             if format in MATROSKA and not isinstance(self._output, Path) and not self._output.seekable():
                 describe_aac(copy)
-            self._copies[stream.index] = copy, Ascending(stream, copy), on_the_way(stream, format)
+            self._copies[stream.index] = copy, Ascending(stream, copy), change_of(stream, format)
             self.copied = (*self.copied, stream.index)
             if note := text_note(format, stream):
                 say(note)

@@ -58,9 +58,8 @@ class Built:
     clip: Clip
     made: bool  # files lie in the scratch folder
     changed: bool  # of the clip that the dataset held: more than where its source lies
-    damaged: int = (
-        0  # frames of the source, among those that were read, which the decoder concealed damage in
-    )
+    #: Frames of the source, among those that were read, which the decoder concealed damage in.
+    damaged: int = 0
 
 
 def folder_of(output: Path, name: str) -> Path:

@@ -92,9 +92,8 @@ def pick_device(name: str) -> torch.device:
             name = "cuda"
         else:
             name = "mps" if torch.backends.mps.is_available() else "cpu"
-    if (
-        name.partition(":")[0] not in DEVICES
-    ):  # torch knows more, which it says on two pages or cannot train on
+    # torch knows more, which it says on two pages or cannot train on.
+    if name.partition(":")[0] not in DEVICES:
         raise UsageError(f"--device is auto, cpu, cuda, cuda:N or mps, not {name!r}")
     try:
         device = torch.device(name)

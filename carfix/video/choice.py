@@ -9,6 +9,9 @@ from av.video.stream import VideoStream
 
 from carfix.errors import CarfixError, UsageError
 
+#: For messages.
+UNKNOWN_CODEC = "unknown codec"
+
 #: FFmpeg's stream specifiers: a stream by its number in the file, or `v:N`, by its number among the videos.
 _SPECIFIER = re.compile(r"(v:)?(\d+)")
 
@@ -19,6 +22,11 @@ def check_stream(wanted: str | int | None) -> str | None:
     if text is not None and not _SPECIFIER.fullmatch(text):
         raise UsageError(f"--stream takes a stream's number in the file, or v:N, not {wanted!r}")
     return text
+
+
+def codec_of(stream: Stream) -> str:
+    """FFmpeg's canonical name of a stream's codec; empty where it has no decoder for it."""
+    return "" if stream.codec_context is None else stream.codec_context.codec.canonical_name
 
 
 def is_attached_picture(stream: Stream) -> bool:
@@ -122,9 +130,7 @@ def choice_note(streams: Iterable[Stream], restored: int, copied: Collection[int
 
 
 def _titled(stream: VideoStream) -> str:
-    context = stream.codec_context
-    codec = "unknown codec" if context is None else context.codec.canonical_name
-    return f"{stream.index} ({codec}, {stream.width}x{stream.height})"
+    return f"{stream.index} ({codec_of(stream) or UNKNOWN_CODEC}, {stream.width}x{stream.height})"
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -1,7 +1,7 @@
 """The packets of the streams that are copied, with their clocks repaired and shifted."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -11,13 +11,14 @@ from av.packet import Packet
 from av.stream import Stream
 from av.video.codeccontext import VideoCodecContext
 
-from carfix.video.choice import is_attached_picture
+from carfix.video.choice import codec_of, is_attached_picture
 from carfix.video.clock import LARGEST_GAP, ClockRepair
 from carfix.video.demux import demux
 from carfix.video.faults import MEDIA_ERRORS
 from carfix.video.one_clock import stamp
 from carfix.video.output import OutputFile, OutputPlan
-from carfix.video.text import Words, on_the_way
+from carfix.video.preroll import PreRoll
+from carfix.video.text import rewriting
 
 #: Containers that count so coarsely take equal times.
 _MILLISECOND = Fraction(1, 1000)
@@ -28,6 +29,14 @@ _PATIENCE = Fraction(1)
 _WITH_KEYFRAMES = ("truehd", "mlp")
 #: Containers whose packets say when they are decoded and when they are shown, so that damage may change either alone.
 _TELL_BOTH_TIMES = ("mpegts", "mpeg")
+
+#: What is to be written of a copied stream, now that one more of its packets has come.
+Change = Callable[["Packet[Any]"], list["Packet[Any]"]]
+
+
+def change_of(stream: Stream, format: str) -> Change:
+    """What becomes of the packets of a stream that is copied into the container `format`."""
+    return rewriting(format, stream) or PreRoll(stream, format)
 
 
 def other_packets(
@@ -44,7 +53,7 @@ def other_packets(
     ascending = {
         index: Ascending(encoder.target, encoder.target) for index, encoder in output.encoders.items()
     }
-    changes = {index: on_the_way(source.streams[index], plan.format) for index in output.copies}
+    changes = {index: change_of(source.streams[index], plan.format) for index in output.copies}
     for packet, following in _with_following(_changed(_packets_to_the_end(source, streams), changes)):
         index = packet.stream_index
         if not clocks[index].set_times(packet, following):
@@ -62,7 +71,7 @@ def other_packets(
             yield _time(encoded), encoded
 
 
-def _changed(packets: Iterator["Packet[Any]"], changes: Mapping[int, Words]) -> Iterator["Packet[Any]"]:
+def _changed(packets: Iterator["Packet[Any]"], changes: Mapping[int, Change]) -> Iterator["Packet[Any]"]:
     for packet in packets:
         change = changes.get(packet.stream_index)
         yield from [packet] if change is None else change(packet)
@@ -122,8 +131,7 @@ class _Clock:
         # Elsewhere one is made of the other, and in a time lapse they are far apart.
         self._tells_both = plan.info.format in _TELL_BOTH_TIMES
         # What comes before its first keyframe cannot be decoded once what is before that is cut away.
-        codec = stream.codec_context and stream.codec_context.codec.canonical_name
-        self._waits = plan.start is not None and (self._video or codec in _WITH_KEYFRAMES)
+        self._waits = plan.start is not None and (self._video or codec_of(stream) in _WITH_KEYFRAMES)
 
     def set_times(self, packet: "Packet[Any]", following: "Packet[Any] | None") -> bool:
         """Give the packet its output times; False if it lies outside of the wanted range."""

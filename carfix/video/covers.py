@@ -3,6 +3,8 @@
 from av.container import OutputContainer
 from av.stream import Disposition, Stream
 
+from carfix.video.choice import codec_of
+
 #: Containers whose muxers take a cover picture and give none back: FFmpeg's MOV writes it nowhere, its transport stream
 #: as data without a name.
 WITHOUT_COVERS = ("mov", "3gp", "3g2", "ismv", "mpegts")
@@ -25,14 +27,10 @@ def is_cover(stream: Stream) -> bool:
 
 def is_attached(stream: Stream, format: str) -> bool:
     """Whether the stream goes into `format` as an attachment, in the header and with no packet."""
-    return format in _ATTACHING and is_cover(stream) and _codec(stream) in _TYPES
+    return format in _ATTACHING and is_cover(stream) and codec_of(stream) in _TYPES
 
 
 def attach(output: OutputContainer, stream: Stream, picture: bytes) -> None:
     """Add the cover `picture`, the data of the packet of `stream`."""
-    mimetype, suffix = _TYPES[_codec(stream)]
+    mimetype, suffix = _TYPES[codec_of(stream)]
     output.add_attachment(stream.metadata.get("filename", f"cover.{suffix}"), mimetype, picture)
-
-
-def _codec(stream: Stream) -> str:
-    return "" if stream.codec_context is None else stream.codec_context.codec.canonical_name

@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import itertools
 import re
 from collections.abc import Mapping
 from fractions import Fraction
@@ -19,7 +20,7 @@ from av.video.stream import VideoStream
 
 from carfix.errors import CarfixError, UsageError
 from carfix.video.avi import add_counted_copy, avi_refusal
-from carfix.video.choice import choice_note, has_form
+from carfix.video.choice import UNKNOWN_CODEC, choice_note, codec_of, has_form
 from carfix.video.covers import WITHOUT_COVERS, is_attached, is_cover
 from carfix.video.demux import demux
 from carfix.video.faults import MEDIA_ERRORS, captured_log, reason, said
@@ -175,21 +176,18 @@ def formless_left_out(stream: Stream) -> str:
 
 def _refused(info: SourceInfo, stream: Stream, head: "Packet[Any] | None", format: str, failure: str) -> str:
     # Teletext goes into transport streams alone.
-    others = {name: other for name, other in _OTHERS.items() if other != format}
-    holds = [name for name, other in others.items() if try_copy(stream, head, other) is None]
-    cures = [f"write {name} instead" for name in holds[:1]]
+    others = (
+        name for name, other in _OTHERS.items() if other != format and not try_copy(stream, head, other)
+    )
+    cures = [f"write {name} instead" for name in itertools.islice(others, 1)]
     if isinstance(stream, AudioStream):
         encoder = encoder_for(stream, format)
         cures.append(f"encode it with -c:a {encoder}" if encoder else "leave sound out with -c:a none")
     elif stream.type == "subtitle":
         cures.append("leave subtitles out with -sn")
     cure = ", or ".join(cures) or "write .nut instead"
-    what = f"{stream.type} stream {stream.index} ({_codec_of(stream)})"
+    what = f"{stream.type} stream {stream.index} ({codec_of(stream) or UNKNOWN_CODEC})"
     return f"{info.path}: {format} cannot hold {what}: {failure.rstrip(' .')}; {cure}"
-
-
-def _codec_of(stream: Stream) -> str:
-    return stream.codec_context.codec.canonical_name if stream.codec_context else "unknown codec"
 
 
 def _check_encoded(
@@ -261,11 +259,11 @@ def try_copy(
         return why
     if format in WITHOUT_COVERS and is_cover(stream):
         return "it would be lost, or data without a name"  # the muxer takes it
-    if _codec_of(stream) in _LOST.get(format, ()):
+    if codec_of(stream) in _LOST.get(format, ()):
         return "nobody could decode it again"
-    if format == "nut" and _codec_of(stream) == MOV_TEXT:
+    if format == "nut" and codec_of(stream) == MOV_TEXT:
         return "readers would not know what it is"  # the muxer takes it under MP4's name
-    if format in PROGRAM_STREAMS and stream.type == "subtitle" and _codec_of(stream) != "dvd_subtitle":
+    if format in PROGRAM_STREAMS and stream.type == "subtitle" and codec_of(stream) != "dvd_subtitle":
         return "it would pass for DVD's pictures"  # the muxer takes any
     options = muxer_options(format, {}, movflags, bluray=bluray)
     with captured_log() as log:

@@ -10,7 +10,7 @@ from av.packet import Packet
 from av.stream import Stream
 from av.subtitles.codeccontext import SubtitleCodecContext
 
-from carfix.video.preroll import PreRoll
+from carfix.video.choice import codec_of
 
 #: FFmpeg's names of MP4's text, and of SubRip's and plain text (Matroska), whose packets are the words themselves.
 MOV_TEXT, SUBRIP, PLAIN = "mov_text", "subrip", "text"
@@ -41,14 +41,10 @@ Style: Default,Arial,16,&Hffffff,&Hffffff,&H0,&H0,0,0,0,0,100,100,0,0,1,1,0,2,10
 Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text
 """
 
-Words = Callable[["Packet[Any]"], list["Packet[Any]"]]
-
 
 def kind_in(format: str, stream: Stream) -> str | None:
     """As what text `stream` goes into the container `format`; None where it goes as it is, or not at all."""
-    if stream.type != "subtitle" or stream.codec_context is None:
-        return None
-    return _KINDS.get(format, {}).get(stream.codec_context.codec.canonical_name)
+    return _KINDS.get(format, {}).get(codec_of(stream)) if stream.type == "subtitle" else None
 
 
 def add_text(output: OutputContainer, stream: Stream, kind: str) -> Stream:
@@ -67,15 +63,14 @@ def text_note(format: str, stream: Stream) -> str | None:
     """A line if the kind of a text changes, and its styles are lost with it."""
     if (kind := kind_in(format, stream)) is None:
         return None
-    assert stream.codec_context is not None
-    name = stream.codec_context.codec.canonical_name
-    return f"subtitle stream {stream.index} ({name}) is written as {kind}, which {format} holds: words without styles"
+    what = f"subtitle stream {stream.index} ({codec_of(stream)})"
+    return f"{what} is written as {kind}, which {format} holds: words without styles"
 
 
-def on_the_way(stream: Stream, format: str) -> Words:
-    """What becomes of the packets of a stream that is copied into the container `format`."""
+def rewriting(format: str, stream: Stream) -> Callable[["Packet[Any]"], list["Packet[Any]"]] | None:
+    """What makes packets of the kind in `format` of those of `stream`; None if they stay as they are."""
     if (kind := kind_in(format, stream)) is None:
-        return PreRoll(stream, format)
+        return None
     return _to_mov_text if kind == MOV_TEXT else _from_mov_text
 
 

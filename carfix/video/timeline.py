@@ -46,9 +46,8 @@ class Timeline:
     raw_pts: NDArray[np.int64]  # as in the file; NO_TIME where missing
     raw_dts: NDArray[np.int64]
     sizes: NDArray[np.int64]  # bytes
-    shown: NDArray[
-        np.bool_
-    ]  # False for packets that only help to decode others (edit lists), and for second fields
+    #: False for packets that only help to decode others (edit lists), and for second fields.
+    shown: NDArray[np.bool_]
     keyframes: NDArray[np.int64]  # indices of packets that FFmpeg calls keyframes
     clean: NDArray[np.int64]  # those of them from which decoding needs nothing that came before
     last_duration: int  # ticks
@@ -115,7 +114,8 @@ def scan(info: SourceInfo) -> Timeline:
     frame_of = np.cumsum(first) - 1
     shown = shown_flags.astype(np.bool_) & first
     if not first.all():
-        durations = _of_frames(durations, first, raw_dts != NO_TIME, float(info.rate * info.time_base))
+        counts = first | (raw_dts != NO_TIME)
+        durations = _of_frames(durations, frame_of, counts, float(info.rate * info.time_base))
     known_pts, known_dts = raw_pts[first] != NO_TIME, raw_dts[first] != NO_TIME
     step = _step(info, durations[durations > 0], timed=bool((known_pts | known_dts).any()))
     ordinal = float((~known_pts & shown[first]).sum()) > MOST_MISSING * float(shown.sum())
@@ -127,6 +127,7 @@ def scan(info: SourceInfo) -> Timeline:
         pts = np.where(known_pts, repaired, NO_TIME)
         strays = _mend(pts, dts, known_pts, known_dts, info.time_base, step)
     pts = pts[frame_of]
+    counts_fields = not first.all() and round(info.rate * step * info.time_base) == 2
     return Timeline(
         pts=pts,
         raw_pts=raw_pts,
@@ -136,9 +137,7 @@ def scan(info: SourceInfo) -> Timeline:
         keyframes=np.array(keyframes, np.int64),
         clean=np.array(clean, np.int64),
         last_duration=step,
-        rate=info.rate / 2
-        if round(info.rate * step * info.time_base) == 2 and not first.all()
-        else info.rate,
+        rate=info.rate / 2 if counts_fields else info.rate,
         ordinal=ordinal,
         jumps=tuple(repair.found),
         strays=strays,
@@ -155,12 +154,12 @@ def _row(packet: "Packet[VideoStream]") -> tuple[int, int, int, int, bool]:
 
 
 def _of_frames(
-    durations: NDArray[np.int64], first: NDArray[np.bool_], timed: NDArray[np.bool_], frames_a_tick: float
+    durations: NDArray[np.int64], frame_of: NDArray[np.int64], counts: NDArray[np.bool_], frames_a_tick: float
 ) -> NDArray[np.int64]:
-    """Durations of frames from those of packets, of which those that are not `first` are second fields."""
+    """Durations of frames from those of packets, which may be fields; `counts`: not those of fields without a time."""
     # FFmpeg states the whole frame's for both fields, or half of it for each.
-    counted = first | timed | (durations * frames_a_tick < _HALF)
-    found = np.bincount(np.cumsum(first) - 1, np.where(counted, durations, 0)).astype(np.int64)
+    counts = counts | (durations * frames_a_tick < _HALF)
+    found = np.bincount(frame_of, np.where(counts, durations, 0)).astype(np.int64)
     alone = found * frames_a_tick < _HALF  # a field that lost the other one
     return np.where(alone, 2 * found, found)
 

@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 import av
 import numpy as np
-from av.audio.stream import AudioStream
 from av.codec.context import ThreadType
 from av.container import InputContainer
 from numpy.typing import NDArray
 
 from carfix.errors import CarfixError
 from carfix.video.address import address
+from carfix.video.choice import codec_of
 from carfix.video.faults import MEDIA_ERRORS, reason
 from carfix.video.muxed import Muxed, Sound
 from carfix.video.muxer import PROGRAM_STREAMS, WITHOUT_NEGATIVE_TIMES, WITHOUT_TIMES
@@ -152,7 +152,7 @@ def _compare_sound(container: InputContainer, muxed: Muxed, found: dict[int, Sou
     Returns how many seconds shorter than it was one of them is, at most.
     """
     shorter = Fraction(0)
-    heads = {stream.index: _HEADS.get(_codec_of(stream), 0) for stream in container.streams.audio}
+    heads = {stream.index: _HEADS.get(codec_of(stream), 0) for stream in container.streams.audio}
     left = [(found.get(index, Sound()), head) for index, head in heads.items()]
     for index, written in muxed.audio.items():
         if written.packets == 0:
@@ -180,7 +180,3 @@ def _is_whole(sound: Sound, written: Sound, head: int) -> bool:
         samples,
         samples + head * written.packets,
     )
-
-
-def _codec_of(stream: AudioStream) -> str:
-    return "" if stream.codec_context is None else stream.codec_context.codec.canonical_name

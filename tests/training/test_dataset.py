@@ -16,7 +16,7 @@ from carfix.errors import CarfixError, UsageError
 from carfix.lock import alone_in
 from carfix.training import places
 from carfix.training.dataset import build_dataset
-from carfix.training.encoding import Encoding, paper_grid
+from carfix.training.encoding import Encoding
 from carfix.training.naming import split_of
 from carfix.training.recipe import BuildReport, Recipe
 from carfix.training.sources import read_video
@@ -207,24 +207,6 @@ def test_recipes_and_folders_that_cannot_be_right(tmp_path: Path) -> None:
         build(tmp_path, "street.mkv")
 
 
-@pytest.mark.parametrize(
-    "text", ["", "{", "[]", '{"format": 1}', '{"format": 9, "clips": {}, "carfix": "1"}']
-)
-def test_a_damaged_manifest_is_refused(tmp_path: Path, text: str) -> None:
-    (tmp_path / "manifest.json").write_text(text)
-    with pytest.raises(CarfixError, match=r"manifest\.json"):
-        read_manifest(tmp_path)
-    with pytest.raises(CarfixError, match="not a dataset"):
-        read_manifest(tmp_path / "elsewhere")
-
-
-def test_the_manifest_is_plain_json(tmp_path: Path) -> None:
-    write_scene(tmp_path / "street.mkv")
-    build(tmp_path, "street.mkv", recipe=Recipe(encodings=paper_grid()[:1]))
-    fields = json.loads((tmp_path / "data" / "manifest.json").read_text())
-    assert fields["clips"]["street"]["variants"]["crf29-2000k"]["encoder"]["crf"] == 29
-
-
 def test_a_packed_corpus_is_small_and_builds_the_same_dataset(tmp_path: Path) -> None:
     write_scene(tmp_path / "street.mkv", frames=12, seed=1, height=240, width=320)
     (tmp_path / "photos").mkdir()
@@ -297,30 +279,6 @@ def test_damaged_notes_of_a_corpus_are_named(tmp_path: Path, damage: dict[str, o
     pack = Recipe(encodings=[], pack=12)
     with pytest.raises(CarfixError, match=r"corpus\.json is damaged: .*correct that"):
         build_dataset(sources=[tmp_path / "yard.mkv"], output=tmp_path / "corpus", recipe=pack)
-
-
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("split", "validation"),
-        ("frames", "12"),
-        ("fps", "fast"),
-        ("fps", "25/0"),
-        ("settings", None),
-        ("pristine", 7),
-    ],
-)
-def test_a_field_that_was_edited_amiss_is_named(tmp_path: Path, field: str, value: object) -> None:
-    write_scene(tmp_path / "street.mkv", seed=1)
-    build(tmp_path, "street.mkv")
-    manifest = tmp_path / "data" / "manifest.json"
-    fields = json.loads(manifest.read_text())
-    fields["clips"]["street"][field] = value
-    manifest.write_text(json.dumps(fields))
-    with pytest.raises(CarfixError, match=rf"manifest\.json is damaged .*street {field} is"):
-        read_manifest(tmp_path / "data")
-    with pytest.raises(CarfixError, match=rf"{field} is .*correct that"):
-        build(tmp_path, "street.mkv")
 
 
 def test_what_was_measured_stays_measured_when_variants_are_added(tmp_path: Path) -> None:

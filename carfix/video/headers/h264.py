@@ -55,6 +55,19 @@ class _Pps:
     redundant: bool
 
 
+@dataclasses.dataclass(frozen=True)
+class _Slice:
+    """What all slices begin with."""
+
+    kind: int  # slice_type modulo 5
+    is_idr: bool
+    is_reference: bool
+    sps: _Sps
+    pps: _Pps
+    number: int  # frame_num
+    parity: int | None  # bottom_field_flag; None for a slice of a frame
+
+
 T = TypeVar("T")
 
 
@@ -76,17 +89,24 @@ class _H264Units(NalHeaders[T]):
             self._pps[number] = pps
         elif kind in (_SLICE, _IDR):
             bits = slice_header(unit, 1)
-            bits.ue()
-            slice_type = bits.ue() % 5
-            pps = self._pps[bits.ue()]
-            sps = self._sps[pps.sps]
-            bits.skip(2 if sps.separate_planes else 0)
-            return self._read_slice(unit, bits, slice_type, sps, pps)
+            return self._read_slice(self._begin(unit, bits), bits)
         return None
 
+    def _begin(self, unit: bytes, bits: Bits) -> _Slice:
+        """slice_header, 7.3.3, up to bottom_field_flag."""
+        bits.ue()
+        kind = bits.ue() % 5
+        pps = self._pps[bits.ue()]
+        sps = self._sps[pps.sps]
+        bits.skip(2 if sps.separate_planes else 0)
+        number = bits.u(sps.frame_number_bits)
+        is_field = not sps.frames_only and bits.flag()
+        parity = bits.u(1) if is_field else None
+        return _Slice(kind, unit[0] & 31 == _IDR, unit[0] & 0x60 != 0, sps, pps, number, parity)
+
     @abc.abstractmethod
-    def _read_slice(self, unit: bytes, bits: Bits, kind: int, sps: _Sps, pps: _Pps) -> T:
-        """Read a slice of the type `kind`; `bits` goes on at frame_num."""
+    def _read_slice(self, begun: _Slice, bits: Bits) -> T:
+        """Read on behind what all slices begin with."""
 
 
 class SecondFields(_H264Units[tuple[int, int | None]]):
@@ -117,25 +137,19 @@ class SecondFields(_H264Units[tuple[int, int | None]]):
             self._first = found
         return False
 
-    def _read_slice(self, unit: bytes, bits: Bits, kind: int, sps: _Sps, pps: _Pps) -> tuple[int, int | None]:
-        """frame_num and bottom_field_flag; None for that of a frame."""
-        number = bits.u(sps.frame_number_bits)
-        is_field = not sps.frames_only and bits.flag()
-        return number, bits.u(1) if is_field else None
+    def _read_slice(self, begun: _Slice, bits: Bits) -> tuple[int, int | None]:
+        return begun.number, begun.parity
 
 
 class H264Headers(_H264Units[int], SliceQuantizers):
     """Reads SliceQPY; `extradata` may be an avcC record."""
 
-    def _read_slice(self, unit: bytes, bits: Bits, kind: int, sps: _Sps, pps: _Pps) -> int:
+    def _read_slice(self, begun: _Slice, bits: Bits) -> int:
         """slice_header, 7.3.3, up to slice_qp_delta."""
-        is_idr, is_reference = unit[0] & 31 == _IDR, unit[0] & 0x60 != 0
-        bits.skip(sps.frame_number_bits)
-        is_field = not sps.frames_only and bits.flag()
-        bits.skip(1 if is_field else 0)
-        if is_idr:
+        kind, sps, pps = begun.kind, begun.sps, begun.pps
+        if begun.is_idr:
             bits.ue()
-        both_fields = pps.order_in_frames and not is_field
+        both_fields = pps.order_in_frames and begun.parity is None
         if sps.order_bits is not None:
             bits.skip(sps.order_bits)
             if both_fields:
@@ -148,8 +162,8 @@ class H264Headers(_H264Units[int], SliceQuantizers):
             bits.ue()
         if kind in (_P, _SP, _B):
             _skip_prediction(bits, sps, pps, is_b=kind == _B)
-        if is_reference:
-            _skip_marking(bits, is_idr=is_idr)
+        if begun.is_reference:
+            _skip_marking(bits, is_idr=begun.is_idr)
         if pps.cabac and kind not in (_I, _SI):
             bits.ue()  # cabac_init_idc
         return pps.init_qp + bits.se()
