@@ -33,8 +33,8 @@ from carfix.training.validation import ValidationSet
 
 #: The clock as `TrainSettings` counts it: the rate of a step is that of the time at which it begins.
 TICKS = 1_000_000
-#: Part of a network's time in which its rate rises.
-WARMUP = 0.02
+#: Steps in which a network's rate rises, whatever time they take: Adam knows too little before. Ticks for that.
+RISING, WARMUP = 100, TICKS // 50
 #: Steps before the clock of the networks begins: compiling, and cuDNN's choice of what is quickest.
 TRIED = 3
 
@@ -89,7 +89,8 @@ def train(
     began = told = time.monotonic()
     ticks = 0
     for decoded, pristine in sampler.batches(0, TICKS):
-        losses.append(student.step(ticks, decoded, pristine, forward))
+        tick = ticks if state.step >= RISING else min(ticks, WARMUP * state.step // RISING)
+        losses.append(student.step(tick, decoded, pristine, forward))
         state.step += 1
         if state.step % 8 == 0 and place.type == "cuda":
             torch.cuda.synchronize(place)  # or the clock is that of the queue
@@ -100,7 +101,7 @@ def train(
         gains = validation.measure(student.average, place, settings.autocast)
         check_gains(gains, settings, state, keeper.weights)
         loss = float(torch.stack(losses).mean())
-        log.write(state.step, now - began, learning_rate(settings, ticks), loss, gains)
+        log.write(state.step, now - began, learning_rate(settings, tick), loss, gains)
         line = f"step {state.step}, {now - began:.0f} s, loss {loss:.4f}, {gains.psnr:+.3f} dB, {gains.ssim:+.4f}"
         print(f"{wanted.name}: {line}", file=sys.stderr, flush=True)
         keeper.offer(gains)
@@ -138,7 +139,7 @@ def main() -> None:
     for number, wanted in enumerate(options.networks):
         settings = TrainSettings(
             config=config, loss=wanted.loss, steps=TICKS, batch=options.batch, patch=options.patch, lr=wanted.rate,
-            warmup=round(WARMUP * TICKS), seed=options.seed + number, precision=auto_precision(place),
+            warmup=WARMUP, seed=options.seed + number, precision=auto_precision(place),
         )  # fmt: skip
         sampler = PatchSampler(
             pairs,
