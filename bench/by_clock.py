@@ -154,11 +154,17 @@ def main() -> None:
             trial = Student(net, settings, place)
             for decoded, pristine in sampler.batches(0, TRIED):
                 trial.step(0, decoded, pristine, forward)
-            start, left = time.monotonic(), end - time.monotonic()
-            print(f"{len(pairs)} encodings; {left:.0f} s are left", file=sys.stderr, flush=True)
-            total = sum(each.share for each in options.networks)
-        start += left * wanted.share / total
-        train(wanted, settings, net, forward, sampler, validation, options, start - time.monotonic())
+            print(
+                f"{len(pairs)} encodings; {end - time.monotonic():.0f} s are left",
+                file=sys.stderr,
+                flush=True,
+            )
+        # Of what the networks before have left: a last validation may have taken longer than was theirs.
+        total = sum(each.share for each in options.networks[number:])
+        seconds = (end - time.monotonic()) * wanted.share / total
+        if seconds <= 0:
+            sys.exit(f"the time is up before {wanted.name}")
+        train(wanted, settings, net, forward, sampler, validation, options, seconds)
 
 
 if __name__ == "__main__":
