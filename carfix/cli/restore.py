@@ -250,7 +250,11 @@ def restore(
     ] = None,
     jobs: Annotated[
         int,
-        typer.Option("--jobs", help="Files at a time, each in its own process.", rich_help_panel=MANY),
+        typer.Option(
+            "--jobs",
+            help="Files at a time, each in its own process, which divide cores and GPUs.",
+            rich_help_panel=MANY,
+        ),
     ] = 1,
     fail_fast: Annotated[
         bool, typer.Option("--fail-fast", help="Stop at the first failure.", rich_help_panel=MANY)

@@ -130,12 +130,17 @@ class _Batch:
     def _started(self, task: Task) -> Worker:
         """A process for `task`. Raises `OSError` if there is none now nor a while later: all would fail at once."""
         try:
-            return Worker(task, self._options, self._threads(), self._caches)
+            return self._worker(task)
         except OSError:
             if not _is_anywhere():
                 raise
         time.sleep(_BREATH)
-        return Worker(task, self._options, self._threads(), self._caches)
+        return self._worker(task)
+
+    def _worker(self, task: Task) -> Worker:
+        taken = [worker.turn for worker in self._workers]
+        turn = next(n for n in range(self._jobs) if n not in taken) if self._jobs > 1 else None
+        return Worker(task, self._options, self._threads(), self._caches, turn)
 
     def _threads(self) -> int | None:
         return None if self._jobs == 1 else max(1, len(cores()) // self._jobs)

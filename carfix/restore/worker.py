@@ -18,6 +18,7 @@ from typing import Any
 
 from carfix.errors import EXIT_FAILED, EXIT_INTERRUPTED, CarfixError
 from carfix.interruption import ENDING, PATIENCE, end_soon, ending_on, heed, undisturbed, was_interrupted
+from carfix.restore.gpus import keep_to_one
 from carfix.restore.one_file import restore_video
 from carfix.restore.report import Progress, Report
 from carfix.restore.state import AtWorkError
@@ -50,15 +51,24 @@ class Worker:
     """A running process and what it has to say."""
 
     def __init__(
-        self, task: Task, options: Mapping[str, Any], threads: int | None, caches: Path | None = None
+        self,
+        task: Task,
+        options: Mapping[str, Any],
+        threads: int | None,
+        caches: Path | None = None,
+        turn: int | None = None,
     ) -> None:
-        """`caches` is its `XDG_CACHE_HOME`, if not the user's."""
+        """`caches` is its `XDG_CACHE_HOME`, if not the user's.
+
+        `turn` is its number among those that work at the same time, by which they divide several GPUs.
+        """
         self.task = task
+        self.turn = turn
         self.connection, theirs = multiprocessing.Pipe(duplex=False)
         # Spawned, not forked: a child of a process with threads may inherit their locks, held for ever.
         context = multiprocessing.get_context("spawn")
         self.process = context.Process(
-            target=_work, args=(task, dict(options), threads, caches, theirs), daemon=False
+            target=_work, args=(task, dict(options), threads, caches, turn, theirs), daemon=False
         )
         if os.name == "posix":
             resource_tracker.ensure_running()  # it would be started in the block, and unblock the signals
@@ -106,9 +116,16 @@ class Worker:
 
 
 def _work(
-    task: Task, options: dict[str, Any], threads: int | None, caches: Path | None, connection: Connection
+    task: Task,
+    options: dict[str, Any],
+    threads: int | None,
+    caches: Path | None,
+    turn: int | None,
+    connection: Connection,
 ) -> None:
     atexit.register(gc.freeze)  # as the command does
+    if turn is not None:
+        keep_to_one(turn, options.get("device", "auto"))
     if caches is not None:
         os.environ["XDG_CACHE_HOME"] = str(caches)
     for number in ENDING:
