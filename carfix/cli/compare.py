@@ -1,9 +1,12 @@
 """`carfix compare`: candidates against a reference."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from carfix.quality.methods import Restored
 
 #: What is measured unasked.
 METRIC = "psnr,ssim"
@@ -77,6 +80,12 @@ def compare(
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda[:N], mps or vulkan.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")] = "auto",
+    ensemble: Annotated[
+        int,
+        typer.Option(
+            help="Orientations in which the networks see each picture, 1, 2 or 4: as carfix restore."
+        ),
+    ] = 1,
     strength: Annotated[
         str,
         typer.Option(help="Share of the networks' correction, 0 to 2, or auto: as carfix restore takes it."),
@@ -109,18 +118,20 @@ def compare(
     from carfix.errors import UsageError
     from carfix.quality import compare_tables
     from carfix.quality.compare import compare_videos
-    from carfix.quality.methods import Filtered, Method, open_several
+    from carfix.quality.methods import Filtered, Method, open_restored, open_several
     from carfix.quality.report.page import write_report
     from carfix.quality.report.place import check_page
     from carfix.quality.results import parse_metrics
     from carfix.quality.spp import FilterName, PostFilter
     from carfix.restore.engine import check_device
+    from carfix.restore.engine.ensemble import check_ensemble
     from carfix.restore.strength import parse_strength
     from carfix.video.choice import check_stream
 
     if json_ and csv:
         raise UsageError("--json and --csv both write to stdout: take one of them")
     share = parse_strength(strength)
+    check_ensemble(ensemble)
     check_device(device, precision)
     if html is not None:
         check_page(html, files)
@@ -143,8 +154,10 @@ def compare(
         }
         if given := [option for option, is_given in ignored.items() if is_given]:
             raise UsageError(f"--no-reference compares with nothing: leave {', '.join(given)} out")
-        network = (model or ["auto"])[0]
-        _assess(files, network, device, precision, share, skip, frames, stream, html, json_, verbose)
+        network = open_restored(
+            (model or ["auto"])[0], device=device, precision=precision, ensemble=ensemble, strength=share
+        )
+        _assess(files, network, skip, frames, stream, html, json_, verbose)
         return
     if len(files) < 2:
         raise UsageError("compare needs a reference and a candidate: carfix compare REF CAND...")
@@ -157,7 +170,9 @@ def compare(
     methods: list[Method] = [
         Filtered(PostFilter(name, quality=spp_quality, quantizer=spp_qp)) for name, wanted in asked if wanted
     ]
-    methods += open_several(model or (), device=device, precision=precision, strength=share)
+    methods += open_several(
+        model or (), device=device, precision=precision, ensemble=ensemble, strength=share
+    )
     with counted(stderr) as stage:
         comparison = compare_videos(
             reference=files[0],
@@ -189,10 +204,7 @@ def compare(
 
 def _assess(
     files: list[Path],
-    model: str,
-    device: str,
-    precision: str,
-    share: float | None,
+    restored: "Restored",
     skip: int,
     frames: int | None,
     stream: str | None,
@@ -207,7 +219,7 @@ def _assess(
     from carfix.cli.app import report_error, stderr, table_console
     from carfix.cli.progress import counted
     from carfix.errors import EXIT_FAILED, CarfixError
-    from carfix.quality.methods import open_restored, released
+    from carfix.quality.methods import released
     from carfix.quality.noreference import (
         Assessment,
         assess_video,
@@ -220,7 +232,6 @@ def _assess(
     from carfix.video.choice import check_stream
 
     check_stream(stream)
-    restored = open_restored(model, device=device, precision=precision, strength=share)
     found: list[Assessment] = []
     with counted(stderr) as stage, released(restored):
         for path in files:

@@ -62,6 +62,12 @@ def evaluate(
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda[:N], mps or vulkan.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")] = "auto",
+    ensemble: Annotated[
+        int,
+        typer.Option(
+            help="Orientations in which the networks see each picture, 1, 2 or 4: as carfix restore."
+        ),
+    ] = 1,
     strength: Annotated[
         str,
         typer.Option(help="Share of the networks' correction, 0 to 2, or auto: as carfix restore takes it."),
@@ -93,6 +99,7 @@ def evaluate(
     from carfix.quality.metrics import metrics_device
     from carfix.quality.spp import PostFilter
     from carfix.restore.engine import check_device
+    from carfix.restore.engine.ensemble import check_ensemble
     from carfix.restore.strength import parse_strength
 
     if json_ + csv + markdown > 1:
@@ -101,8 +108,9 @@ def evaluate(
         raise UsageError(f"--split is train, val, test or all, not {split!r}")
     names = list(installed()) if model is None else [name for name in model if name != "none"]
     share = parse_strength(strength)
+    check_ensemble(ensemble)
     check_device(device, precision)
-    models = open_several(names, device=device, precision=precision, strength=share)
+    models = open_several(names, device=device, precision=precision, ensemble=ensemble, strength=share)
     yolo = Detector(detector, device=device) if detector else None
     post_filter = PostFilter("spp", quality=spp_quality)
     with counted(stderr) as stage:

@@ -105,19 +105,24 @@ class Restored:
         *,
         device: str = "auto",
         precision: str = "auto",
+        ensemble: int = 1,
         strength: float | None = None,
     ) -> None:
-        """`strength` is the share of the correction that frames take; None: as `carfix restore` does unasked."""
+        """`strength` is the share of the correction that frames take; None: as `carfix restore` does unasked.
+
+        `ensemble` is as of `open_engine`.
+        """
         self.name = model.description.name
         self._strength = strength_of(model.description.sha256, strength)
         self.identity = (
             f"model {model.description.sha256} on {device} in {precision}, still pixels held, not computed, "
             f"strength {self._strength.identity()}"
+            + (f", mean of {ensemble} orientations" if ensemble > 1 else "")
         )
         self._model = model
         # Not a lambda: results hold their methods, and go from one process to another.
         self._open: Callable[[], Engine] = functools.partial(
-            open_engine, model, device=device, precision=precision
+            open_engine, model, device=device, precision=precision, ensemble=ensemble
         )
         self._engine: Engine | None = None
 
@@ -201,15 +206,25 @@ def _interlaced(frame: LumaFrame) -> bool:
 
 
 def open_restored(
-    name: str, *, device: str = "auto", precision: str = "auto", strength: float | None = None
+    name: str,
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    ensemble: int = 1,
+    strength: float | None = None,
 ) -> Restored:
     """The network called `name`; `auto` is the best one for `device`. Raises `CheckpointError`."""
     model = load_model(name, accelerator=uses_accelerator(device))
-    return Restored(model, device=device, precision=precision, strength=strength)
+    return Restored(model, device=device, precision=precision, ensemble=ensemble, strength=strength)
 
 
 def open_several(
-    names: Sequence[str], *, device: str = "auto", precision: str = "auto", strength: float | None = None
+    names: Sequence[str],
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    ensemble: int = 1,
+    strength: float | None = None,
 ) -> list[Restored]:
     """The networks of these names, each once. Those that call themselves alike are called as they were asked for.
 
@@ -218,7 +233,9 @@ def open_several(
     found: dict[str, Restored] = {}
     asked: dict[str, str] = {}
     for name in names:
-        restored = open_restored(name, device=device, precision=precision, strength=strength)
+        restored = open_restored(
+            name, device=device, precision=precision, ensemble=ensemble, strength=strength
+        )
         found.setdefault(restored.identity, restored)
         asked.setdefault(restored.identity, name)
     own = [restored.name for restored in found.values()]

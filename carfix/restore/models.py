@@ -9,6 +9,7 @@ from typing import Any
 from carfix.errors import UsageError
 from carfix.net.checkpoint import Model
 from carfix.restore.engine import Engine, check_device, kind_of_engine, open_engine, uses_accelerator
+from carfix.restore.engine.ensemble import check_ensemble
 from carfix.restore.engine.planes import check_tile
 from carfix.restore.strength import Strength, check_strength, strength_of
 
@@ -28,6 +29,7 @@ class EngineChoice:
     precision: str = "auto"
     tile: int | None = None
     batch: int | None = None
+    ensemble: int = 1  # orientations of which a picture gets the mean
     strength: float | None = None  # of the correction; None: by each frame's quantizer
     kind: str | None = None  # of a CPU's engines; None: the one that is fastest here
 
@@ -36,6 +38,7 @@ class EngineChoice:
         for option, value in (("--tile", self.tile), ("--batch", self.batch)):
             if value is not None and value < 1:
                 raise UsageError(f"{option} must be positive, not {value}")
+        check_ensemble(self.ensemble)
         check_strength(self.strength)
 
     def check_parts(self) -> None:
@@ -55,7 +58,8 @@ class EngineChoice:
         if not isinstance(model, Model):
             return [model.model.description.sha256, model.description]
         kind = kind_of_engine(model, device=self.device, precision=self.precision, kind=self.kind)
-        return [model.description.sha256, self.device, self.precision, kind]
+        found = [model.description.sha256, self.device, self.precision, kind]
+        return found if self.ensemble == 1 else [*found, self.ensemble]
 
     def strength_of(self, engine: Engine) -> Strength:
         """What frames take of the corrections of `engine`, which this choice has opened."""
@@ -75,7 +79,7 @@ class EngineChoice:
         from carfix.restore.engine.choose import candidates
 
         match earlier:
-            case [_, self.device, self.precision, str(kind)] if kind in candidates(self.precision):
+            case [_, self.device, self.precision, str(kind), *_] if kind in candidates(self.precision):
                 return dataclasses.replace(self, kind=kind)
         return self
 
@@ -93,6 +97,7 @@ class EngineChoice:
             tile=self.tile,
             batch=self.batch,
             kind=self.kind,
+            ensemble=self.ensemble,
         )
         try:
             yield engine

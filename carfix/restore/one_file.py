@@ -29,6 +29,7 @@ def restore_video(
     precision: str = "auto",
     tile: int | None = None,
     batch: int | None = None,
+    ensemble: int = 1,
     strength: float | None = None,
     encoder: EncoderSettings | None = None,
     audio_codec: str = COPY,
@@ -52,8 +53,9 @@ def restore_video(
     """Restore the video of `source` into `output` and keep everything else of the file.
 
     `model` is the name of installed weights, the path of a weights file, `auto`, a loaded network, or an engine that is
-    already open (then `device`, `precision`, `tile` and `batch` are not used, and the engine stays open). `strength` is
-    the share of the network's correction that every frame takes; None reads it off each frame's quantizer, where the
+    already open (then `device`, `precision`, `tile`, `batch` and `ensemble` are not used, and the engine stays open).
+    `ensemble` is in how many orientations, 1, 2 or 4, the network sees each picture; the result is the mean. `strength`
+    is the share of the network's correction that every frame takes; None reads it off each frame's quantizer, where the
     codec tells it and a curve comes with the network (see `carfix.restore.strength`). `encoder` says how the restored
     video is encoded; `audio_codec` is `copy`, `none` or an encoder's name, `audio_bitrate` its bits a
     second ("128k"); without `subtitles` those are left out;

@@ -36,6 +36,7 @@ def restored_frames(
     precision: str = "auto",
     tile: int | None = None,
     batch: int | None = None,
+    ensemble: int = 1,
     strength: float | None = None,
     stream: str | int | None = None,
     hwaccel: str = NONE,
@@ -57,7 +58,13 @@ def restored_frames(
     ...     look_at(frame.to_ndarray(format="bgr24"), frame.time)
     """
     choice = EngineChoice(
-        model=model, device=device, precision=precision, tile=tile, batch=batch, strength=strength
+        model=model,
+        device=device,
+        precision=precision,
+        tile=tile,
+        batch=batch,
+        ensemble=ensemble,
+        strength=strength,
     )
     choice.check()
     check_hwaccel(hwaccel)

@@ -30,11 +30,12 @@ class Restorer:
         device: str = "auto",
         precision: str = "auto",
         tile: int | None = None,
+        ensemble: int = 1,
     ) -> None:
         """`model` is a name or path as on the command line, or a loaded one; see `open_engine` for the rest."""
         if not isinstance(model, Model):
             model = load_model(model, accelerator=uses_accelerator(device))
-        self._engine = open_engine(model, device=device, precision=precision, tile=tile)
+        self._engine = open_engine(model, device=device, precision=precision, tile=tile, ensemble=ensemble)
 
     @property
     def description(self) -> str:

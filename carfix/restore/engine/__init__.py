@@ -59,17 +59,22 @@ def open_engine(
     tile: int | None = None,
     batch: int | None = None,
     kind: str | None = None,
+    ensemble: int = 1,
 ) -> Engine:
     """The best engine for `model` on `device` (`auto`, `cpu`, `cuda[:N]`, `mps`, `vulkan`).
 
     `precision` is `auto`, `fp32`, `bf16` or `fp16`; `tile` the side of a window in pixels (None: the engine's
-    choice); `kind` an engine that `kind_of_engine` has named. Raises `UsageError` for values that cannot be right,
-    `MissingPartError` for a device that is not there.
+    choice); `kind` an engine that `kind_of_engine` has named; `ensemble` in how many orientations, 1, 2 or 4, the
+    network sees each picture. Raises `UsageError` for values that cannot be right, `MissingPartError` for a device that
+    is not there.
     """
     # torch is imported only when something is computed.
+    from carfix.restore.engine.ensemble import check_ensemble, in_orientations
     from carfix.restore.engine.select import select_engine
 
-    return select_engine(model, device=device, precision=precision, tile=tile, batch=batch, kind=kind)
+    check_ensemble(ensemble)
+    engine = select_engine(model, device=device, precision=precision, tile=tile, batch=batch, kind=kind)
+    return in_orientations(engine, ensemble)
 
 
 def check_device(device: str, precision: str) -> None:
