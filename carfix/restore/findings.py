@@ -11,6 +11,11 @@ from carfix.video.timeline import Timeline
 def timeline_findings(timeline: Timeline) -> Iterator[str]:
     """What reading the packets of a file showed."""
     yield from packet_findings(timeline.jumps, timeline.strays, timeline.corrupt)
+    if timeline.unreachable:
+        yield (
+            f"the recording begins between two keyframes: {timeline.unreachable} frames before its first picture need "
+            "what came before, and are left out"
+        )
     if timeline.truncated is not None:
         yield f"the input is cut short: {timeline.truncated}"
 

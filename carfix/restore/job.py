@@ -31,6 +31,7 @@ from carfix.video.encoder import Encoding, resolve_encoding
 from carfix.video.encoder_settings import EncoderSettings, check_settings, settings_for
 from carfix.video.hwaccel import NONE, check_hwaccel
 from carfix.video.muxer import check_movflags, output_format, stays_bluray
+from carfix.video.opening import from_first_picture
 from carfix.video.output import OutputPlan
 from carfix.video.rehearsal import rehearse_output
 from carfix.video.segments import DEFAULT_SEGMENT_SECONDS, Segment, plan_segments
@@ -192,7 +193,7 @@ class Job:
             interlaced=encoding.interlaced,
             video_tags={"encoder": f"carfix {__version__} {encoding.codec}"},
         )
-        timeline = scan(info)
+        timeline = from_first_picture(info, scan(info))
         window = self.trim.window(info)
         times = window.cut(timeline.presentation)
         seen = dataclasses.replace(

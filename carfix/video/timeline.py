@@ -46,7 +46,7 @@ class Timeline:
     raw_pts: NDArray[np.int64]  # as in the file; NO_TIME where missing
     raw_dts: NDArray[np.int64]
     sizes: NDArray[np.int64]  # bytes
-    #: False for packets that only help to decode others (edit lists), and for second fields.
+    #: False for packets that only help to decode others (edit lists), for second fields, and for the unreachable.
     shown: NDArray[np.bool_]
     keyframes: NDArray[np.int64]  # indices of packets that FFmpeg calls keyframes
     clean: NDArray[np.int64]  # those of them from which decoding needs nothing that came before
@@ -58,6 +58,7 @@ class Timeline:
     corrupt: int  # packets that the demuxer flags as damaged
     truncated: str | None  # what is missing at the end of the file; None for a whole one
     user_data: UserData  # what rides along in any of the packets
+    unreachable: int = 0  # frames that are not shown, since the recording begins between two keyframes
 
     @property
     def presentation(self) -> NDArray[np.int64]:

@@ -123,9 +123,19 @@ def test_truncated_before_its_index(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
 
 
-def test_a_missing_first_keyframe(tmp_path: Path) -> None:
-    """A recording that begins in the middle of a GOP: what cannot be decoded is left out and counted."""
-    whole = media.write_clip(tmp_path / "whole.ts", frames=40, options={**media.X264, "g": "12"})
+@pytest.mark.parametrize(
+    ("codec", "options"),
+    [
+        ("libx264", {**media.X264, "g": "12"}),
+        ("libx264", {"g": "12", "x264-params": "open-gop=1:bframes=3:keyint=12"}),
+        ("mpeg2video", {"g": "12", "bf": "2"}),
+    ],
+)
+def test_a_missing_first_keyframe(codec: str, options: dict[str, str], tmp_path: Path) -> None:
+    """A recording that begins in the middle of a GOP: what cannot be decoded is left out, counted, and no damage."""
+    whole = media.write_clip(
+        tmp_path / "whole.ts", frames=40, codec=codec, time_base=1 / media.RATE, options=options
+    )
     source = tmp_path / "in.ts"
     with av.open(str(whole)) as container, av.open(str(source), "w") as output:
         video = container.streams.video[0]
@@ -138,6 +148,9 @@ def test_a_missing_first_keyframe(tmp_path: Path) -> None:
     assert 25 <= len(wanted) <= 35
     report = restore(source, tmp_path / "out.mkv")
     assert report.frames == len(wanted)
+    assert not report.damaged
+    (line,) = report.warnings
+    assert line.startswith(f"the recording begins between two keyframes: {35 - len(wanted)} frames")
     assert abs(media.frame_times(tmp_path / "out.mkv")[0] - wanted[0]) <= media.Fraction(1, 1000)
 
 

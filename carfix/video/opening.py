@@ -1,0 +1,31 @@
+"""Recordings that begin between keyframes: what comes before the first picture that can be decoded is no damage."""
+
+import dataclasses
+
+import numpy as np
+
+from carfix.video.decode import Damage, decode_frames
+from carfix.video.source import SourceInfo
+from carfix.video.timeline import Timeline
+
+
+def from_first_picture(info: SourceInfo, timeline: Timeline) -> Timeline:
+    """`timeline` without the frames that need what was sent before the recording began, as television's do.
+
+    Raises `CarfixError` as decoding does.
+    """
+    times = timeline.presentation
+    # What is shown from such a keyframe on needs nothing before it: if it is not there, damage took it.
+    whole = timeline.pts[timeline.clean[:1]]
+    if len(times) == 0 or (whole <= times[0]).any():
+        return timeline
+    damage = Damage()
+    first = next(decode_frames(info, timeline, damage), None)
+    if first is None or damage.packets:
+        return timeline
+    assert first.pts is not None
+    bound = int(np.append(whole, first.pts).min())
+    lost = int(np.searchsorted(times, bound))
+    if not lost:
+        return timeline
+    return dataclasses.replace(timeline, shown=timeline.shown & (timeline.pts >= bound), unreachable=lost)
