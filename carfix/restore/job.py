@@ -202,6 +202,7 @@ class Job:
         if seen != info:
             info, encoding = seen, resolve_encoding(seen, settings_for(self.encoder, format), format)
             plan = dataclasses.replace(plan, info=info)
+        plan = dataclasses.replace(plan, jumps=timeline.jumps)
         plan = plan.beginning_with((int(times[0]) - plan.shift_ticks) * info.time_base)
         # A muxer that has refused the video may hold its file open, which Windows does not remove: the refusal counts.
         with tempfile.TemporaryDirectory(prefix="carfix-", ignore_cleanup_errors=True) as folder:
@@ -209,7 +210,7 @@ class Job:
             rehearsed = rehearse_output(plan, encoding, times, timeline.last_duration, target)
         for note in plan.streams.notes:
             self.say(note)
-        return info, encoding, dataclasses.replace(plan, jumps=timeline.jumps, rehearsed=rehearsed), timeline
+        return info, encoding, dataclasses.replace(plan, rehearsed=rehearsed), timeline
 
     def cut(self, info: SourceInfo, timeline: Timeline) -> list[Segment]:
         """The plan of the wanted part of the input."""

@@ -1,6 +1,7 @@
 """The packets of the streams that are copied, with their clocks repaired and shifted."""
 
 import math
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
@@ -29,6 +30,9 @@ _PATIENCE = Fraction(1)
 _WITH_KEYFRAMES = ("truehd", "mlp")
 #: Containers whose packets say when they are decoded and when they are shown, so that damage may change either alone.
 _TELL_BOTH_TIMES = ("mpegts", "mpeg")
+
+#: Packets on either side of a pause: enough for encoders whose packets are longer than the input's.
+_AROUND = 4
 
 #: What is to be written of a copied stream, now that one more of its packets has come.
 Change = Callable[["Packet[Any]"], list["Packet[Any]"]]
@@ -69,6 +73,33 @@ def other_packets(
         for encoded in encoder.finish():
             ascending[index].set_times(encoded)
             yield _time(encoded), encoded
+
+
+def around_pauses(
+    plan: OutputPlan, source: InputContainer, indices: Sequence[int]
+) -> dict[int, list["Packet[Any]"]]:
+    """Of each stream of sound some packets around its longest pause, at their times on the output's clock."""
+    streams = [source.streams[index] for index in indices]
+    clocks = {stream.index: _Clock(stream, None, plan) for stream in streams}
+    longest = dict.fromkeys(indices, 0)
+    latest: dict[int, deque[Packet[Any]]] = {index: deque(maxlen=_AROUND) for index in indices}
+    found: dict[int, list[Packet[Any]]] = {index: [] for index in indices}
+    for packet, following in _with_following(_packets_to_the_end(source, streams)):
+        index = packet.stream_index
+        if not clocks[index].set_times(packet, following):
+            continue
+        before = latest[index]
+        step = _ticks(packet) - _ticks(before[-1]) if before else 0
+        if step > longest[index]:
+            longest[index], found[index] = step, [*before, packet]
+        elif len(found[index]) < 2 * _AROUND:
+            found[index].append(packet)
+        before.append(packet)
+    return found
+
+
+def _ticks(packet: "Packet[Any]") -> int:
+    return packet.dts or 0
 
 
 def _changed(packets: Iterator["Packet[Any]"], changes: Mapping[int, Change]) -> Iterator["Packet[Any]"]:

@@ -1,19 +1,22 @@
 """A rehearsal: what a container cannot hold or give back is found before hours of work, not after."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 from av.codec import Codec
+from av.packet import Packet
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
 from carfix.errors import CarfixError
 from carfix.video.address import address
 from carfix.video.convert import FULL_RANGE
+from carfix.video.copying import around_pauses
 from carfix.video.demux import decoded
 from carfix.video.encoder import Encoding
 from carfix.video.encoder_settings import RAW
@@ -41,6 +44,8 @@ _PAUSE = 1
 _MPEG_CLOCK = Fraction(2**33, 90_000)
 #: Share by which nobody sees two shapes of pixels differ.
 _SHAPES_DIFFER = Fraction(1, 100)
+#: Name of the segment that is tried.
+_TRIAL = "trial.seg"
 #: Side in pixels of a noisy corner: FFmpeg recognises neither streams nor containers by a few bytes a frame.
 _NOISE = 64
 
@@ -77,6 +82,7 @@ def rehearse_output(
         raise CarfixError(f"{info.path}: {plan.format} {wrong}; {cure}") from None
     lost = () if plan.format in FRAMES else tuple(_lost_look(plan, encoding, target, muxed))
     _check_pause(plan, encoding, times, last_duration, target)
+    _check_silence(plan, target)
     return lost
 
 
@@ -122,6 +128,43 @@ def _check_pause(
         ) from error
 
 
+def _check_silence(plan: OutputPlan, target: Path) -> None:
+    """Raises `CarfixError` if AVI, which fills pauses with empty packets, has no room for the longest one in sound."""
+    if plan.format != AVI or not plan.streams.heard:
+        return
+    info, kept = plan.info, (*plan.streams.copied, *plan.streams.encoded)
+    with open_input(info.path) as source:
+        sound = [stream.index for stream in source.streams if stream.type == "audio" and stream.index in kept]
+        around = around_pauses(plan, source, sound)
+    for index, packets in around.items():
+        times = [(packet.dts or 0) * (packet.time_base or Fraction(0)) for packet in packets]
+        try:
+            with open_input(info.path) as source, av.open(address(target.parent / _TRIAL)) as template:
+                output = OutputFile(target, plan, source, template.streams.video[0])
+                with output.container:
+                    output.container.start_encoding()
+                    _put_in(output, index, packets)
+        except MEDIA_ERRORS as error:
+            pause, at = max((after - before, before) for before, after in itertools.pairwise(times))
+            raise CarfixError(
+                f"{info.path}: avi cannot hold the pause of {float(pause):.1f} s in audio stream {index} at "
+                f"{float(at):.3f} s; write .mkv instead, or leave sound out with -c:a none"
+            ) from error
+
+
+def _put_in(output: OutputFile, index: int, packets: Sequence["Packet[Any]"]) -> None:
+    """Write `packets` of the input's stream `index`, copied or encoded."""
+    encoder = output.encoders.get(index)
+    for packet in packets:
+        if encoder is None:
+            packet.stream = output.copies[index]
+            output.container.mux(packet)
+        else:
+            output.container.mux(list(encoder.encode(packet)))
+    if encoder is not None:
+        output.container.mux(list(encoder.finish()))
+
+
 def _lost_look(plan: OutputPlan, encoding: Encoding, target: Path, muxed: Muxed) -> Iterator[str]:
     """That the video would be shown too wide or too narrow, or with too much contrast or too little."""
     with av.open(address(target), **KEEP_ODD_TAGS) as container:
@@ -152,7 +195,7 @@ def _lost_look(plan: OutputPlan, encoding: Encoding, target: Path, muxed: Muxed)
 
 def _encode(plan: OutputPlan, encoding: Encoding, times: NDArray[np.int64], folder: Path) -> SegmentFile:
     info = plan.info
-    with SegmentWriter(folder / "trial.seg", info, encoding) as writer:
+    with SegmentWriter(folder / _TRIAL, info, encoding) as writer:
         for time, frame in zip(times.tolist(), trial_frames(info, encoding, len(times)), strict=True):
             frame.pts, frame.time_base = time, info.time_base
             writer.write(frame)

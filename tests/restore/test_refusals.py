@@ -244,6 +244,32 @@ def test_a_pause_that_is_too_long_for_the_container(tmp_path: Path) -> None:
     assert len(media.frame_times(tmp_path / "out.mkv")) == 12
 
 
+@pytest.mark.parametrize(("codec", "pause"), [("copy", 1500), ("libmp3lame", 1500), ("ac3", None)])
+def test_a_pause_in_sound_that_is_too_long_for_avi(codec: str, pause: int | None, tmp_path: Path) -> None:
+    """It fills pauses of sound up as well, and the picture may go on: that came out when all was computed."""
+    whole = media.write_clip(
+        tmp_path / "whole.mkv",
+        time_base=Fraction(1, 1000),
+        times=[50_000 * n for n in range(32)],
+        sounds=[Sound(seconds=2.0)],
+    )
+    source = tmp_path / "in.mkv"
+    with av.open(str(whole)) as container, av.open(str(source), "w") as output:
+        copies = [output.add_stream_from_template(stream, opaque=True) for stream in container.streams]
+        for packet in container.demux():
+            if packet.size:
+                if packet.stream.type == "audio" and packet.pts > 1000:
+                    packet.pts = packet.dts = packet.pts + 1_500_000
+                packet.stream = copies[packet.stream_index]
+                output.mux(packet)
+    if pause is None:  # counted by its bytes
+        restore(source, tmp_path / "out.avi", audio_codec=codec)
+        return
+    with pytest.raises(CarfixError, match=rf"avi cannot hold the pause of {pause}\.0 s in audio stream 1 at"):
+        restore(source, tmp_path / "out.avi", audio_codec=codec, model=Failing(0, AssertionError("computed")))
+    restore(source, tmp_path / "out.avi", audio_codec=codec, end=1000)
+
+
 @pytest.mark.parametrize("suffix", [".mp4", ".avi", ".ts", ".flv"])
 def test_a_usual_pause_is_taken(suffix: str, tmp_path: Path) -> None:
     times = [40 * n + (0 if n < 8 else 20_000) for n in range(12)]
