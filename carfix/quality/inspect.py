@@ -26,6 +26,7 @@ from carfix.restore.strength import DOUBTED, Levels, installed_curve
 from carfix.video.choice import find_video
 from carfix.video.covers import is_cover
 from carfix.video.faults import MEDIA_ERRORS, reason
+from carfix.video.field_rate import counts_fields
 from carfix.video.quantizer import Scale, Told, export_quantizers, told_quantizer
 from carfix.video.set_back import counted, is_set
 from carfix.video.source import open_input
@@ -91,26 +92,31 @@ def inspect_file(
         with open_input(path) as container:
             video = find_video(container, path, stream)
             context = video.codec_context
-            fps = rate_of(video)
+            # As they are stated: decoding changes them where a recording changes.
+            codec, width, height = context.codec.canonical_name, video.width, video.height
+            bit_rate, fps = video.bit_rate, rate_of(video)
             size = path.stat().st_size
             duration = duration_of(path, container, video)
-            stated, frames = duration, _frames(video, duration, fps, size)
+            damage = Damage()
+            found: list[Told | None] = []
+            levels: list[tuple[float | None, float | None]] = []
+            times: list[float] = []
+            for some in _sampled(container, video, duration, damage):
+                told, both, fields = _looked_at(some)
+                found += told
+                levels.append(both)
+                times += fields
+            if fps and counts_fields(times, fps):
+                fps /= 2
+            frames = _frames(video, duration, fps, size)
             shown = duration  # seconds without a pause
             if is_set(path, container, video):
                 duration, frames = counted(path, stream)
                 shown = None
-            rate = _bit_rate(video, shown or (frames / fps if frames and fps else None), size)
-            codec, width, height = context.codec.canonical_name, video.width, video.height
+            rate = _bit_rate(bit_rate, shown or (frames / fps if frames and fps else None), size)
             chosen = choose_in(container, path, stream)
-            if len(container.streams) > 1 and rate and not video.bit_rate:  # that of all streams
+            if len(container.streams) > 1 and rate and not bit_rate:  # that of all streams
                 rate *= _share(chosen)
-            damage = Damage()
-            found: list[Told | None] = []
-            levels: list[tuple[float | None, float | None]] = []
-            for some in _sampled(container, video, stated, damage):
-                told, both = _looked_at(some)
-                found += told
-                levels.append(both)
     except MEDIA_ERRORS as error:
         raise CarfixError(f"{path} cannot be decoded: {reason(error)}") from error
     if not found:
@@ -156,12 +162,12 @@ def _frames(stream: VideoStream, duration: float | None, fps: float | None, size
     return None if expected is None else round(expected)
 
 
-def _bit_rate(stream: VideoStream, seconds: float | None, size: int) -> float | None:
+def _bit_rate(stated: int | None, seconds: float | None, size: int) -> float | None:
     """Bits a second of the video; of the whole file, sound too, where the stream states none or more than that."""
     if not seconds:
-        return None if stream.bit_rate == MPEG1_VARIABLE else stream.bit_rate
+        return None if stated == MPEG1_VARIABLE else stated
     whole = 8 * size / seconds
-    return min(stream.bit_rate or whole, whole)
+    return min(stated or whole, whole)
 
 
 def _share(chosen: Chosen) -> float:
@@ -183,15 +189,19 @@ def _predicted(fit: GainFit, quantizer: float, bits: float, level: float | None,
 
 def _looked_at(
     frames: Iterator[VideoFrame],
-) -> tuple[list[Told | None], tuple[float | None, float | None]]:
-    """What each frame of one place tells; the level told at the last of them, and the one that it is restored by."""
+) -> tuple[list[Told | None], tuple[float | None, float | None], list[float]]:
+    """What each frame of one place tells; the level told at the last of them, and the one that it is restored by; the
+    times of those that are interlaced.
+    """
     levels = Levels()
     found: list[Told | None] = []
+    times: list[float] = []
     both: tuple[float | None, float | None] = None, None
     for frame in frames:
         found.append(told_quantizer(frame))
         both = levels(frame, *luma_of(frame))
-    return found, both
+        times += [frame.time] if frame.interlaced_frame and frame.time is not None else []
+    return found, both, times
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

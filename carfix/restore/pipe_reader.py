@@ -1,7 +1,9 @@
 """What comes out of a pipe: frames in the order of presentation, and other streams' packets as they arrive."""
 
 import contextlib
+import dataclasses
 import heapq
+import itertools
 from collections import deque
 from collections.abc import Iterator
 from fractions import Fraction
@@ -19,6 +21,7 @@ from carfix.video.concealment import conceal
 from carfix.video.decode import Damage
 from carfix.video.demux import demux
 from carfix.video.faults import MEDIA_ERRORS
+from carfix.video.field_rate import counts_fields
 from carfix.video.one_clock import move, repair
 from carfix.video.quantizer import export_quantizers
 from carfix.video.segments import Segment
@@ -53,10 +56,15 @@ class PipeReader:
             if path == PIPE and "mp4" in container.format.name:
                 why = "; through a pipe, MP4 needs its index in front (FFmpeg's -movflags +faststart)"
             raise CarfixError(f"{path}: not a single frame of its video could be decoded{why}")
-        self._first = first
+        #: Those that would wait anyway: of interlaced video they tell the rate.
+        self._first = [first, *itertools.islice(self._decoded, _REORDERED if first.interlaced_frame else 0)]
         #: Seconds on the video's clock at which it begins.
         self.begins = Fraction(first.pts or 0) * Fraction(self.video.time_base or 0)
-        self.info: SourceInfo = describe(container, self.video, first, path)
+        info = describe(container, self.video, first, path)
+        times = [frame.time for frame in self._first if frame.interlaced_frame and frame.time is not None]
+        if counts_fields(times, float(info.rate)):
+            info = dataclasses.replace(info, rate=info.rate / 2)
+        self.info: SourceInfo = info
 
     def _decode(self) -> Iterator[VideoFrame]:
         context = self.video.codec_context
@@ -124,8 +132,7 @@ class PipeReader:
         return pts, frame
 
     def _all(self) -> Iterator[VideoFrame]:
-        yield self._first
-        for frame in self._decoded:
+        for frame in itertools.chain(self._first, self._decoded):
             if (frame.width, frame.height, frame.format.name) != (
                 self.info.width,
                 self.info.height,

@@ -13,6 +13,7 @@ from av.packet import Packet
 from engines import Adding
 from jobs import LOSSLESS, names, restore
 
+from carfix.quality.inspect import inspect_file
 from carfix.restore.models import EngineChoice
 from carfix.restore.pipe import restore_pipe
 from carfix.video.decode import Damage, decode_frames
@@ -94,6 +95,19 @@ def test_through_a_pipe(clip: Path, tmp_path: Path) -> None:
         )
     times = media.frame_times(tmp_path / "out.mkv")
     assert [time - times[0] for time in times] == [Fraction(index, 25) for index in range(COUNT)]
+
+
+def test_bare_frames_through_a_pipe_have_the_rate_of_frames(clip: Path, tmp_path: Path) -> None:
+    with clip.open("rb") as source:
+        restore_pipe(source=source, output=tmp_path / "out.y4m", choice=EngineChoice(model=Adding(0)))
+    assert b" F25:1 It " in (tmp_path / "out.y4m").read_bytes()[:60]
+
+
+def test_inspect_counts_frames(clip: Path) -> None:
+    found = inspect_file(clip)
+    assert found.fps == 25
+    if clip.suffix == ".ts":  # a raw stream states no duration
+        assert found.frames == pytest.approx(COUNT, abs=1)
 
 
 def test_a_field_that_was_lost() -> None:
