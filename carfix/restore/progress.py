@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
@@ -20,6 +21,10 @@ MODES: tuple[Mode, ...] = ("auto", "rich", "plain", "none")
 
 #: Seconds between lines where there is no terminal: logs of work that runs for days stay readable.
 PLAIN_INTERVAL = 10.0
+#: How much counts for the pace: so many seconds, and frames, which a slow network takes longer for.
+_LATE_SECONDS, _LATE_FRAMES = 60.0, 100
+#: Seconds from one remembered count to the next.
+_MARKED = 1.0
 
 
 @contextlib.contextmanager
@@ -43,23 +48,33 @@ def progress_display(mode: Mode, console: Console) -> Iterator[Show]:
 
 
 class _Pace:
-    """Frames a second since this run began: what an earlier run left finished does not count."""
+    """Frames a second of late, and in this run: a quiet night, or what an earlier run did, tells little of the rest."""
 
     def __init__(self) -> None:
         self.progress: Progress | None = None
-        self._began = time.monotonic()
-        self._from = 0
+        self._marks: deque[tuple[float, int]] = deque()  # seconds, and frames that were done then
 
     def update(self, progress: Progress) -> None:
+        now = time.monotonic()
         if self.progress is None or self.progress.phase != progress.phase:
-            self._began = time.monotonic()
-            self._from = progress.done
+            self._marks = deque([(now, progress.done)])  # never empty: it is read meanwhile
+        elif now - self._marks[-1][0] >= _MARKED:
+            self._marks.append((now, progress.done))
+        while len(self._marks) > 1 and self._is_enough(now, progress.done):
+            self._marks.popleft()
         self.progress = progress
+
+    def _is_enough(self, now: float, done: int) -> bool:
+        """Whether what is behind the second mark tells the pace."""
+        then, before = self._marks[1]
+        return now - then >= _LATE_SECONDS and done - before >= _LATE_FRAMES
 
     @property
     def fps(self) -> float | None:
-        elapsed = time.monotonic() - self._began
-        done = 0 if self.progress is None else self.progress.done - self._from
+        if self.progress is None:
+            return None
+        began, before = self._marks[0]
+        elapsed, done = time.monotonic() - began, self.progress.done - before
         return done / elapsed if done > 0 and elapsed > 0 else None
 
     @property

@@ -38,6 +38,36 @@ def test_files_of_one_name_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> No
     ]
 
 
+def test_the_time_left_follows_a_change_of_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A quiet night at 40 frames a second says nothing of the day."""
+    now = 0.0
+    monkeypatch.setattr(progress_module.time, "monotonic", lambda: now)
+    out = io.StringIO()
+    tell = teller(Console(file=out), "plain")
+    with tell.display():
+        done = 0
+        for seconds, fps in ((3600, 40), (90, 5)):
+            for _ in range(seconds):
+                now, done = now + 1, done + fps
+                tell(Event(ONE, Progress(phase="restoring", done=done, total=200_000)))
+    lines = [line.partition(" frames, ")[2] for line in out.getvalue().splitlines()]
+    assert lines[358] == "40 fps, 0:23:30 left"
+    assert lines[-1].startswith("5.00 fps, 3:")
+
+
+def test_the_pace_of_a_slow_network_is_that_of_many_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of those that a minute takes one more or less would be a third of the time."""
+    now = 0.0
+    monkeypatch.setattr(progress_module.time, "monotonic", lambda: now)
+    out = io.StringIO()
+    tell = teller(Console(file=out), "plain")
+    with tell.display():
+        for done in range(500):
+            now += 10 if done % 4 else 70  # in batches
+            tell(Event(ONE, Progress(phase="restoring", done=done, total=1000)))
+    assert {line.split(", ")[1] for line in out.getvalue().splitlines()[50:]} <= {"0.04 fps"}
+
+
 def test_a_bar_goes_away_with_its_file(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also of one that failed halfway: in days they would fill the screen."""
     next_one = Task(Path("cam1/01.mp4"), Path("out/cam1/01.mp4"))
