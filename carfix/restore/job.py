@@ -96,11 +96,11 @@ class Job:
             earlier = [file for file in state.finished.values() if file]
             resumed = sum(file.frames for file in earlier)
             counter = Counter(self.progress, expected, resumed)
-            room = RoomLeft(self.output, frames=expected)
+            room = RoomLeft(self.output, frames=expected, earlier=earlier)
 
             def keep(segment: Segment, file: SegmentFile | None) -> None:
                 state.add(segment.index, file)
-                if full := room.after(state.finished.values()):
+                if full := room.after(file):
                     warnings.add(full)
 
             tally, engine = job._restore(info, timeline, encoding, segments, state, keep, counter)

@@ -130,20 +130,27 @@ def check_room(
 class RoomLeft:
     """Whether the rest of a job will find room, as far as its finished segments tell."""
 
-    def __init__(self, output: Path, *, frames: int) -> None:
-        """`frames` are those of the whole output."""
+    def __init__(self, output: Path, *, frames: int, earlier: Iterable[SegmentFile]) -> None:
+        """`frames` are those of the whole output, `earlier` segments finished."""
         self._output = output
         self._frames = frames
+        self._finished = self._size = 0
+        for segment in earlier:
+            self._add(segment)
         self._told = False
 
-    def after(self, segments: Iterable[SegmentFile | None]) -> str | None:
-        """A warning, once, if at the rate of the finished `segments` the disk will get full."""
-        finished = [segment for segment in segments if segment is not None]
-        frames, size = sum(file.frames for file in finished), sum(file.size for file in finished)
-        if self._told or not frames:
+    def _add(self, segment: SegmentFile) -> None:
+        self._finished += segment.frames
+        self._size += segment.size
+
+    def after(self, segment: SegmentFile | None) -> str | None:
+        """A warning, once, if at the rate of the finished segments, now `segment` too, the disk will get full."""
+        if segment is not None:
+            self._add(segment)
+        if self._told or not self._finished:
             return None
-        whole = size / frames * self._frames
-        needed = _COPIES * whole - size
+        whole = self._size / self._finished * self._frames
+        needed = _COPIES * whole - self._size
         try:
             free = shutil.disk_usage(self._output.parent).free
         except OSError:
