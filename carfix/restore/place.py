@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from carfix.errors import CarfixError
+from carfix.video.address import as_typed, output_hint
 from carfix.video.faults import reason
 from carfix.video.sink import SegmentFile
 from carfix.video.source import SourceInfo
@@ -80,7 +81,7 @@ def check_place(output: Path, *, overwrite: bool, parents: bool) -> None:
         raise CarfixError(f"cannot write {output}: {reason(error)}") from error
     folder = _existing(output.parent) if parents else output.parent
     if not folder.is_dir():
-        raise CarfixError(f"there is no folder {folder} to write to")
+        raise CarfixError(f"there is no folder {as_typed(folder)} to write to{output_hint(output)}")
     if not os.access(folder, os.W_OK):
         raise CarfixError(f"the folder {folder} is not writable")
 

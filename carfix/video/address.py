@@ -6,12 +6,17 @@ from pathlib import Path
 #: With which FFmpeg takes what follows for a file, whatever is in its name.
 FILE = "file:"
 #: A path that was an address, its slashes made one: two letters or more, since one is a drive.
-_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:[/\\]", re.IGNORECASE)
+_ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+):[/\\]", re.IGNORECASE)
 
 
 def address(path: Path) -> str:
     """The address of a file. Without this FFmpeg reads a name such as 12:30:00.mp4 as one in a protocol "12"."""
     return f"{FILE}{path}"
+
+
+def as_typed(path: Path) -> str:
+    """`path` for messages, with both slashes if it was an address."""
+    return _ADDRESS.sub(r"\1://", str(path), count=1) if _ADDRESS.match(str(path)) else str(path)
 
 
 def address_hint(path: Path) -> str:
@@ -23,4 +28,14 @@ def address_hint(path: Path) -> str:
     return (
         "; carfix reads files and pipes, not addresses: "
         "ffmpeg -i ADDRESS -c copy -f nut - | carfix restore - OUTPUT"
+    )
+
+
+def output_hint(path: Path) -> str:
+    """The same where someone gave an address for a file to write."""
+    if not _ADDRESS.match(str(path)):
+        return ""
+    return (
+        "; carfix writes files and pipes, not addresses: "
+        "carfix restore INPUT - -f nut | ffmpeg -i - -c copy -f FORMAT ADDRESS"
     )

@@ -15,7 +15,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from carfix.errors import CarfixError, UsageError
-from carfix.video.address import address, address_hint
+from carfix.video.address import address, address_hint, as_typed
 from carfix.video.choice import find_video, has_form, videos_of
 from carfix.video.colour import (
     UNSPECIFIED,
@@ -105,7 +105,7 @@ def open_container(source: Path | IO[bytes], hwaccel: Hwaccel | None = None) -> 
             container = _opened(source, hwaccel, _FAR)
     except MEDIA_ERRORS as error:
         if isinstance(source, Path) and not source.exists():
-            raise CarfixError(f"no such file: {source}{address_hint(source)}") from None
+            raise CarfixError(f"no such file: {as_typed(source)}{address_hint(source)}") from None
         why = reason(error)
         if isinstance(source, Path) and lacks_index(source):
             why = "its index (moov) is missing: the recording was cut off, or goes on still"

@@ -13,6 +13,7 @@ from carfix.errors import CarfixError
 from carfix.quality.compare import compare_videos
 from carfix.restore.models import EngineChoice
 from carfix.restore.pipe import restore_pipe
+from carfix.restore.place import check_place
 from carfix.training.sources import read_video
 from carfix.video.address import address_hint
 from carfix.video.source import probe
@@ -35,9 +36,13 @@ def test_a_name_is_never_a_protocol(name: str, tmp_path: Path, monkeypatch: pyte
 
 
 def test_an_address_gets_a_way_out() -> None:
-    with pytest.raises(CarfixError, match=r"no such file.*not addresses: ffmpeg -i ADDRESS"):
+    with pytest.raises(
+        CarfixError, match=r"no such file: rtsp://camera/stream; .*not addresses: ffmpeg -i ADDR"
+    ):
         probe(Path("rtsp://camera/stream"))
     with pytest.raises(CarfixError, match=r"no such file: file:a\.mp4; carfix takes paths.*leave file: out"):
         probe(Path("file:a.mp4"))
+    with pytest.raises(CarfixError, match=r"no folder rtmp://host to write to; .*-f FORMAT ADDRESS"):
+        check_place(Path("rtmp://host/live"), overwrite=False, parents=False)
     assert not address_hint(Path("C:/video.mp4"))
     assert not address_hint(Path("12:30:00.mp4"))
