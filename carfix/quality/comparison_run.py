@@ -13,7 +13,7 @@ from carfix.progress import OnProgress
 from carfix.quality.alignment import Unmatched, aligned
 from carfix.quality.chosen import Chosen
 from carfix.quality.damage import Damage
-from carfix.quality.duration import duration_of
+from carfix.quality.duration import duration_of, must_be_counted
 from carfix.quality.metrics import FrameQuality, measure
 from carfix.quality.reader import (
     END,
@@ -31,7 +31,7 @@ from carfix.quality.vmaf import VmafMeter
 from carfix.restore.engine import Planes
 from carfix.video.choice import find_video
 from carfix.video.convert import SCALER_THREADS
-from carfix.video.set_back import counted, is_set
+from carfix.video.set_back import counted
 from carfix.video.source import open_input
 
 #: Frames that are measured at once: enough to keep every core busy, few enough for 4K.
@@ -175,7 +175,7 @@ def bit_rate(chosen: Chosen) -> float | None:
     with open_input(path) as container:
         video = find_video(container, path, stream)
         duration = duration_of(path, container, video)
-        if is_set(path, container, video):
+        if must_be_counted(path, container, video):
             duration, _ = counted(path, stream)
     return 8 * path.stat().st_size / duration if duration else None
 

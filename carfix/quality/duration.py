@@ -7,8 +7,11 @@ import av
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
+from carfix.video.breaks import ends_within_tag
 from carfix.video.faults import MEDIA_ERRORS
+from carfix.video.set_back import is_set
 from carfix.video.source import MAX_RATE, open_input
+from carfix.video.truncation import truncation
 
 #: What MPEG-1 states for a bit rate that varies: 18 set bits, in units of 400 bit/s.
 MPEG1_VARIABLE = 0x3FFFF * 400
@@ -48,6 +51,15 @@ def duration_of(path: Path, container: InputContainer, stream: VideoStream) -> f
         end = _end(path, stream.index, start + duration)
         duration = duration if end is None or end <= start else end - start
     return duration
+
+
+def must_be_counted(path: Path, container: InputContainer, stream: VideoStream) -> bool:
+    """Whether packets alone tell how long the opened `path` lasts.
+
+    What is cut still states the duration of the whole, and where a clock is set FFmpeg knows one side alone.
+    """
+    cut = truncation(path, stream) is not None or ends_within_tag(path)
+    return cut or is_set(path, container, stream)
 
 
 def _end(path: Path, number: int, latest: float) -> float | None:

@@ -18,7 +18,7 @@ from av.video.stream import VideoStream
 from carfix.errors import CarfixError
 from carfix.quality.chosen import Chosen, choose_in
 from carfix.quality.damage import Damage, decoded_around
-from carfix.quality.duration import MPEG1_VARIABLE, duration_of, rate_of
+from carfix.quality.duration import MPEG1_VARIABLE, duration_of, must_be_counted, rate_of
 from carfix.quality.gain import GainFit
 from carfix.quality.methods import Restored
 from carfix.quality.reader import luma_of
@@ -28,7 +28,7 @@ from carfix.video.covers import is_cover
 from carfix.video.faults import MEDIA_ERRORS, reason
 from carfix.video.field_rate import counts_fields
 from carfix.video.quantizer import Scale, Told, export_quantizers, told_quantizer
-from carfix.video.set_back import counted, is_set
+from carfix.video.set_back import counted
 from carfix.video.source import open_input
 
 #: Places of a file whose quantizers are looked at, and frames there: an archive must be inspected in minutes.
@@ -110,7 +110,7 @@ def inspect_file(
                 fps /= 2
             frames = _frames(video, duration, fps, size)
             shown = duration  # seconds without a pause
-            if is_set(path, container, video):
+            if must_be_counted(path, container, video):
                 duration, frames = counted(path, stream)
                 shown = None
             rate = _bit_rate(bit_rate, shown or (frames / fps if frames and fps else None), size)

@@ -91,3 +91,17 @@ def _flash_break(file: IO[bytes], size: int) -> int | None:
             return position
         position += _FLASH_HEAD + int.from_bytes(head[1:4], "big") + _FLASH_TAIL
     return None
+
+
+def ends_within_tag(path: Path) -> bool:
+    """Whether it is an FLV that was cut: the last bytes of a whole one say how long its last tag is."""
+    with path.open("rb") as file:
+        if file.read(len(_FLASH)) != _FLASH:
+            return False
+        end = file.seek(-_FLASH_TAIL, os.SEEK_END)
+        length = int.from_bytes(file.read(_FLASH_TAIL), "big")
+        if not _FLASH_HEAD <= length <= end:
+            return True
+        file.seek(end - length)
+        head = file.read(_FLASH_HEAD)
+        return head[0] not in _FLASH_KINDS or int.from_bytes(head[1:4], "big") + _FLASH_HEAD != length

@@ -143,6 +143,24 @@ def test_what_is_before_the_first_frame_does_not_count(
     assert rate == pytest.approx(8 * late.stat().st_size / 2, rel=0.05)
 
 
+@pytest.mark.parametrize("suffix", [".mkv", ".flv", ".mp4"])
+def test_a_file_that_was_cut_lasts_as_long_as_what_is_left(suffix: str, tmp_path: Path) -> None:
+    """It states the duration of the whole: bits a pixel were too few, and a gain was promised that is not to be had."""
+    options = {"qp": "30", "g": "10", "threads": "1"}
+    muxer = {"movflags": "faststart"} if suffix == ".mp4" else {}
+    whole = write_media(tmp_path / f"in{suffix}", frames=100, options={**options, "bf": "0"}, muxer=muxer)
+    cut = tmp_path / f"cut{suffix}"
+    data = whole.read_bytes()
+    cut.write_bytes(data[: len(data) * 2 // 5])
+    first, rest = inspect_file(whole, seconds_per_pixel=1e-6), inspect_file(cut, seconds_per_pixel=1e-6)
+    assert first.frames == 100 and rest.frames == pytest.approx(40, abs=6)
+    assert rest.duration == pytest.approx(rest.frames / 25)
+    assert rest.bits_per_pixel == pytest.approx(first.bits_per_pixel, rel=0.2)
+    assert compare_videos(reference=cut, candidates=[cut], frames=1).results[0].bit_rate == pytest.approx(
+        8 * cut.stat().st_size / rest.duration
+    )
+
+
 def test_too_few_clips_are_an_error() -> None:
     with pytest.raises(CarfixError, match="at least 3 clips, not 2"):
         fit_gain(points(clips=2), "abc")
