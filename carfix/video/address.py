@@ -23,6 +23,8 @@ def address_hint(path: Path) -> str:
     """What to do where someone gave an address for a file, as the end of a message; else nothing."""
     if str(path).startswith(FILE):
         return f"; carfix takes paths, not addresses: leave {FILE} out"
+    if str(path) == "-":  # where that is read, nobody looks for a file
+        return "; carfix restore alone reads from a pipe: write what comes into a file (ffmpeg -i - -c copy FILE)"
     if not _ADDRESS.match(str(path)):
         return ""
     return (

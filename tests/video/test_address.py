@@ -11,6 +11,7 @@ from jobs import restore
 
 from carfix.errors import CarfixError
 from carfix.quality.compare import compare_videos
+from carfix.quality.inspect import inspect_file
 from carfix.restore.models import EngineChoice
 from carfix.restore.pipe import restore_pipe
 from carfix.restore.place import check_place
@@ -42,6 +43,8 @@ def test_an_address_gets_a_way_out() -> None:
         probe(Path("rtsp://camera/stream"))
     with pytest.raises(CarfixError, match=r"no such file: file:a\.mp4; carfix takes paths.*leave file: out"):
         probe(Path("file:a.mp4"))
+    with pytest.raises(CarfixError, match=r"no such file: -; carfix restore alone reads from a pipe: write"):
+        inspect_file(Path("-"))
     with pytest.raises(CarfixError, match=r"no folder rtmp://host to write to; .*-f FORMAT ADDRESS"):
         check_place(Path("rtmp://host/live"), overwrite=False, parents=False)
     assert not address_hint(Path("C:/video.mp4"))
