@@ -1,5 +1,6 @@
 """Text subtitles in containers that have a kind of their own."""
 
+import html
 from pathlib import Path
 
 import av
@@ -10,6 +11,7 @@ from jobs import restore
 
 from carfix.restore.models import EngineChoice
 from carfix.restore.pipe import restore_pipe
+from carfix.video.encoder_settings import EncoderSettings
 
 SUBRIP = """1
 00:00:00,100 --> 00:00:00,200
@@ -93,3 +95,58 @@ def test_text_through_a_pipe(with_text: Path, tmp_path: Path) -> None:
         )
     assert any("subtitle stream 1 (subrip) is written as mov_text" in line for line in lines)
     assert [text for _, _, text in words_of(tmp_path / "out.mp4")[1]] == WORDS
+
+
+ASS = r"""[Script Info]
+ScriptType: v4.00+
+
+[V4+ Styles]
+Format: Name, Fontname, Fontsize
+Style: Default,Arial,16
+
+[Events]
+Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text
+Dialogue: 0,0:00:00.10,0:00:00.20,Default,,0,0,0,,{\i1}Hello{\i0}, wörld\Nsecond{\p1}m 0 0 l 9 9{\p0} line
+Dialogue: 0,0:00:00.22,0:00:00.28,Default,,0,0,0,,{\an7\p1}m 0 0 l 100 0 100 100{\p0}
+Dialogue: 0,0:00:00.30,0:00:00.40,Default,,0,0,0,,1 < 2
+"""
+WEBVTT = """WEBVTT
+
+00:00.100 --> 00:00.200
+<v Bob>Hello</v>, wörld
+second <i>line</i>
+
+00:00.300 --> 00:00.400
+1 &lt; 2
+"""
+
+
+@pytest.mark.parametrize(("suffix", "text"), [(".srt", SUBRIP), (".ass", ASS), (".vtt", WEBVTT)])
+@pytest.mark.parametrize(("target", "wanted"), [(".mp4", "mov_text"), (".webm", "webvtt")])
+def test_words_of_every_kind_go_into_others(
+    suffix: str, text: str, target: str, wanted: str, tmp_path: Path
+) -> None:
+    clip = media.write_clip(tmp_path / "clip.mkv", frames=15)
+    (tmp_path / f"words{suffix}").write_text(text, encoding="utf-8")
+    source = media.remux(clip, tmp_path / "in.mkv", extra=tmp_path / f"words{suffix}")
+    codec = "libvpx" if target == ".webm" else "libx264"
+    encoder = EncoderSettings(codec=codec, crf=None if target == ".webm" else 30)
+    report = restore(source, tmp_path / f"out{target}", encoder=encoder)
+    kind, shown = words_of(tmp_path / f"out{target}")
+    assert kind == wanted and report.copied == (1,)
+    assert times(shown) == pytest.approx([0.1, 0.2, 0.3, 0.4], abs=0.002)
+    found = [words for _, _, words in shown]
+    if kind == "webvtt" and suffix == ".vtt":  # as it was
+        assert found == ["<v Bob>Hello</v>, wörld\nsecond <i>line</i>", "1 &lt; 2"]
+    else:
+        assert [html.unescape(words) for words in found] == WORDS
+
+
+@pytest.mark.parametrize("sounds", [[], [media.Sound()]])
+def test_words_that_overlap_begin_in_time_in_mp4(sounds: list[media.Sound], tmp_path: Path) -> None:
+    """It shows one after the other. The second was late by as much as the first would have stood still."""
+    clip = media.write_clip(tmp_path / "clip.mkv", frames=25, sounds=sounds)
+    (tmp_path / "words.srt").write_text(SUBRIP.replace("00,200", "00,600"), encoding="utf-8")
+    source = media.remux(clip, tmp_path / "in.mkv", extra=tmp_path / "words.srt")
+    restore(source, tmp_path / "out.mp4")
+    assert times(words_of(tmp_path / "out.mp4")[1]) == pytest.approx([0.1, 0.3, 0.3, 0.4], abs=0.002)
