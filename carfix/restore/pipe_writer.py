@@ -49,7 +49,7 @@ from carfix.video.recognition import unknown_to_readers
 from carfix.video.scheduling import kept_scheduling
 from carfix.video.source import SourceInfo
 from carfix.video.streams import add_copy, cover_left_out, formless_left_out, left_out, try_copy
-from carfix.video.text import text_note
+from carfix.video.text import font_left_out, is_font, text_note
 from carfix.video.y4m import Y4mFile
 
 #: What leaves streams of a kind out.
@@ -174,6 +174,8 @@ class PipeWriter:
                 say(note)
         elif is_cover(stream):
             say(cover_left_out(stream, format))
+        elif is_font(stream):
+            say(font_left_out(stream, format))
         elif not has_form(stream):
             say(formless_left_out(stream))
         elif stream.type in ("data", "unknown"):

@@ -29,7 +29,7 @@ from carfix.video.muxer import AVI, BARE, PROGRAM_STREAMS, kept_tags, muxer_opti
 from carfix.video.pixel_tags import keep_pixel_format
 from carfix.video.sound import encoder_for, is_known, named_layout, rate_for, try_encoded
 from carfix.video.source import SourceInfo, open_input
-from carfix.video.text import MOV_TEXT, add_text, kind_in, text_note
+from carfix.video.text import MOV_TEXT, add_text, font_left_out, is_font, kind_in, text_note
 from carfix.video.unlisted import add_unlisted_copy
 from carfix.video.unnamed import ask, unnamed
 
@@ -133,6 +133,8 @@ def plan_copy(
                 notes += [note] if (note := text_note(format, stream)) else []
             elif is_cover(stream):
                 warnings.append(cover_left_out(stream, format))
+            elif is_font(stream):
+                warnings.append(font_left_out(stream, format))
             elif stream.type not in ("data", "unknown"):
                 raise CarfixError(_refused(info, stream, head, format, failure))
             elif not _made_by_muxer(container, stream):

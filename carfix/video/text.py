@@ -42,6 +42,7 @@ _ASS_LETTERS = (("\\N", "\n"), ("\\n", "\n"), ("\\h", "\N{NO-BREAK SPACE}"))
 _FINEST = Fraction(1, 90_000)
 #: Seconds: MP4 counts them from one subtitle to the next in 31 bits.
 _LONGEST_PAUSE = 2**31 * _FINEST
+_FONTS = (".ttf", ".otf", ".ttc")
 #: The length of the words stands before them, in 16 bits.
 _LENGTH = struct.Struct(">H")
 _LONGEST = 0xFFFF
@@ -80,6 +81,18 @@ def add_text(output: OutputContainer, stream: Stream, kind: str) -> Stream:
         lasts = Fraction(source.duration or 0, av.time_base)
         copy.time_base = _FINEST if lasts < _LONGEST_PAUSE else stream.time_base
     return copy
+
+
+def is_font(stream: Stream) -> bool:
+    """Whether the stream is a font, which Matroska has beside subtitles with styles."""
+    name, kind = stream.metadata.get("filename", ""), stream.metadata.get("mimetype", "")
+    return stream.type == "attachment" and ("font" in kind or name.lower().endswith(_FONTS))
+
+
+def font_left_out(stream: Stream, format: str) -> str:
+    """The warning about a font for which a container has no place: it has none for styles, either."""
+    name = stream.metadata.get("filename", "")
+    return f"the font {name} (stream {stream.index}) is left out: {format} has no place for one"
 
 
 def text_note(format: str, stream: Stream) -> str | None:

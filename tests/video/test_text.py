@@ -150,3 +150,21 @@ def test_words_that_overlap_begin_in_time_in_mp4(sounds: list[media.Sound], tmp_
     source = media.remux(clip, tmp_path / "in.mkv", extra=tmp_path / "words.srt")
     restore(source, tmp_path / "out.mp4")
     assert times(words_of(tmp_path / "out.mp4")[1]) == pytest.approx([0.1, 0.3, 0.3, 0.4], abs=0.002)
+
+
+def test_fonts_of_styles_stay_behind_with_them(tmp_path: Path) -> None:
+    """They were a reason to refuse MP4, with -sn as well."""
+    fonts = [("Sans.ttf", "application/x-truetype-font", bytes(100)), ("Serif", "font/otf", bytes(100))]
+    source = media.write_clip(tmp_path / "in.mkv", attachments=fonts)
+    report = restore(source, tmp_path / "out.mp4")
+    assert [line for line in report.warnings if "font" in line] == [
+        "the font Sans.ttf (stream 1) is left out: mp4 has no place for one",
+        "the font Serif (stream 2) is left out: mp4 has no place for one",
+    ]
+    assert not report.damaged
+    said: list[str] = []
+    with source.open("rb") as pipe:
+        choice = EngineChoice(model=Adding(0))
+        restore_pipe(source=pipe, output=tmp_path / "p.mp4", format="mp4", choice=choice, say=said.append)
+    assert sum("is left out: mp4 has no place for one" in line for line in said) == 2
+    assert restore(source, tmp_path / "out.mkv").copied == (1, 2)
