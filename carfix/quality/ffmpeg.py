@@ -20,6 +20,9 @@ from carfix.video.address import address
 #: A line of `ffmpeg -filters`: two or three flags, the name, the pads, a description.
 _FILTER_LINE = re.compile(r"^ [A-Z.|]{2,3} +(\w+) +[AVN|]+->[AVN|]+", re.MULTILINE)
 
+#: The option that says whether to crop, in the list of the program's own: older decoders have one of that name.
+_CROPPING = "-apply_cropping"
+
 #: The variable that names imageio-ffmpeg another executable than its own.
 _CHOSEN = "IMAGEIO_FFMPEG_EXE"
 
@@ -34,6 +37,13 @@ class FFmpeg:
     path: str
     version: str
     filters: frozenset[str]
+    crops: bool = False  # pictures as containers say, unless it is told otherwise (since 7.1)
+
+    def as_decoded(self) -> tuple[str, ...]:
+        """Options by which pictures are read as they lie in the file, like all that is measured: not turned as it is to
+        be shown, nor cropped by its container.
+        """
+        return ("-noautorotate", *(("-apply_cropping", "codec") if self.crops else ()))
 
 
 @functools.lru_cache(maxsize=8)
@@ -45,6 +55,7 @@ def probe(path: str) -> FFmpeg | None:
             path=path,
             version=version,
             filters=frozenset(_FILTER_LINE.findall(_output(path, "-filters"))),
+            crops=_CROPPING in _output(path, "-h", "long"),
         )
     except (OSError, subprocess.SubprocessError):
         return None

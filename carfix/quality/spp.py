@@ -17,6 +17,7 @@ from typing import Literal
 
 import av
 import numpy as np
+from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 
 from carfix.errors import CarfixError, UsageError
@@ -46,6 +47,9 @@ FIRST_QUANTIZER = 4
 _LOG_ORIGIN = re.compile(r"^(\[[^]]* @ [^]]*\] )+")
 #: How a filter refuses quantizers of another kind than MPEG's and H.264's: VP9's decoder exports some, too.
 _NOT_READ = os.strerror(errno.ENOSYS)
+
+#: Gray of more than 8 bits as the luma of a format that spp takes, code for code.
+_GRAY_AS_LUMA = "scale=in_range=pc:out_range=pc,format=yuv420p10le"
 
 #: Side of the pictures that an ffmpeg is tried on.
 TRIAL_SIDE = 64
@@ -87,14 +91,17 @@ class PostFilter:
         constant = "" if self.quantizer is None else f":qp={self.quantizer}"
         return f"{self.filter}=quality={quality}{constant}"
 
+    def graph_for(self, format: VideoFormat) -> str:
+        """The same for pictures of a pixel format: spp would take deep gray for RGB, whose luma is another."""
+        deep_gray = format.name.startswith("gray") and max(c.bits for c in format.components) > 8
+        return f"{_GRAY_AS_LUMA},{self.graph}" if self.filter == "spp" and deep_gray else self.graph
+
     def find(self) -> FFmpeg:
         """An ffmpeg whose filter works on H.264. Raises `MissingPartError`."""
         return find_ffmpeg(self.filter, trial=lambda ffmpeg: _trial(ffmpeg, self))
 
 
-def command(
-    ffmpeg: FFmpeg, path: Path, post_filter: PostFilter, limit: int | None, stream: int = 0
-) -> list[str]:
+def command(ffmpeg: FFmpeg, path: Path, graph: str, limit: int | None, stream: int = 0) -> list[str]:
     """The command line whose standard output are the filtered frames of one stream in NUT."""
     return [
         ffmpeg.path,
@@ -104,10 +111,9 @@ def command(
         *("-threads", "1", "-export_side_data", f"+{EXPORTED_QUANTIZERS}"),
         # uspp's own threads race: without this, 5 of 60 runs gave another picture.
         *("-filter_threads", "1"),
-        # As they lie in the file, like all that is measured: ffmpeg would turn them as the file is to be shown.
-        "-noautorotate",
+        *ffmpeg.as_decoded(),
         *input_arguments(path),
-        *("-map", f"0:{stream}", "-vf", post_filter.graph),
+        *("-map", f"0:{stream}", "-vf", graph),
         # Every frame once, at its own time: no frame rate may round it.
         *("-fps_mode", "passthrough", "-copyts", "-enc_time_base", "demux"),
         *(() if limit is None else ("-frames:v", str(limit))),
@@ -125,7 +131,9 @@ def _trial(ffmpeg: FFmpeg, post_filter: PostFilter) -> str | None:
     with tempfile.TemporaryDirectory(prefix="carfix-spp-") as folder:
         path = Path(folder) / "trial.mp4"
         _write_trial_clip(path)
-        result = subprocess.run(command(ffmpeg, path, post_filter, None), capture_output=True, check=False)
+        result = subprocess.run(
+            command(ffmpeg, path, post_filter.graph, None), capture_output=True, check=False
+        )
     lines = result.stderr.decode(errors="replace").strip().splitlines()
     if result.returncode == 0 and result.stdout:
         return None
@@ -161,10 +169,11 @@ def filtered_frames(
     ffmpeg = post_filter.find()
     with open_input(path) as container:
         # The one that everything else is measured on.
-        video = find_video(container, path, None if stream is None else str(stream)).index
+        chosen = find_video(container, path, None if stream is None else str(stream))
+        video, graph = chosen.index, post_filter.graph_for(chosen.format)
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
-            command(ffmpeg, path, post_filter, limit, video), stdout=subprocess.PIPE, stderr=log
+            command(ffmpeg, path, graph, limit, video), stdout=subprocess.PIPE, stderr=log
         )
         assert process.stdout is not None
         try:

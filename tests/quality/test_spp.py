@@ -1,4 +1,5 @@
 import stat
+import struct
 import subprocess
 from pathlib import Path
 
@@ -145,6 +146,32 @@ def test_a_display_rotation_turns_nothing_that_is_measured(clip: Path, tmp_path:
                 output.mux(packet)
     assert next(frame.picture.rotation for frame in read_frames(turned) if frame.picture) == -180
     assert np.array_equal(luma(turned, PostFilter()), luma(clip, PostFilter()))
+
+
+def test_what_a_container_crops_is_measured(clip: Path, tmp_path: Path) -> None:
+    """ffmpeg would crop it before it filters, and then not know what to do with quantizers of the whole."""
+    cropped = tmp_path / "cropped.mp4"
+    data, position, around = bytearray(clip.read_bytes()), 0, []
+    for kind in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd", b"avc1"):
+        position = data.index(kind, position) - 4
+        around.append(position)
+    with av.open(str(clip)) as container:
+        video = container.streams.video[0]
+        assert data.index(b"moov") > data.index(b"mdat")  # nothing else moves
+        numbers = (video.width - 16, 1, video.height - 8, 1, 0, 1, 0, 1)
+    (length,) = struct.unpack_from(">I", data, position)
+    data[position + length : position + length] = struct.pack(">I4s8I", 40, b"clap", *numbers)
+    for place in around:
+        struct.pack_into(">I", data, place, struct.unpack_from(">I", data, place)[0] + 40)
+    cropped.write_bytes(data)
+    assert np.array_equal(luma(cropped, PostFilter()), luma(clip, PostFilter()))
+
+
+def test_deep_gray_is_luma(tmp_path: Path) -> None:
+    """ffmpeg makes RGB of it for spp, of which other codes are luma: 30 dB."""
+    planes = np.random.default_rng(0).integers(300, 700, (2, 32, 48)).astype(np.uint16)
+    deep = write_clip(tmp_path / "deep.mkv", planes, codec="ffv1", pix_fmt="gray10le")
+    assert np.abs(luma(deep, PostFilter(quantizer=1)).astype(int) - planes).mean() < 4
 
 
 def test_what_overflows_ten_bits_is_white(tmp_path: Path) -> None:
