@@ -27,6 +27,7 @@ from carfix.video.covers import attach, is_attached, is_cover
 from carfix.video.encoder import Encoding, configure, flags_fields
 from carfix.video.encoder_settings import RAW
 from carfix.video.faults import MEDIA_ERRORS, reason
+from carfix.video.flash import FLV
 from carfix.video.luma import write_luma
 from carfix.video.matroska import MATROSKA, make_room, write_shapes
 from carfix.video.muxer import (
@@ -54,6 +55,8 @@ from carfix.video.y4m import Y4mFile
 
 #: What leaves streams of a kind out.
 _LEAVE_OUT = {"audio": "-c:a none", "subtitle": "-sn"}
+#: Containers whose times are milliseconds, and the frames a second of which no more than two share one.
+_IN_MILLISECONDS, _MOST_IN_MILLISECONDS = (*MATROSKA, FLV), 2000
 #: Containers for pipes that hold nearly everything, best first, and their suffixes.
 _PIPED = {"nut": ".nut", "matroska": ".mkv"}
 
@@ -80,6 +83,12 @@ class PipeWriter:
         self._progress = progress
         self._output, self._format = output, format
         self._to_file = isinstance(output, Path)
+        if format in _IN_MILLISECONDS and 1 / reader.info.frame_seconds > _MOST_IN_MILLISECONDS:
+            rate, other = 1 / reader.info.frame_seconds, "a name in .mp4" if self._to_file else "-f nut"
+            raise CarfixError(
+                f"{format} counts in steps of 1/1000 s and cannot keep the times of {float(rate):.6g} frames a second; "
+                f"use {other}"
+            )
         self._closed = False
         self._counts = format == Y4M
         self._y4m = Y4mFile(output, reader.info) if format == Y4M else None
@@ -106,7 +115,7 @@ class PipeWriter:
         configure(video.codec_context, info, encoding)
         if format in WITHOUT_HEADERS:
             video.codec_context.flags &= ~Flags.global_header
-        video.codec_context.time_base = video_clock(format, video.codec_context.time_base, info.rate)
+        video.codec_context.time_base = video_clock(format, video.codec_context.time_base, info.frame_seconds)
         video.time_base = info.time_base if encoding.time_base is None else video.codec_context.time_base
         self._counted = CountedFrames(info) if encoding.time_base is None else None
         if tag := codec_tag(video.codec_context.codec.canonical_name, format):

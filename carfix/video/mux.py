@@ -119,7 +119,7 @@ class VideoPackets:
             packet.dts -= self._shift
             if self._output.plan.format == Y4M:
                 packet.pts = packet.dts = self._count
-                packet.time_base = 1 / self._output.plan.info.rate
+                packet.time_base = self._output.plan.info.frame_seconds
             packet.stream = self._output.video
             self._output.container.mux(packet)
             self._count += 1

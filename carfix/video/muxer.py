@@ -161,9 +161,9 @@ def codec_tag(codec: str, format: str) -> str | None:
     return "hvc1" if codec == "hevc" and format in MOV_FORMATS else None
 
 
-def video_clock(format: str, time_base: Fraction, rate: Fraction) -> Fraction:
+def video_clock(format: str, time_base: Fraction, frame_seconds: Fraction) -> Fraction:
     """Seconds a tick of the video in `format`. y4m's header gives it for the frame rate: its frames have no times."""
-    return 1 / rate if format == Y4M else time_base
+    return frame_seconds if format == Y4M else time_base
 
 
 def lost_turn(matrix: Sequence[int] | None, format: str) -> tuple[str, ...]:

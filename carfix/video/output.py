@@ -197,7 +197,7 @@ class OutputFile:
             video.codec_context.codec_tag = template.codec_context.codec_tag
         if tag := codec_tag(template.codec_context.name, self.plan.format):
             video.codec_context.codec_tag = tag
-        video.time_base = video_clock(self.plan.format, info.time_base, info.rate)
+        video.time_base = video_clock(self.plan.format, info.time_base, info.frame_seconds)
         video.codec_context.framerate = info.rate
         video.codec_context.color_range = info.colour.range  # for containers; not every codec keeps it itself
         video.codec_context.color_primaries = info.colour.primaries

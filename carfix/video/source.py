@@ -39,6 +39,8 @@ DEFAULT_RATE = Fraction(25)
 #: Above this an estimate is the time base in disguise (1000 for Matroska, 90000 for TS), not a frame rate.
 MAX_RATE = 1000
 
+_Y4M = "yuv4mpegpipe"
+
 #: AVFMT_FLAG_GENPTS: FFmpeg invents missing presentation times in decoding order, which is wrong as soon as
 #: there are B-frames (AVI, raw H.264). PyAV turns it on; missing times are better seen as missing.
 _GENERATE_PTS = 0x1
@@ -81,6 +83,13 @@ class SourceInfo:
     interlaced: bool
     display_matrix: tuple[int, ...] | None
     hwaccel: Hwaccel | None = None  # what decodes it; None: the CPU
+
+    @property
+    def frame_seconds(self) -> Fraction:
+        """How long a frame is shown. A y4m's ticks are its frames, however fast the camera was: not every encoder takes
+        such a rate as a hint.
+        """
+        return self.time_base if self.format == _Y4M else 1 / self.rate
 
 
 @contextlib.contextmanager

@@ -131,6 +131,27 @@ def test_raw_video_is_frames_alone(encoder: EncoderSettings | None, tmp_path: Pa
     assert (tmp_path / "out").read_bytes() == frames
 
 
+def test_a_high_speed_cameras_y4m(tmp_path: Path) -> None:
+    """Its rate became 25 in another one, and in Matroska four frames each had one time, without a word."""
+    source = tmp_path / "in.y4m"
+    data = media.write_clip(tmp_path / "raw.nut", codec="rawvideo", options={}, frames=12)
+    frames = b"".join(
+        b"FRAME\n" + b"".join(bytes(p) for p in planes)
+        for planes in zip(*(media.planes(data, n) for n in range(3)), strict=True)
+    )
+    source.write_bytes(b"YUV4MPEG2 W64 H48 F4000:1 Ip C420jpeg\n" + frames)
+    through(source.read_bytes(), tmp_path / "pipe.y4m", "y4m")
+    restore(source, tmp_path / "file.y4m")
+    for name in ("pipe.y4m", "file.y4m"):
+        assert b" F4000:1 " in (tmp_path / name).read_bytes()[:60]
+    for format in ("matroska", "flv"):
+        with pytest.raises(CarfixError, match=r"cannot keep the times of 4000 frames a second; use -f nut"):
+            through(source.read_bytes(), tmp_path / "out", format)
+    through(source.read_bytes(), tmp_path / "out.nut", "nut")
+    times = media.frame_times(tmp_path / "out.nut")
+    assert [time - times[0] for time in times] == [Fraction(n, 4000) for n in range(12)]
+
+
 @pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv422p10le", "gray"])
 def test_y4m_both_ways(pix_fmt: str, tmp_path: Path) -> None:
     source = media.write_clip(tmp_path / "in.mkv", codec="ffv1", pix_fmt=pix_fmt)
