@@ -45,6 +45,7 @@ from carfix.video.muxer import (
     without_statistics,
 )
 from carfix.video.one_clock import move
+from carfix.video.pauses import NO_ROOM, Pauses
 from carfix.video.pyav import KEEP_ODD_TAGS
 from carfix.video.recognition import unknown_to_readers
 from carfix.video.scheduling import kept_scheduling
@@ -90,6 +91,7 @@ class PipeWriter:
                 f"use {other}"
             )
         self._closed = False
+        self._pauses = Pauses()
         self._counts = format == Y4M
         self._y4m = Y4mFile(output, reader.info) if format == Y4M else None
         self._later = below_zero(reader.begins, format)
@@ -252,7 +254,17 @@ class PipeWriter:
 
     def _encode(self, frame: VideoFrame | None) -> None:
         packets = self._video.encode(frame)
-        self._container.mux(packets if self._counted is None else list(self._counted.timed(packets)))
+        for packet in packets if self._counted is None else self._counted.timed(packets):
+            self._mux(packet)
+
+    def _mux(self, packet: "Packet[Any]") -> None:
+        self._pauses.note(packet)
+        try:
+            self._container.mux(packet)
+        except NO_ROOM as error:
+            if not (pause := str(self._pauses)):
+                raise
+            raise CarfixError(f"{self._format} cannot hold {pause}; use {self._named('matroska')}") from error
 
     def _pass_on(self) -> None:
         while self._reader.others:
@@ -264,7 +276,7 @@ class PipeWriter:
                     clock.set_times(changed)
                     changed.stream = copy
                     try:
-                        self._container.mux(changed)
+                        self._mux(changed)
                     except av.error.InvalidDataError:  # as in `carfix.video.mux`
                         self.refused += 1
 

@@ -115,3 +115,16 @@ def test_times_are_exact_where_a_stream_begins_between_milliseconds(suffix: str,
     )
     into(tmp_path / f"out{suffix}", source, Adding())
     assert media.frame_times(tmp_path / f"out{suffix}") == media.frame_times(source)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".avi"])
+def test_a_pause_that_the_container_has_no_room_for_is_named(suffix: str, tmp_path: Path) -> None:
+    """It was told as "Invalid argument", or as not yet implemented in FFmpeg."""
+    times = [3600 * n + (0 if n < 8 else 7 * 3600 * 90_000) for n in range(24)]
+    source = media.write_clip(tmp_path / "in.ts", time_base=Fraction(1, 90_000), times=times)
+    with pytest.raises(
+        CarfixError, match=r"cannot hold the pause of 25\d\d\d\.\d s at .*; use a name in \.mkv"
+    ):
+        into(tmp_path / f"out{suffix}", source, Adding(0))
+    assert [path.name for path in tmp_path.iterdir()] == ["in.ts"]
+    into(tmp_path / "out.mkv", source, Adding(0))
