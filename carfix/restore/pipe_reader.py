@@ -111,7 +111,7 @@ class PipeReader:
         step = max(1, round(1 / self.info.rate / self.info.time_base))
         # A program stream that begins on the way need not state the first time, and does not begin at 0.
         latest, last = (self.video.start_time or 0) - step, None
-        for number, frame in enumerate(self._all()):
+        for number, frame in enumerate(_from_the_first_time(self._all(), step)):
             latest = latest + step if frame.pts is None else frame.pts
             heapq.heappush(waiting, (latest, number, frame))
             while len(waiting) > _REORDERED:
@@ -142,6 +142,21 @@ class PipeReader:
                     f"the video changes to {frame.width}x{frame.height} {frame.format.name} on the way"
                 )
             yield frame
+
+
+def _from_the_first_time(frames: Iterator[VideoFrame], step: int) -> Iterator[VideoFrame]:
+    """Gives the first frames, where they state none (AVI), the times up to the first that is stated, `step` apart."""
+    first = list(itertools.islice(frames, 1))
+    while len(first) <= _REORDERED and first and first[-1].pts is None:
+        more = next(frames, None)
+        if more is None:
+            break
+        first.append(more)
+    if first and (known := first[-1].pts) is not None:
+        for ahead, frame in enumerate(reversed(first)):
+            frame.pts = known - ahead * step
+    yield from first
+    yield from frames
 
 
 def _clocks(container: InputContainer) -> dict[int, ClockRepair]:

@@ -123,7 +123,8 @@ def scan(info: SourceInfo) -> Timeline:
     dts = _filled(dts[first], known_dts, step)
     repaired = raw_pts[first] + offsets[first]
     if ordinal:
-        pts, strays = dts + _lead(repaired, dts, known_pts, step), repair.strays
+        slots = _slots(dts, step)
+        pts, strays = slots[_delay(repaired, known_pts, slots) :][: len(dts)], repair.strays
     else:
         pts = np.where(known_pts, repaired, NO_TIME)
         strays = _mend(pts, dts, known_pts, known_dts, info.time_base, step)
@@ -202,11 +203,18 @@ def _slots(dts: NDArray[np.int64], step: int) -> NDArray[np.int64]:
     return np.concatenate([dts, dts[-1] + step * np.arange(1, _REORDERED + 1)])
 
 
-def _lead(pts: NDArray[np.int64], dts: NDArray[np.int64], known_pts: NDArray[np.bool_], step: int) -> int:
-    """How much later the first frame is shown than decoded; 0 where none of the first frames tells."""
-    head = pts[:_REORDERED][known_pts[:_REORDERED]]
-    lead = int(head.min()) - int(dts[0]) if len(head) else 0
-    return lead if 0 <= lead <= _slots(dts, step)[_REORDERED] - dts[0] else 0
+def _delay(pts: NDArray[np.int64], known_pts: NDArray[np.bool_], slots: NDArray[np.int64]) -> int:
+    """How many slots later the first frame is shown than decoded; 0 where none of the first frames tells.
+
+    FFmpeg states the times of frames that others do not wait for (B-frames): of those decoded before the first one, all
+    but the last are shown before it.
+    """
+    told = np.nonzero(known_pts[:_REORDERED])[0]
+    if not len(told):
+        return 0
+    first = int(told[0])
+    delay = int(np.searchsorted(slots, pts[first])) - max(0, first - 1)
+    return delay if 0 <= delay < _REORDERED else 0
 
 
 def _mend(

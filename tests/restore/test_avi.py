@@ -5,10 +5,13 @@ from pathlib import Path
 import av
 import media
 import pytest
+from engines import Adding
 from jobs import LOSSLESS, restore
 from media import Sound
 
 from carfix.errors import CarfixError
+from carfix.restore.models import EngineChoice
+from carfix.restore.pipe import restore_pipe
 
 
 @pytest.mark.parametrize(("sound", "lead"), [(1.4, 0.08), (1.48, 0), (1.98, 0)])
@@ -90,3 +93,27 @@ def test_speech_that_would_be_played_at_a_wrong_speed_is_refused(
 def test_aac_from_mp4_keeps_its_length_in_avi(tmp_path: Path) -> None:
     source = media.write_clip(tmp_path / "in.mp4", sounds=[Sound(codec="aac")])
     restore(source, tmp_path / "out.avi", encoder=LOSSLESS)
+
+
+@pytest.mark.parametrize("hole", [0, 2])
+def test_frames_of_an_avi_with_b_frames_are_shown_when_ffmpeg_shows_them(hole: int, tmp_path: Path) -> None:
+    """One slot later than they are decoded, where AVI states times of B-frames alone; the first one was another late,
+    and behind a hole more, in a pipe two early.
+    """
+    tick = media.Fraction(1, 25)
+    whole = media.write_clip(
+        tmp_path / "whole.avi", codec="mpeg4", time_base=tick, frames=12, options={"bf": "2"}
+    )
+    source = tmp_path / "in.avi"
+    with av.open(str(whole)) as container, av.open(str(source), "w") as output:
+        copy = output.add_stream_from_template(container.streams.video[0], opaque=True)
+        for number, packet in enumerate(packet for packet in container.demux() if packet.size):
+            packet.stream = copy
+            packet.pts = packet.dts = number + (hole if number else 0)
+            output.mux(packet)
+    restore(source, tmp_path / "file.mkv")
+    with source.open("rb") as pipe:
+        choice = EngineChoice(model=Adding(0))
+        restore_pipe(source=pipe, output=tmp_path / "pipe.mkv", format="matroska", choice=choice)
+    for name in ("file.mkv", "pipe.mkv"):
+        assert media.frame_times(tmp_path / name) == [(1 + hole + n) * tick for n in range(12)]
