@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
+from av.audio.codeccontext import AudioCodecContext
 from av.container import InputContainer
 from av.format import Flags
 from av.packet import Packet
@@ -201,6 +202,14 @@ def _takes_equal_times(copy: Stream) -> bool:
     return copy.type in ("subtitle", "data") or bool(flags & Flags.ts_nonstrict.value)
 
 
+def _usual_length(stream: Stream) -> int:
+    """How many ticks the packets of a codec are apart that has as many samples in each; 0 for others."""
+    context = stream.codec_context
+    if not isinstance(context, AudioCodecContext) or not context.sample_rate or stream.time_base is None:
+        return 0
+    return round(Fraction(context.frame_size, context.sample_rate) / Fraction(stream.time_base))
+
+
 class Ascending:
     """Gives one stream's packets decoding times that ascend, which muxers insist on, where they have none or do not."""
 
@@ -212,6 +221,8 @@ class Ascending:
         self._lead = context.reorder_depth if isinstance(context, VideoCodecContext) else 0
         self._last: int | None = None
         self._sound = copy is not None and copy.type == "audio"
+        # Of sound that begins damaged, FFmpeg states a time for the first packet alone of what it looks at in a pipe.
+        self._lasts = _usual_length(stream) if self._sound else 0
 
     def set_times(self, packet: "Packet[Any]") -> None:
         """Complete the times of `packet`, the next one."""
@@ -219,7 +230,7 @@ class Ascending:
         pts, dts = packet.pts, packet.dts
         step = self._step()
         if dts is None:
-            dts = (pts or 0) - self._lead if self._last is None else self._last + max(1, step)
+            dts = (pts or 0) - self._lead if self._last is None else self._last + max(1, step, self._lasts)
         if self._last is not None and dts < self._last + step:
             dts = self._last + step
         if self._last is not None and self._sound and not packet.duration:

@@ -2,9 +2,12 @@
 
 import itertools
 from fractions import Fraction
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import av
+import media
 import pytest
 from av.format import ContainerFormat
 
@@ -79,3 +82,14 @@ def test_sound_with_keyframes_begins_with_one_where_a_part_is_cut_out(codec: str
     ]
     left = [time for time, packet in enumerate(packets) if clock.set_times(packet, None)]
     assert left == list(range(first, 100))
+
+
+def test_sound_without_times_goes_on_by_the_length_of_its_packets(tmp_path: Path) -> None:
+    """FFmpeg states a time for the first of those alone that it looks at in a pipe, if damage comes at once."""
+    clip = media.write_clip(tmp_path / "in.ts", sounds=[media.Sound(rate=48_000)])
+    with av.open(str(clip)) as container:
+        ascending = Ascending(container.streams.audio[0], copy_in("matroska", Fraction(1, 1000)))
+        packets: list[Any] = [SimpleNamespace(pts=time, dts=time, duration=0) for time in (9000, None, None)]
+        for packet in packets:
+            ascending.set_times(packet)
+    assert [packet.pts for packet in packets] == [9000, 9000 + 1920, 9000 + 2 * 1920]
