@@ -168,7 +168,7 @@ def train(
     from carfix.cli.app import stderr
     from carfix.cli.progress import counted
     from carfix.errors import UsageError
-    from carfix.net.catalog import resolve
+    from carfix.net.catalog import SUFFIX, resolve
     from carfix.net.config import CarCnnConfig, Config, FastConfig
     from carfix.training.keeper import LOSSES_OF_STRUCTURE
     from carfix.training.processes import rank_and_world
@@ -206,7 +206,10 @@ def train(
         seed=seed,
         precision=auto_precision(pick_device(device)) if precision == "auto" else precision,
     )
-    name = name or (f"{arch}-{loss}" if arch == CarCnnConfig.architecture else arch)
+    # The file's name, as `-m` takes it, is the weights' all the same.
+    name = (name or "").removesuffix(SUFFIX) or (
+        f"{arch}-{loss}" if arch == CarCnnConfig.architecture else arch
+    )
     term = None
     if detector is not None:
         from carfix.quality.detection.teaching import DetectorLoss

@@ -44,13 +44,14 @@ def test_from_clips_to_weights_to_a_restored_video(tmp_path: Path) -> None:
     assert begun.returncode == 0, begun.stderr
     assert "stopped at step 1 of 4, no validation yet; the same command goes on from here" in begun.stderr
     assert not list((tmp_path / "begun").glob("*.safetensors"))
-    named = ["--name", "mine", "--licence", "CC-BY-4.0"]
+    named = ["--name", "mine.safetensors", "--licence", "CC-BY-4.0"]
     trained = carfix("train", data, *network, *short, "-o", tmp_path / "run", *named)
     assert trained.returncode == 0, trained.stderr
     assert "in SSIM; weights in" in trained.stderr  # the default loss is about both
     weights = tmp_path / "run" / "mine.safetensors"
 
     assert read_description(weights).licence == "CC-BY-4.0"
+    assert read_description(weights).name == "mine"
 
     restored = carfix("restore", "-m", weights, "--device", "cpu", tmp_path / "a.mkv", tmp_path / "out.mkv")
     assert restored.returncode == 0, restored.stderr
