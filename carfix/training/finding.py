@@ -1,10 +1,12 @@
 """Which clips lie among the paths that a dataset is to be built from."""
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from carfix.errors import CarfixError, UsageError
+from carfix.training.clip import FOLDER, PRISTINE
 from carfix.training.places import NOTES, Identity, identity
 from carfix.training.sources import children_of, is_photo
 from carfix.video.manifest import FILE_NAME
@@ -17,18 +19,20 @@ def find_clips(sources: list[Path], *, stills: bool, without: Path | None = None
     A folder that holds pictures is one clip, its frames in the order of their names; with `stills`, and where they
     were packed, each picture is a clip of its own. A folder that cannot be read passes for a clip, and reading that
     raises why. The folder `without`, datasets, and folders that a link leads to once more are not walked. Raises
-    `CarfixError` for a path that does not exist, `UsageError` for one that is a dataset.
+    `CarfixError` for a path that does not exist, `UsageError` for one that is a dataset or of one, but for its pristine
+    files.
     """
     walked = {identity(without)} if without is not None else set()
     for source in sources:
         if not source.exists():
             raise CarfixError(f"no such file or folder: {source}")
+        if is_dataset(source) or _is_built(source):
+            raise UsageError(
+                f"the source {source} is what carfix built, a dataset or its variants; give the clips that it was "
+                f"built from, or the dataset's {FOLDER}/*/{PRISTINE}"
+            )
         if not source.is_dir():
             yield source
-        elif is_dataset(source):
-            raise UsageError(
-                f"the source {source} is a dataset that carfix built; give the clips it was built from"
-            )
         else:
             yield from _walked(source, stills, walked)
 
@@ -66,6 +70,14 @@ def _are_packed(folder: Path, pictures: Sequence[Path]) -> bool:
     except (OSError, ValueError):
         return False  # told by who reads the notes
     return isinstance(notes, dict) and any(picture.name in notes for picture in pictures)
+
+
+def _is_built(source: Path) -> bool:
+    """Whether `source` is the folder of a dataset's clips, or lies in it and is no pristine file."""
+    if source.name == PRISTINE:
+        return False
+    resolved = Path(os.path.realpath(source))
+    return any(path.name == FOLDER and is_dataset(path.parent) for path in (resolved, *resolved.parents))
 
 
 def is_dataset(folder: Path) -> bool:

@@ -118,9 +118,12 @@ def test_what_carfix_built_is_no_source(tmp_path: Path, monkeypatch: pytest.Monk
     assert (report.built, sorted(report.kept), report.failed) == ([], ["street", "yard"], {})
     assert sorted(build("other").built) == ["street", "yard"], "nor is another dataset beside the clips"
     assert set(read_manifest(Path("data")).clips) == {"street", "yard"}
-    with pytest.raises(UsageError, match="data is a dataset"):
-        build_dataset(sources=[Path("data")], output=Path("third"), recipe=ONE)
+    for built in ("data", "data/clips", "data/clips/street", "data/clips/street/crf45.mp4"):
+        with pytest.raises(UsageError, match=f"{built} is what carfix built"):
+            build_dataset(sources=[Path(built)], output=Path("third"), recipe=ONE)
     assert not Path("third").exists()
+    pristine = Path("data/clips/street/pristine.mkv")
+    assert build_dataset(sources=[pristine], output=Path("third"), recipe=ONE).built == ["pristine"]
 
 
 @pytest.mark.parametrize("turned", ["source", "output"])
