@@ -8,11 +8,13 @@ that are not named keep the curve that they have, installed ones also where anot
 """
 
 import argparse
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
+from carfix.errors import CarfixError
 from carfix.net.catalog import installed, load_model
 from carfix.net.checkpoint import read_description
 from carfix.quality.strength_fit import KNOTS, Sample, fit_curve, mean_gain, place_of, random_parts, sample_of
@@ -53,6 +55,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("carfix/restore/strength.json"))
     arguments = parser.parse_args()
     dataset: Path = arguments.dataset
+    if not arguments.output.parent.is_dir():  # hours of measuring would be for nothing
+        parser.error(f"no folder {arguments.output.parent} here; run it in the top folder of a clone")
     manifest = read_manifest(dataset)
     known = [clip for split in ("train", "val") for clip in manifest.select(split)]
     videos = [clip for clip in known if not clip.still]
@@ -93,4 +97,7 @@ def print_gains(samples: list[Sample], curve: Curve) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except CarfixError as error:
+        sys.exit(f"fit_strength.py: {error}")

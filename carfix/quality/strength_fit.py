@@ -117,7 +117,10 @@ def fit_curve(samples: Sequence[Sample], sha256: str) -> Curve:
     Raises `CarfixError` if they are too few.
     """
     if len(samples) < FEWEST_FRAMES:
-        raise CarfixError(f"a curve of strengths needs at least {FEWEST_FRAMES} frames, not {len(samples)}")
+        raise CarfixError(
+            f"a curve of strengths needs at least {FEWEST_FRAMES} frames, not {len(samples)}: take more of each clip, "
+            "or more clips"
+        )
     quantizers = np.array([sample.quantizer for sample in samples])
     # Shares are linear in those at the knots.
     basis = np.stack([np.interp(quantizers, KNOTS, row) for row in np.eye(len(KNOTS))], axis=1)

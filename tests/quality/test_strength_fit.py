@@ -1,3 +1,8 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from engines import Adding
@@ -112,3 +117,23 @@ def test_a_network_of_ones_own_takes_no_installed_ones_place() -> None:
 def test_too_few_frames_are_refused() -> None:
     with pytest.raises(CarfixError, match="at least 50 frames, not 3"):
         fit_curve(samples(count=3), "")
+
+
+@pytest.mark.parametrize(
+    ("dataset", "code", "words"),
+    [("nowhere", 1, "is not a dataset"), (".", 2, "run it in the top folder of a clone")],
+)
+def test_the_program_that_docs_train_names_says_what_is_wrong(
+    dataset: str, code: int, words: str, tmp_path: Path
+) -> None:
+    top = Path(__file__).parents[2]
+    ran = subprocess.run(
+        [sys.executable, top / "bench" / "fit_strength.py", dataset, "-m", "tiny"],
+        cwd=top if code == 1 else tmp_path,
+        env=os.environ | {"PYTHONPATH": str(top)},
+        capture_output=True,
+        text=True,
+    )
+    assert ran.returncode == code
+    assert words in ran.stderr
+    assert "Traceback" not in ran.stderr
