@@ -3,6 +3,7 @@
 import contextlib
 import os
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -17,6 +18,8 @@ else:
 WINDOWS = sys.platform == "win32"
 #: How often a file may be removed while it is locked. A disk whose numbers of files mean nothing has them all.
 _TRIES = 20
+#: Seconds between two looks at a lock that another process has.
+_A_MOMENT = 0.1
 
 
 @contextlib.contextmanager
@@ -58,6 +61,28 @@ def lock_file(path: Path) -> IO[bytes] | None:
             file.close()
             raise
         file.close()
+
+
+@contextlib.contextmanager
+def one_at_a_time(path: Path, patience: float) -> Iterator[None]:
+    """Lets one process after another into the block, by a lock of `path`, which is removed behind it.
+
+    The end of a process frees it. Who has waited `patience` seconds goes in all the same (the other may stand still),
+    and so does everyone where `path` cannot be made.
+    """
+    lock: IO[bytes] | None = None
+    until = time.monotonic() + patience
+    with contextlib.suppress(OSError):
+        while (lock := lock_file(path)) is None and time.monotonic() < until:
+            time.sleep(_A_MOMENT)
+    try:
+        yield
+    finally:
+        if lock is not None:
+            with lock, contextlib.suppress(OSError):
+                if WINDOWS:
+                    lock.close()  # no file that is open is removed there
+                path.unlink(missing_ok=True)
 
 
 def _is_at(path: Path, file: IO[bytes]) -> bool:

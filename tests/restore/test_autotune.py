@@ -1,6 +1,10 @@
 """What is timed and chosen for an accelerator, without one."""
 
 import os
+import subprocess
+import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -291,7 +295,9 @@ def test_damaged_facts_are_found_again_and_replaced(tmp_path: Path, damage: str)
     assert cache.get_or_find({"a": 1}, int, lambda: 7) == 6
 
 
-def test_the_first_of_two_processes_wins(tmp_path: Path) -> None:
+def test_the_first_of_two_processes_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where they cannot wait for each other."""
+    monkeypatch.setattr(tune_cache, "_PATIENCE", 0)
     cache = TuneCache(tmp_path)
 
     def slow() -> int:
@@ -300,6 +306,38 @@ def test_the_first_of_two_processes_wins(tmp_path: Path) -> None:
 
     assert cache.get_or_find({"a": 1}, int, slow) == 1
     assert len(list(tmp_path.iterdir())) == 1  # nothing temporary is left
+
+
+def test_others_wait_for_the_one_that_is_finding(tmp_path: Path) -> None:
+    """`--jobs 5` times the engines once."""
+    begun = threading.Event()
+
+    def slow() -> int:
+        begun.set()
+        time.sleep(0.3)
+        return 1
+
+    first = threading.Thread(target=lambda: TuneCache(tmp_path).get_or_find({"a": 1}, int, slow))
+    first.start()
+    begun.wait()
+    finds: list[int] = []
+    assert TuneCache(tmp_path).get_or_find({"a": 1}, int, plus(finds, 2)) == 1
+    assert finds == []
+    first.join()
+    assert len(list(tmp_path.iterdir())) == 1, "the lock is gone"
+
+
+def test_one_that_was_killed_while_it_was_finding_halts_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = (
+        "import os, pathlib, carfix.restore.engine.tune_cache as t;"
+        "t.TuneCache(pathlib.Path(os.sys.argv[1])).get_or_find({'a': 1}, int, lambda: os._exit(9))"
+    )
+    assert subprocess.run([sys.executable, "-c", code, tmp_path]).returncode == 9
+    assert len(list(tmp_path.iterdir())) == 1, "its lock is there"
+    monkeypatch.setattr(tune_cache, "_PATIENCE", float("inf"))
+    assert TuneCache(tmp_path).get_or_find({"a": 1}, int, lambda: 2) == 2
 
 
 def test_a_folder_that_cannot_be_written_to_costs_only_time(tmp_path: Path) -> None:

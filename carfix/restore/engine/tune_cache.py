@@ -12,7 +12,12 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from carfix.lock import one_at_a_time
+
 T = TypeVar("T")
+
+#: Seconds to wait for another process that is finding the same: more than a timing takes where little else runs.
+_PATIENCE = 120.0
 
 
 def cache_folder(environment: Mapping[str, str] = os.environ, platform: str = sys.platform) -> Path | None:
@@ -74,7 +79,7 @@ class TuneCache:
         self._folder = folder
 
     def get_or_find(self, key: Mapping[str, Any], read: Callable[[Any], T], find: Callable[[], T]) -> T:
-        """The value of `key`, found by `find` if it is not there.
+        """The value of `key`, found by `find` if it is not there; by one process, while others wait for it.
 
         A value is a dataclass or JSON itself; `read` makes one of its JSON form (a dataclass's fields), or raises
         `ValueError`, `KeyError` or `TypeError` if it is none.
@@ -85,10 +90,16 @@ class TuneCache:
         path = self._folder / f"tune-{digest[:32]}.json"
         with contextlib.suppress(_Unusable):
             return _read(path, key, read)
-        found = find()
         with contextlib.suppress(OSError):
-            self._write(path, key, found, read)
-        # Another process may have been first: all that run beside each other compute alike.
+            path.parent.mkdir(parents=True, exist_ok=True)
+        # Timings beside each other take many times as long, and disturb each other: what they find is kept for good.
+        with one_at_a_time(path.with_name(f".{path.stem}.lock"), _PATIENCE):
+            with contextlib.suppress(_Unusable):
+                return _read(path, key, read)
+            found = find()
+            with contextlib.suppress(OSError):
+                self._write(path, key, found, read)
+        # Another process may have been first all the same: all that run beside each other compute alike.
         with contextlib.suppress(_Unusable):
             return _read(path, key, read)
         return found
@@ -96,7 +107,6 @@ class TuneCache:
     def _write(
         self, path: Path, key: Mapping[str, Any], value: object, read: Callable[[Any], object]
     ) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
         fields = (
             dataclasses.asdict(value)
             if dataclasses.is_dataclass(value) and not isinstance(value, type)
