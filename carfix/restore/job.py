@@ -236,7 +236,8 @@ class Job:
             "encoder settings": [encoding.codec, dict(encoding.options), encoding.pix_fmt],
             "segments": [[segment.start, segment.end] for segment in segments],
             "carfix version": __version__,
-            "codec libraries": [list(version) for version in av.library_versions.values()],
+            # PyAV's, too: x264, x265 and the rest come with its wheel, and do not tell their builds.
+            "codec libraries": [av.__version__, *(list(version) for version in av.library_versions.values())],
         }
 
     def _restore(

@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import av
 import media
 import pytest
 from engines import Adding, Failing
@@ -71,6 +72,17 @@ def test_other_settings_start_anew(clip: Path, tmp_path: Path, change: dict[str,
     report = restore(clip, tmp_path / "out.mp4", **change)
     assert report.resumed == 0
     assert any("earlier work" in line and word in line for line in report.warnings)
+
+
+def test_another_wheel_of_pyav_starts_anew(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may bring another x264 beside the same FFmpeg: one file is of one encoder."""
+    interrupted(clip, tmp_path / "out.mp4")
+    monkeypatch.setattr(av, "__version__", "18.1.0.post1")
+    report = restore(clip, tmp_path / "out.mp4", encoder=QUICK)
+    assert report.resumed == 0
+    assert any("codec libraries" in line for line in report.warnings)
 
 
 def test_another_source_starts_anew(clip: Path, tmp_path: Path) -> None:
