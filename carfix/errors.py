@@ -31,3 +31,21 @@ class Interrupted(CarfixError):
     """The user stopped the work (Ctrl-C, SIGTERM); finished segments are kept. Exit code 130."""
 
     exit_code = EXIT_INTERRUPTED
+
+
+#: What libraries say that have no type of their own for it.
+_NO_MEMORY = (
+    *("failed to map segment", "annot allocate memory", "can't allocate memory", "not enough memory"),
+    *("bad_alloc", "out of memory", "can't start new thread"),
+)
+
+
+def internal(error: BaseException, where: str) -> str:
+    """What to say of an error that nobody expected; `where` tells where to look for it.
+
+    Memory and threads may run out anywhere, and each library says it in its own way: that is nobody's fault here.
+    """
+    text = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, MemoryError) or any(words in text for words in _NO_MEMORY):
+        return f"there is no more memory, or no more threads, for this process ({text}): free some, or allow it more"
+    return f"internal error: {type(error).__name__}: {text} ({where})"

@@ -14,7 +14,7 @@ from rich.console import Console
 from carfix import __version__
 from carfix.cli.patterns import expanded
 from carfix.cli.spelling import SpelledCommand, SpelledGroup
-from carfix.errors import EXIT_FAILED, EXIT_INTERRUPTED, CarfixError, MissingPartError
+from carfix.errors import EXIT_FAILED, EXIT_INTERRUPTED, CarfixError, MissingPartError, internal
 from carfix.interruption import was_interrupted
 
 
@@ -147,7 +147,7 @@ def report_error(error: BaseException, *, verbose: bool) -> None:
     if isinstance(error, OSError) and error.strerror:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     elif not isinstance(error, CarfixError):
-        text = f"internal error: {type(error).__name__}: {text} (run again with -v and report the traceback)"
+        text = internal(error, "run again with -v and report the traceback")
     stderr.print(f"carfix: {text}", markup=False, soft_wrap=True)
     if verbose:
         traceback.print_exception(error)

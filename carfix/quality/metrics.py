@@ -6,7 +6,6 @@ Both are computed by `carfix.net.ssim`, the implementation that also serves as t
 import dataclasses
 import functools
 import os
-import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from carfix.errors import CarfixError
 from carfix.net.ssim import PSNR_IDENTICAL, WINDOW, psnr, ssim
 from carfix.restore.engine import Planes, check_device
+from carfix.restore.engine.crew import Crew
 
 #: Raised whenever a change of this file or of `carfix.net.ssim` may change a number: caches depend on it.
 METRICS_VERSION = 1
@@ -121,19 +121,15 @@ def _workers(threads: int, process: int) -> ThreadPoolExecutor:
     Splitting every small product over all cores costs a barrier a product: a tenth of the speed, or far less,
     as soon as anything else runs on the machine. A fork is a `process` that has the pool, and none of its threads.
     """
-    all_started = threading.Barrier(threads + 1)
 
     def single() -> None:
         torch.set_num_threads(1)  # of this thread, and of threads started later
         torch.get_num_threads()  # what a thread has not asked for by then, it would take from everyone's below
-        all_started.wait()
 
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="metrics", initializer=single)
-    for _ in range(threads):
-        pool.submit(int)
-    all_started.wait()
-    torch.set_num_threads(threads)  # again as it was for everyone else
-    return pool
+    try:
+        return Crew(threads).pool(single)
+    finally:
+        torch.set_num_threads(threads)  # again as it was for everyone else
 
 
 def _tensor(planes: Planes, shift: int, device: torch.device) -> torch.Tensor:

@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from carfix.errors import EXIT_FAILED, EXIT_INTERRUPTED, CarfixError
+from carfix.errors import EXIT_FAILED, EXIT_INTERRUPTED, CarfixError, internal
 from carfix.interruption import ENDING, PATIENCE, end_soon, ending_on, heed, undisturbed, was_interrupted
 from carfix.restore.gpus import keep_to_one
 from carfix.restore.one_file import restore_video
@@ -185,5 +185,4 @@ def _failure(error: BaseException) -> Failed:
         text = " ".join(str(error).split())
         return Failed(text, error.exit_code, elsewhere=isinstance(error, AtWorkError))
     where = traceback.extract_tb(error.__traceback__)[-1]
-    place = f"{Path(where.filename).name}:{where.lineno}"
-    return Failed(f"internal error: {type(error).__name__}: {error} ({place})")
+    return Failed(internal(error, f"{Path(where.filename).name}:{where.lineno}"))

@@ -31,6 +31,10 @@ def reason(error: BaseException) -> str:
             return log or "it is not a video that FFmpeg can read, or it is damaged"
         if isinstance(error, av.error.EOFError):
             return log or "there is neither picture nor sound in it"
+        if error.errno == errno.EAGAIN:  # a decoder could not start its threads
+            return log or "there is no more memory, or no more threads, for this process"
+        if isinstance(error, av.error.ExternalError):
+            return log or "one of FFmpeg's libraries failed and does not say why; memory may have run out"
         return log or error.strerror or str(error)
     if isinstance(error, OSError):
         if error.errno in _NO_SPACE:

@@ -1,4 +1,5 @@
 import multiprocessing
+import threading
 from multiprocessing.connection import Connection
 
 import numpy as np
@@ -9,7 +10,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from carfix.errors import CarfixError
 from carfix.net.ssim import PSNR_IDENTICAL, ssim
-from carfix.quality.metrics import FrameQuality, Planes, measure
+from carfix.quality.metrics import FrameQuality, Planes, _workers, measure
 
 
 def picture(height: int, width: int, bit_depth: int, seed: int = 0) -> Planes:
@@ -149,3 +150,22 @@ def test_a_fork_of_a_process_that_has_measured_measures() -> None:
     finally:
         child.kill()
         child.join()
+
+
+def test_where_threads_run_out_none_waits_for_those_that_never_came(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python would wait for it, and the command would never end."""
+    start, before = threading.Thread.start, set(threading.enumerate())
+
+    def only_one(thread: threading.Thread) -> None:
+        if set(threading.enumerate()) - before:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    _workers.cache_clear()
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="new thread"):
+        patch.setattr(threading.Thread, "start", only_one)
+        patch.setattr(torch, "get_num_threads", lambda: 2)
+        measure(picture(16, 16, 8)[None], picture(16, 16, 8)[None])
+    for thread in set(threading.enumerate()) - before:
+        thread.join(5)
+        assert not thread.is_alive()

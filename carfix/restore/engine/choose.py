@@ -88,7 +88,9 @@ def open_kind(kind: str, model: Model, *, tile: int | None = None, batch: int | 
             from carfix.restore.engine.compiled_engine import CompiledEngine
             from carfix.restore.engine.winograd_engine import IntegerEngine, WinogradEngine
         except (ImportError, OSError) as error:  # llvmlite is there, and its library cannot be loaded
-            raise CarfixError(f"llvmlite cannot be used here ({error}); reinstall it") from error
+            raise CarfixError(
+                f"llvmlite cannot be used here ({error}); allow this process more memory, or reinstall it"
+            ) from error
         own: dict[str, type[CompiledEngine]] = {
             WINOGRAD_FP32: WinogradEngine,
             WINOGRAD_INT16: IntegerEngine,

@@ -104,7 +104,8 @@ class WindowedEngine(abc.ABC):
         least = smallest_tile(self._margin, self._cell)
         if self._tile == least:
             raise CarfixError(
-                f"out of memory even with the smallest window of {least} pixels; free some memory or use --device cpu"
+                f"out of memory even with the smallest window of {least} pixels; free some memory, or on a GPU use "
+                "--device cpu"
             ) from error
         self._tile = max(halved, least)
 
