@@ -4,6 +4,7 @@ A file's name has everything in it that decides what it holds, so that a dataset
 """
 
 import dataclasses
+import errno
 import hashlib
 import io
 import json
@@ -21,6 +22,9 @@ from carfix.video.faults import reason
 from carfix.video.manifest import Clip
 
 FOLDER = ".cache"
+
+#: Why a dataset that others may read cannot be written to.
+_FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 #: Frames, height and width.
 Shape = tuple[int, int, int]
@@ -86,8 +90,13 @@ def _write(file: Path, frames: Luma) -> None:
             if mapped(file, frames.shape) is None:
                 raise
     except OSError as error:
+        cure = (
+            "link the dataset's manifest.json and clips into a folder that can be written to, and give that"
+            if error.errno in _FORBIDDEN
+            else "it needs room, less with fewer --frames"
+        )
         raise CarfixError(
-            f"cannot write the cache of decoded frames {file}: {reason(error)}; it needs room, less with fewer --frames"
+            f"cannot write the cache of decoded frames {file}: {reason(error)}; {cure}"
         ) from error
     finally:
         temporary.unlink(missing_ok=True)

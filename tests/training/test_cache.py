@@ -86,17 +86,36 @@ def test_damaged_files_are_made_again(data: Path, damage: object) -> None:
     assert np.array_equal(pair(data).decoded, decoded)
 
 
-def test_a_full_disk_is_one_clear_error_and_leaves_no_part(
-    data: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.ENOSPC, r"cache .*: the disk is full; it needs room"),
+        (errno.EROFS, r"cache .*: .*; link the dataset's manifest.json and clips"),
+    ],
+)
+def test_a_disk_that_takes_no_files_is_one_clear_error_and_leaves_no_part(
+    data: Path, monkeypatch: pytest.MonkeyPatch, number: int, words: str
 ) -> None:
-    def full(self: Path, target: Path) -> Path:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    def refused(self: Path, target: Path) -> Path:
+        raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(Path, "replace", full)
-    with pytest.raises(CarfixError, match=r"cache .*: the disk is full"):
+    monkeypatch.setattr(Path, "replace", refused)
+    with pytest.raises(CarfixError, match=words):
         pair(data)
     monkeypatch.undo()
     assert [path for path in (data / cache.FOLDER).rglob("*") if path.is_file()] == []
+
+
+def test_a_dataset_that_may_only_be_read_is_trained_on_through_links(data: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    try:
+        for name in ("manifest.json", "clips"):
+            (mine / name).symlink_to(data / name)
+    except OSError:
+        pytest.skip("links may not be made here")
+    assert np.array_equal(pair(mine).decoded, pair(data).decoded)
+    assert files(mine)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="asks Linux which files are open")
