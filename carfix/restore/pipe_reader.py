@@ -15,6 +15,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 
 from carfix.errors import CarfixError
+from carfix.video.checksums import SliceChecksums
 from carfix.video.choice import find_video, is_attached_picture
 from carfix.video.clock import ClockRepair
 from carfix.video.concealment import conceal
@@ -45,7 +46,8 @@ class PipeReader:
         #: Of video and sound the packet that the next one will tell about.
         self.waiting: dict[int, Packet[Any]] = {}
         self.damage = Damage()
-        self.corrupt = 0  # packets that the demuxer flags as damaged
+        self._flagged = 0  # packets that the demuxer flags as damaged
+        self._checksums = SliceChecksums()
         self._clocks = _clocks(container)
         self.clock = self._clocks[self.video.index]
         self._packets: Iterator[Packet[Any]] = self._on_one_clock(demux(container))
@@ -66,6 +68,11 @@ class PipeReader:
             info = dataclasses.replace(info, rate=info.rate / 2)
         self.info: SourceInfo = info
 
+    @property
+    def corrupt(self) -> int:
+        """Packets that the demuxer flags as damaged, or whose checksums are wrong, up to now."""
+        return self._flagged + self._checksums.wrong
+
     def _decode(self) -> Iterator[VideoFrame]:
         context = self.video.codec_context
         conceal(context)
@@ -74,7 +81,8 @@ class PipeReader:
             if packet.stream_index != self.video.index:
                 self.others.append(packet)
                 continue
-            self.corrupt += packet.is_corrupt
+            self._flagged += packet.is_corrupt
+            self._checksums.look(packet)
             note(packet)
             try:
                 yield from context.decode(packet)

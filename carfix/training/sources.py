@@ -1,18 +1,22 @@
 """Pristine sources of a dataset: video files, folders of frames, and still photographs, all as luma."""
 
 import hashlib
+import itertools
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
+from av.packet import Packet
 from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from carfix.errors import CarfixError
 from carfix.training.encoding import Luma
 from carfix.video.address import address
+from carfix.video.checksums import SliceChecksums
 from carfix.video.choice import find_video
 from carfix.video.convert import SCALER_THREADS, with_luma
 from carfix.video.demux import decoded
@@ -79,10 +83,12 @@ def read_video(
     start: int,
     frames: int,
     taken: Callable[[VideoFrame], None] = lambda frame: None,
+    sent: Callable[["Packet[VideoStream]"], None] = lambda packet: None,
 ) -> tuple[Luma, Fraction]:
     """Luma `[N, H, W]` and frame rate of up to `frames` frames of a video from frame `start` on.
 
-    `taken` is given each of these frames. Raises `CarfixError` if nothing can be decoded.
+    `taken` is given each of these frames, `sent` each packet before it is decoded. Raises `CarfixError` if nothing can
+    be decoded.
     """
     planes: list[Luma] = []
     try:
@@ -90,7 +96,7 @@ def read_video(
             stream = find_video(container, path)
             stream.thread_type = "AUTO"
             fps = Fraction(stream.average_rate or stream.guessed_rate or 25)
-            for index, frame in enumerate(decoded(container, stream)):
+            for index, frame in enumerate(decoded(container, stream, sent)):
                 if index >= start:
                     taken(frame)
                     planes.append(prepared(luma_plane(frame), size))
@@ -102,14 +108,25 @@ def read_video(
 
 
 def read_source(source: Path, *, size: Size | None, start: int, frames: int) -> tuple[Luma, Fraction, int]:
-    """Of a video or a folder of pictures, as `read_video`; and how many of the frames the decoder flags as damaged."""
+    """Of a video or a folder of pictures, as `read_video`; and how many of the frames are known to be damaged."""
     if source.is_dir():
         return *read_folder(source, size=size, start=start, frames=frames), 0
     damaged: list[bool] = []
+    checksums, numbers = SliceChecksums(), itertools.count()
+
+    def sent(packet: "Packet[VideoStream]") -> None:
+        if start <= next(numbers) < start + frames:  # what has checksums has its frames in order
+            checksums.look(packet)
+
     luma, fps = read_video(
-        source, size=size, start=start, frames=frames, taken=lambda frame: damaged.append(frame.is_corrupt)
+        source,
+        size=size,
+        start=start,
+        frames=frames,
+        taken=lambda frame: damaged.append(frame.is_corrupt),
+        sent=sent,
     )
-    return luma, fps, sum(damaged)
+    return luma, fps, sum(damaged) + checksums.wrong
 
 
 def is_interlaced(source: Path) -> bool:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from carfix.errors import CarfixError
 from carfix.video.access import is_clean_keyframe
+from carfix.video.checksums import SliceChecksums
 from carfix.video.clock import LARGEST_GAP, ClockRepair, Jump
 from carfix.video.demux import demux
 from carfix.video.faults import MEDIA_ERRORS, unread
@@ -55,7 +56,7 @@ class Timeline:
     ordinal: bool  # the file has no presentation times; frames take the slots in the order they are decoded
     jumps: tuple[Jump, ...]
     strays: int  # packets whose times were damaged and are guessed from their neighbours
-    corrupt: int  # packets that the demuxer flags as damaged
+    corrupt: int  # packets that the demuxer flags as damaged, or whose checksums are wrong
     truncated: str | None  # what is missing at the end of the file; None for a whole one
     user_data: UserData  # what rides along in any of the packets
     unreachable: int = 0  # frames that are not shown, since the recording begins between two keyframes
@@ -88,6 +89,7 @@ def scan(info: SourceInfo) -> Timeline:
         truncated = truncation(info.path, stream)
         search = UserDataSearch(info.codec, extradata)
         fields = SecondFields(extradata or b"") if info.codec == "h264" else None
+        checksums = SliceChecksums()
         try:
             for packet in demux(container, stream):
                 if packet.size == 0:
@@ -97,6 +99,7 @@ def scan(info: SourceInfo) -> Timeline:
                     if is_clean_keyframe(info.codec, bytes(packet), extradata):
                         clean.append(len(columns[0]))
                 search.look(packet)
+                checksums.look(packet)
                 corrupt += packet.is_corrupt
                 is_second = fields is not None and fields.look(packet)
                 for column, value in zip(columns, (*_row(packet), is_second), strict=True):
@@ -143,7 +146,7 @@ def scan(info: SourceInfo) -> Timeline:
         ordinal=ordinal,
         jumps=tuple(repair.found),
         strays=strays,
-        corrupt=corrupt,
+        corrupt=corrupt + checksums.wrong,
         truncated=truncated,
         user_data=search.found(info.user_data),
     )

@@ -340,19 +340,24 @@ def test_damaged_sources_are_told_in_words(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("pack", [None, 12])
-def test_clips_with_damaged_frames_are_named(pack: int | None, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("codec", "options"), [("libx264", {"crf": "10", "bf": "0"}), ("ffv1", {"level": "3", "slicecrc": "1"})]
+)
+def test_clips_with_damaged_frames_are_named(
+    codec: str, options: dict[str, str], pack: int | None, tmp_path: Path
+) -> None:
     """A network would learn what the decoder has put there, and `evaluate` measure against it."""
     write_scene(tmp_path / "street.mkv", seed=1)
-    write_clip(tmp_path / "whole.mp4", frames=8, options={"crf": "10", "bf": "0"})
-    data = bytearray((tmp_path / "whole.mp4").read_bytes())
-    with av.open(str(tmp_path / "whole.mp4")) as container:
+    write_clip(tmp_path / "whole.mkv", codec=codec, frames=8, options=options)
+    data = bytearray((tmp_path / "whole.mkv").read_bytes())
+    with av.open(str(tmp_path / "whole.mkv")) as container:
         packet = [packet for packet in container.demux(video=0) if packet.size][3]
     assert packet.pos is not None
     middle = packet.pos + packet.size // 2
     data[middle : middle + 9] = bytes(9)
-    (tmp_path / "damaged.mp4").write_bytes(data)
+    (tmp_path / "damaged.mkv").write_bytes(data)
     recipe = Recipe(encodings=TWO, pack=pack)
-    names = ["street.mkv", "whole.mp4", "damaged.mp4"]
+    names = ["street.mkv", "whole.mkv", "damaged.mkv"]
     assert build(tmp_path, *names, recipe=recipe).damaged == ["damaged"]
     assert build(tmp_path, *names, recipe=recipe).damaged == []
 
