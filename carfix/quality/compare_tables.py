@@ -148,6 +148,7 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
             "width": reference.width,
             "height": reference.height,
             "damaged_packets": reference.damage.packets,
+            "concealed_frames": reference.damage.frames,
         },
         "candidates": [_result_json(result) for result in comparison.results],
     }
@@ -166,6 +167,7 @@ def _result_json(result: Result) -> dict[str, Any]:
         "identical": result.quality.identical,
         "unmatched": {"reference": result.unmatched.reference, "candidate": result.unmatched.candidate},
         "damaged_packets": result.damage.packets,
+        "concealed_frames": result.damage.frames,
         "bit_rate": result.bit_rate,
         "per_frame": {
             "pts_s": result.times.tolist(),

@@ -10,6 +10,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from carfix.video.checksums import SliceChecksums
 from carfix.video.demux import demux
 from carfix.video.faults import MEDIA_ERRORS, reason, unread
 from carfix.video.one_clock import on_one_clock
@@ -24,6 +25,7 @@ class Damage:
     """What one pass over a file met."""
 
     packets: int = 0  # that the decoder refused
+    frames: int = 0  # in which it concealed something
     end: str | None = None  # why the file could not be read up to its end
     failure: str | None = None  # the first of all reasons
 
@@ -31,8 +33,9 @@ class Damage:
         """In words; empty where nothing was met."""
         words = []
         if self.packets:
-            plural = "" if self.packets == 1 else "s"
-            words.append(f"{self.packets} damaged packet{plural} could not be decoded")
+            words.append(f"{_counted(self.packets, 'damaged packet')} could not be decoded")
+        if self.frames:
+            words.append(f"something was concealed in {_counted(self.frames, 'damaged frame')}")
         if self.end:
             words.append(f"it could not be read to its end ({self.end})")
         return ", ".join(words)
@@ -46,6 +49,10 @@ class Damage:
         """The container gives no further packets."""
         self.end = unread(error)
         self.failure = self.failure or self.end
+
+
+def _counted(count: int, thing: str) -> str:
+    return f"{count} {thing}" + ("" if count == 1 else "s")
 
 
 def decoded_around(
@@ -77,18 +84,23 @@ def _decoded(
     note: Callable[["Packet[VideoStream]"], None],
     damage: Damage,
 ) -> Iterator[VideoFrame]:
-    context = stream.codec_context
+    context, checksums = stream.codec_context, SliceChecksums()
     for packet in on_one_clock(_readable(container, stream, damage), stream.time_base):
         note(packet)
+        before = checksums.wrong
+        checksums.look(packet)
+        damage.frames += checksums.wrong - before
         frames: list[VideoFrame] = []
         try:
             frames = context.decode(packet)
         except MEDIA_ERRORS as error:
             damage.refused(error)
+        damage.frames += sum(frame.is_corrupt for frame in frames)
         yield from frames
     rest: list[VideoFrame] = []
     with contextlib.suppress(*MEDIA_ERRORS):  # of packets that were taken, but gave no frame
         rest = context.decode(None)
+    damage.frames += sum(frame.is_corrupt for frame in rest)
     yield from rest
 
 

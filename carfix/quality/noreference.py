@@ -148,6 +148,7 @@ def assessments_json(assessments: Sequence[Assessment]) -> dict[str, Any]:
                 "height": assessment.height,
                 "frames": len(assessment.indices),
                 "damaged_packets": assessment.damage.packets,
+                "concealed_frames": assessment.damage.frames,
                 "model": assessment.restored.name,
                 "mean_quantizer": assessment.mean_quantizer,
                 "blockiness": {

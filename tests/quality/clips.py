@@ -63,14 +63,17 @@ def write_clip(
     return path
 
 
-def damage_packets(path: Path, source: Path, numbers: Iterable[int]) -> Path:
-    """Write the clip `source` to `path` with the video packets of these `numbers` overwritten by ones."""
+def damage_packets(path: Path, source: Path, numbers: Iterable[int], *, whole: bool = True) -> Path:
+    """Write the clip `source` to `path` with the video packets of these `numbers` overwritten by ones, or but for the
+    `whole` of each a few bytes in its middle.
+    """
     content = bytearray(source.read_bytes())
     with av.open(str(source)) as container:
         packets = [packet for packet in container.demux(video=0) if packet.pos]
     for number in numbers:
         packet = packets[number]
-        content[packet.pos + 4 : packet.pos + packet.size] = b"\xff" * (packet.size - 4)
+        first, last = (4, packet.size) if whole else (packet.size // 2, packet.size // 2 + 9)
+        content[packet.pos + first : packet.pos + last] = b"\xff" * (last - first)
     path.write_bytes(content)
     return path
 

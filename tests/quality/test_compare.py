@@ -334,6 +334,7 @@ def test_json_and_csv_hold_every_frame(reference: Path, compressed: Path) -> Non
         "width": 96,
         "height": 64,
         "damaged_packets": 0,
+        "concealed_frames": 0,
     }
     same, camera = document["candidates"]
     assert same["psnr_y"] == {"mean": 100, "min": 100, "p5": 100}

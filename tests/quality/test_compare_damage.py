@@ -57,6 +57,25 @@ def test_damaged_files_are_compared_with_what_restore_makes_of_them(
         assert document["candidates"][0]["damaged_packets"] == result_damage(camera, candidate)
 
 
+@pytest.mark.parametrize(
+    ("codec", "options"), [("libx264", {"crf": "10", "bf": "0"}), ("ffv1", {"level": "3", "slicecrc": "1"})]
+)
+def test_what_a_decoder_conceals_is_told(codec: str, options: dict[str, str], tmp_path: Path) -> None:
+    """It costs decibels, and says nothing of the encoder that is to be measured."""
+    whole = write_media(tmp_path / "whole.mkv", codec=codec, frames=8, options=options)
+    hurt = damage_packets(tmp_path / "hurt.mkv", whole, [3], whole=False)
+    comparison = compare_videos(reference=whole, candidates=[hurt])
+    assert len(comparison.results[0].quality) == 8
+    assert [
+        line
+        for line in notes(comparison)
+        if line == f"{hurt.name}: something was concealed in 1 damaged frame"
+    ]
+    document = comparison_json(comparison)
+    assert document["reference"]["concealed_frames"] == 0
+    assert document["candidates"][0]["concealed_frames"] == 1
+
+
 def test_damage_takes_the_same_frames_whoever_asks(tmp_path: Path) -> None:
     """AV1's decoder gave up others where no quantizers were asked for: `--no-reference --html` missed a frame."""
     if "libsvtav1" not in codecs_available:

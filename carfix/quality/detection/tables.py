@@ -72,6 +72,7 @@ def detected_json(detected: Detected) -> dict[str, Any]:
         "score": detected.score,
         "frames": detected.frames,
         "damaged_packets": detected.damage.packets,
+        "concealed_frames": detected.damage.frames,
         "before": _side_json(detected.before),
         "after": _side_json(detected.after),
     }
@@ -80,6 +81,7 @@ def detected_json(detected: Detected) -> dict[str, Any]:
             "path": str(detected.reference),
             "truths": detected.before.agreement.truths,
             "damaged_packets": detected.reference_damage.packets,
+            "concealed_frames": detected.reference_damage.frames,
         }
         before, after = detected.precision() or (None, None)
         for side, precision in (("before", before), ("after", after)):
