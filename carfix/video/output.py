@@ -16,7 +16,6 @@ from carfix.video.address import address
 from carfix.video.audio import AudioEncoder
 from carfix.video.clock import Jump
 from carfix.video.covers import attach
-from carfix.video.encoder_settings import RAW
 from carfix.video.matroska import Shape, make_room, write_shapes
 from carfix.video.muxer import (
     AVI,
@@ -31,6 +30,7 @@ from carfix.video.muxer import (
     video_clock,
     without_statistics,
 )
+from carfix.video.pixel_tags import keep_letters
 from carfix.video.pyav import KEEP_ODD_TAGS
 from carfix.video.sound import add_encoded_audio
 from carfix.video.source import SourceInfo
@@ -192,9 +192,7 @@ class OutputFile:
     def _add_video(self, stream: Stream, template: VideoStream) -> VideoStream:
         info = self.plan.info
         video = self.container.add_stream_from_template(template, opaque=True)
-        if template.codec_context.name == RAW:
-            # PyAV leaves the tag to the muxer, which cannot know: it is what says the pixel format.
-            video.codec_context.codec_tag = template.codec_context.codec_tag
+        keep_letters(video, template)
         if tag := codec_tag(template.codec_context.name, self.plan.format):
             video.codec_context.codec_tag = tag
         video.time_base = video_clock(self.plan.format, info.time_base, info.frame_seconds)

@@ -1,17 +1,19 @@
-"""Four letters of copied videos: of some codecs they alone say what pixel format the packets hold."""
+"""Four letters of videos: of some codecs they alone say what the packets hold."""
 
 from av.stream import Stream
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
-#: All others say it in their headers, and the containers' own letters for them are best.
-_TOLD_BY_TAG = ("utvideo", "rawvideo")
+#: Whose letters say the pixel format or, of ProRes, the profile, by which editors and FFmpeg's own decoder go. All
+#: others say it in their headers, and the containers' own letters for them are best.
+_TOLD_BY_TAG = ("utvideo", "magicyuv", "rawvideo", "prores")
 
 
-def keep_pixel_format(copy: Stream, stream: Stream) -> None:
+def keep_letters(copy: Stream, stream: Stream) -> None:
     """Give the `copy` of `stream` its letters, if it needs them: PyAV drops all, and muxers guess.
 
-    AVI and NUT made planes of red, green and blue of any UT Video. A copy that has no context keeps them in its header.
+    AVI and NUT made planes of red, green and blue of any UT Video, MOV made HQ of any ProRes. A copy that has no
+    context keeps them in its header.
     """
     if (
         isinstance(stream, VideoStream)

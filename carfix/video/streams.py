@@ -26,7 +26,7 @@ from carfix.video.demux import demux
 from carfix.video.faults import MEDIA_ERRORS, captured_log, reason, said
 from carfix.video.flash import FLV, flash_refusal
 from carfix.video.muxer import AVI, BARE, PROGRAM_STREAMS, kept_tags, muxer_options
-from carfix.video.pixel_tags import keep_pixel_format
+from carfix.video.pixel_tags import keep_letters
 from carfix.video.sound import encoder_for, is_known, named_layout, rate_for, try_encoded
 from carfix.video.source import SourceInfo, open_input
 from carfix.video.text import MOV_TEXT, add_text, font_left_out, is_font, kind_in, text_note
@@ -294,7 +294,7 @@ def add_copy(output: OutputContainer, stream: Stream) -> Stream:
         copy = add_unlisted_copy(output, stream)
     copy.metadata.update(kept_tags(stream.metadata))
     copy.disposition = stream.disposition
-    keep_pixel_format(copy, stream)
+    keep_letters(copy, stream)
     if (
         output.format.name == FLV
         and isinstance(copy, AudioStream)

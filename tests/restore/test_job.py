@@ -191,10 +191,25 @@ def test_joined_segments_of_every_codec_decode(codec: str, suffix: str, tmp_path
         assert abs(a - b) <= (0 if suffix in (".mp4", ".mov") else media.Fraction(1, 2000))
 
 
-def test_prores(tmp_path: Path) -> None:
-    source = media.write_clip(tmp_path / "in.mp4", frames=12, pix_fmt="yuv422p10le")
-    restore(source, tmp_path / "out.mov", encoder=EncoderSettings(codec="prores_ks"))
-    assert media.frame_times(tmp_path / "out.mov") == media.frame_times(source)
+@pytest.mark.parametrize("suffix", [".mov", ".mkv"])
+@pytest.mark.parametrize(
+    ("profile", "tag", "pix_fmt"), [("proxy", "apco", "yuv422p10le"), ("4444", "ap4h", "yuv444p10le")]
+)
+def test_prores(suffix: str, profile: str, tag: str, pix_fmt: str, tmp_path: Path) -> None:
+    """Editors, and FFmpeg's decoder, go by the tag: it is the profile's."""
+    source = media.write_clip(tmp_path / "in.mp4", frames=12, pix_fmt=pix_fmt)
+    output = tmp_path / f"out{suffix}"
+    restore(source, output, encoder=EncoderSettings(codec="prores_ks", options={"profile": profile}))
+    assert media.frame_times(output) == media.frame_times(source)
+    with av.open(str(output)) as container:
+        assert container.streams.video[0].codec_context.codec_tag == tag
+
+
+def test_a_tag_that_tells_the_pixel_format(tmp_path: Path) -> None:
+    source = media.write_clip(tmp_path / "in.mp4", frames=4)
+    restore(source, tmp_path / "out.avi", encoder=EncoderSettings(codec="utvideo"))
+    with av.open(str(tmp_path / "out.avi")) as container:
+        assert container.streams.video[0].codec_context.codec_tag == "ULY0"
 
 
 def test_the_times_of_the_file_are_kept_if_asked_for(clip: Path, tmp_path: Path) -> None:

@@ -46,3 +46,22 @@ def test_a_copy_has_its_pixel_format(
         (stream,) = container.streams
         assert isinstance(stream, VideoStream)
         assert stream.codec_context.pix_fmt == pix_fmt
+
+
+def test_a_copy_of_prores_has_its_profile(tmp_path: Path) -> None:
+    """MOV called all of it HQ."""
+    source, target = tmp_path / "in.mov", tmp_path / "out.mov"
+    with av.open(str(source), "w") as output:
+        video = output.add_stream("prores_ks", rate=25, options={"profile": "proxy"})
+        assert isinstance(video, VideoStream)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv422p10le"
+        output.mux(video.encode(VideoFrame(64, 48, "yuv422p10le")))
+        output.mux(video.encode(None))
+    with av.open(str(source)) as container, av.open(str(target), "w") as output:
+        copy = add_copy(output, container.streams.video[0])
+        for packet in container.demux(container.streams.video[0]):
+            if packet.size:
+                packet.stream = copy
+                output.mux(packet)
+    with av.open(str(target)) as container:
+        assert container.streams.video[0].codec_context.codec_tag == "apco"
