@@ -12,6 +12,7 @@ from av.video.codeccontext import VideoCodecContext
 from carfix.errors import CarfixError
 from carfix.video.colour import UNSPECIFIED, Hdr
 from carfix.video.encoder_settings import (
+    PARAMS_OPTION,
     RAW,
     EncoderSettings,
     create_context,
@@ -36,8 +37,6 @@ _COUNT_FRAMES = {
 }
 #: Whom to name when an encoder cannot take a pixel format, most usual first.
 _ALTERNATIVES = ("libx264", "libx265", "libsvtav1", "libvpx-vp9", "ffv1")
-#: Encoders whose own settings are one text of KEY=VALUE parts, and the option that holds it.
-_PARAMS_OPTION = {"libx264": "x264-params", "libx265": "x265-params", "libsvtav1": "svtav1-params"}
 
 
 def choose_pix_fmt(info: SourceInfo, settings: EncoderSettings) -> str:
@@ -111,7 +110,7 @@ def resolve_encoding(info: SourceInfo, settings: EncoderSettings, format: str | 
         if params is None:
             warnings.append(f"{settings.codec} cannot carry HDR metadata; -c:v libx265 can")
         else:
-            key = _PARAMS_OPTION[settings.codec]
+            key = PARAMS_OPTION[settings.codec]
             options[key] = ":".join(part for part in (options.get(key), params) if part)
     carried, lost = user_data_options(settings.codec, known_options(settings.codec), info.user_data)
     options = {**carried, **options}

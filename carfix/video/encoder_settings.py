@@ -34,6 +34,12 @@ _SIMILAR = 8
 #: What tells encoders that need a device.
 _HARDWARE = Capabilities.hardware | Capabilities.hybrid
 
+#: Encoders whose own settings are one text of KEY=VALUE parts, and the option that holds it.
+PARAMS_OPTION = {"libx264": "x264-params", "libx265": "x265-params", "libsvtav1": "svtav1-params"}
+_PARAMS_OPTIONS = (*PARAMS_OPTION.values(), "x264opts")
+#: Options, and such parts, that say how the rate is controlled, so that no quality is asked for beside them.
+_RATE_CONTROL = {"crf", "b", "qp", "global_quality", "lossless", "bitrate", "rc", "tbr"}
+
 #: A picture that every encoder takes, to try settings on that must hold for any file.
 _TRIAL_SIZE = (256, 144)
 #: Encoders for pictures of some sizes only.
@@ -111,7 +117,9 @@ class EncoderSettings:
                 close = difflib.get_close_matches(key, known, 1)
                 hint = f"; did you mean {close[0]}?" if close else ""
                 raise UsageError(f"the encoder {self.codec} has no option {key!r}{hint}")
-        if "crf" in known and not options.keys() & {"crf", "b", "qp", "global_quality", "lossless"}:
+        parts = (part for key in _PARAMS_OPTIONS for part in options.get(key, "").split(":"))
+        # Of `x264-params=crf=22` and a crf FFmpeg takes the latter.
+        if "crf" in known and _RATE_CONTROL.isdisjoint({*options, *(part.split("=")[0] for part in parts)}):
             options["crf"] = f"{DEFAULT_CRF:g}"
         return options
 

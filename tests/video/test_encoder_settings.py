@@ -21,6 +21,23 @@ def test_the_default_quality_gives_way_to_the_users(options: dict[str, str], crf
     assert settings.to_options().get("crf") == crf
 
 
+@pytest.mark.parametrize(
+    ("codec", "key", "value", "crf"),
+    [
+        ("libx264", "x264-params", "keyint=50", "17"),
+        ("libx264", "x264-params", "keyint=50:crf=30", None),
+        ("libx264", "x264opts", "bitrate=500", None),
+        ("libx265", "x265-params", "lossless=1", None),
+        ("libsvtav1", "svtav1-params", "tune=0:rc=1:tbr=500", None),
+    ],
+)
+def test_and_to_what_they_ask_for_within_the_encoders_own_text(
+    codec: str, key: str, value: str, crf: str | None
+) -> None:
+    """Of `x264-params=crf=30` beside a crf of 17 FFmpeg takes the 17."""
+    assert EncoderSettings(codec=codec, options={key: value}).to_options().get("crf") == crf
+
+
 def test_a_refusal_names_its_cure_and_is_a_line(tmp_path: Path) -> None:
     """DNxHD listed two pages of sizes and rates; Motion JPEG named an option as carfix has none."""
     clip = media.write_clip(tmp_path / "in.mp4", frames=1, width=256, height=128)
