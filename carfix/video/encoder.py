@@ -111,7 +111,8 @@ def resolve_encoding(info: SourceInfo, settings: EncoderSettings, format: str | 
             warnings.append(f"{settings.codec} cannot carry HDR metadata; -c:v libx265 can")
         else:
             key = PARAMS_OPTION[settings.codec]
-            options[key] = ":".join(part for part in (options.get(key), params) if part)
+            # The user's, behind it, are those that encoders take.
+            options[key] = ":".join(part for part in (params, options.get(key)) if part)
     carried, lost = user_data_options(settings.codec, known_options(settings.codec), info.user_data)
     options = {**carried, **options}
     warnings += lost

@@ -230,21 +230,43 @@ def test_deep_formats(codec: str, pix_fmt: str, encoder: EncoderSettings, tmp_pa
 HDR = "mastering-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50):cll=1000,400"
 
 
-@pytest.mark.parametrize("codec", ["libx264", "libx265", "libsvtav1"])
-def test_hdr10_metadata_is_kept(codec: str, tmp_path: Path) -> None:
-    source = media.write_clip(
-        tmp_path / "in.mp4",
+def hdr_clip(path: Path) -> Path:
+    return media.write_clip(
+        path,
         pix_fmt="yuv420p10le",
         width=128,
         height=96,
         options={**media.X264, "x264-params": HDR},
         setup=lambda video: tag(video, (9, 16, 9), False),
     )
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libx265", "libsvtav1"])
+def test_hdr10_metadata_is_kept(codec: str, tmp_path: Path) -> None:
+    source = hdr_clip(tmp_path / "in.mp4")
     preset = "12" if codec == "libsvtav1" else "ultrafast"
     restore(source, tmp_path / "out.mp4", encoder=EncoderSettings(codec=codec, preset=preset))
     assert_same_video(source, tmp_path / "out.mp4")
     wanted, got = media.side_data(source), media.side_data(tmp_path / "out.mp4")
     assert got["CONTENT_LIGHT_LEVEL"] == wanted["CONTENT_LIGHT_LEVEL"]
+    assert mastering(got) == pytest.approx(mastering(wanted), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("codec", "key", "name"),
+    [
+        ("libx264", "x264-params", "cll"),
+        ("libx265", "x265-params", "max-cll"),
+        ("libsvtav1", "svtav1-params", "content-light"),
+    ],
+)
+def test_hdr10_metadata_of_the_users_counts(codec: str, key: str, name: str, tmp_path: Path) -> None:
+    source = hdr_clip(tmp_path / "in.mp4")
+    preset = "12" if codec == "libsvtav1" else "ultrafast"
+    own = EncoderSettings(codec=codec, preset=preset, options={key: f"{name}=4000,100"})
+    restore(source, tmp_path / "out.mp4", encoder=own)
+    wanted, got = media.side_data(source), media.side_data(tmp_path / "out.mp4")
+    assert struct.unpack_from("@2I", got["CONTENT_LIGHT_LEVEL"]) == (4000, 100)
     assert mastering(got) == pytest.approx(mastering(wanted), abs=1e-4)
 
 
