@@ -27,10 +27,10 @@ from carfix.restore.trim import Trim
 from carfix.video.breaks import first_break
 from carfix.video.choice import check_stream
 from carfix.video.decode import info_from
-from carfix.video.encoder import Encoding, resolve_encoding
+from carfix.video.encoder import Encoding, counting, resolve_encoding
 from carfix.video.encoder_settings import EncoderSettings, check_settings, settings_for
 from carfix.video.hwaccel import NONE, check_hwaccel
-from carfix.video.muxer import check_movflags, output_format, stays_bluray
+from carfix.video.muxer import BARE, check_movflags, output_format, stays_bluray
 from carfix.video.opening import from_first_picture
 from carfix.video.output import OutputPlan
 from carfix.video.rehearsal import rehearse_output
@@ -38,7 +38,7 @@ from carfix.video.segments import DEFAULT_SEGMENT_SECONDS, Segment, plan_segment
 from carfix.video.sink import JoinedSegments, SegmentFile
 from carfix.video.source import SourceInfo, decoded_by, probe
 from carfix.video.streams import COPY, check_audio, plan_copy
-from carfix.video.timeline import Timeline, scan
+from carfix.video.timeline import Timeline, is_steady, scan
 
 #: Called often, from any of the job's threads.
 ProgressCallback = Callable[[Progress], None]
@@ -203,6 +203,9 @@ class Job:
             info, encoding = seen, resolve_encoding(seen, settings_for(self.encoder, format), format)
             plan = dataclasses.replace(plan, info=info)
         plan = dataclasses.replace(plan, jumps=timeline.jumps)
+        # A bare stream has no times that could differ from the rate.
+        steady = format in BARE or is_steady(times, info.rate, info.time_base)
+        encoding = counting(encoding, steady=steady)
         plan = plan.beginning_with((int(times[0]) - plan.shift_ticks) * info.time_base)
         # A muxer that has refused the video may hold its file open, which Windows does not remove: the refusal counts.
         with tempfile.TemporaryDirectory(prefix="carfix-", ignore_cleanup_errors=True) as folder:

@@ -14,10 +14,10 @@ from carfix.restore.pipe_reader import PIPE, PipeReader
 from carfix.restore.pipe_writer import PipeWriter
 from carfix.restore.report import Progress, Report
 from carfix.video.choice import check_stream
-from carfix.video.encoder import resolve_encoding
+from carfix.video.encoder import counting, resolve_encoding
 from carfix.video.encoder_settings import EncoderSettings, check_settings, settings_for
 from carfix.video.faults import MEDIA_ERRORS, reason
-from carfix.video.muxer import WITH_AN_INDEX, output_format
+from carfix.video.muxer import BARE, WITH_AN_INDEX, output_format
 from carfix.video.source import open_container
 from carfix.video.streams import COPY, NONE
 
@@ -61,7 +61,8 @@ def restore_pipe(
         with contextlib.ExitStack() as stack:
             container = stack.enter_context(open_container(source))
             reader = PipeReader(container, name, stream)
-            encoding = resolve_encoding(reader.info, settings, format)
+            # What comes through a pipe may not keep to its rate; a bare stream has no times that could differ from it.
+            encoding = counting(resolve_encoding(reader.info, settings, format), steady=format in BARE)
             for line in encoding.warnings:
                 say(line)
             # What cannot be written is said before a network is loaded.

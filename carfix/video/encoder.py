@@ -35,6 +35,9 @@ _COUNT_FRAMES = {
     *("mpeg1video", "mpeg2video", "mpeg4", "msmpeg4", "msmpeg4v2", "wmv1", "wmv2", "flv", "snow"),
     *("h261", "h263", "h263p", "rv10", "rv20", "mjpeg", "amv", "speedhq"),
 }
+#: Encoders that write their clock into the stream, where programs look for the frame rate: those that take it without
+#: its container had thousands of frames a second on a finer clock.
+_STATE_CLOCK = ("libx264", "libx264rgb")
 #: Whom to name when an encoder cannot take a pixel format, most usual first.
 _ALTERNATIVES = ("libx264", "libx265", "libsvtav1", "libvpx-vp9", "ffv1")
 
@@ -141,6 +144,12 @@ def resolve_encoding(info: SourceInfo, settings: EncoderSettings, format: str | 
         hint = "; odd sizes work with -c:v ffv1, -c:v libvpx-vp9 or -pix_fmt yuv444p"
     # The first: what an encoder says once more, FFmpeg leaves out.
     raise CarfixError(f"{info.path}: the encoder {settings.codec} refuses this video: {failures[0]}{hint}")
+
+
+def counting(encoding: Encoding, *, steady: bool) -> Encoding:
+    """The same with a clock of frames where the stream states it, if frames come at the input's rate (`steady`)."""
+    counts = steady and encoding.codec in _STATE_CLOCK
+    return dataclasses.replace(encoding, time_base=None) if counts else encoding
 
 
 def _try_to_open(info: SourceInfo, encoding: Encoding) -> str | None:

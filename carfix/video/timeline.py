@@ -32,6 +32,9 @@ MOST_MISSING = 0.1
 #: What lasts less than this part of a frame is a field.
 _HALF = 0.75
 
+#: Share of frames that come at the rate of a video that has one: damage and recorders lose a few.
+_STEADY = 0.99
+
 #: Stands for a missing time in arrays of ticks.
 NO_TIME = np.iinfo(np.int64).min
 
@@ -71,6 +74,13 @@ class Timeline:
         places = np.arange(len(times))
         moved: NDArray[np.int64] = np.maximum.accumulate(times - places) + places
         return moved
+
+
+def is_steady(times: NDArray[np.int64], rate: Fraction, time_base: Fraction) -> bool:
+    """Whether frames shown at `times`, ascending, come at `rate`, as nearly as ticks say it, but for a few."""
+    step = float(1 / (rate * time_base))
+    near = np.abs(np.diff(times) - step) <= min(1, step / 4)
+    return bool(near.all() or near.mean() >= _STEADY)
 
 
 def scan(info: SourceInfo) -> Timeline:

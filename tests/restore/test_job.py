@@ -5,6 +5,7 @@ import errno
 import os
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -189,6 +190,36 @@ def test_joined_segments_of_every_codec_decode(codec: str, suffix: str, tmp_path
         )  # the right picture in the right place: others differ by more
     for a, b in zip(media.frame_times(tmp_path / f"out{suffix}"), media.frame_times(source), strict=True):
         assert abs(a - b) <= (0 if suffix in (".mp4", ".mov") else media.Fraction(1, 2000))
+
+
+def stated_rate(path: Path) -> object:
+    """What H.264 itself says of its rate, whatever its container does."""
+    with av.open(str(path)) as container:
+        return container.streams.video[0].codec_context.framerate
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts", ".h264"])
+@pytest.mark.parametrize("lost", [(), (70,)])
+def test_h264_states_its_frame_rate(suffix: str, lost: tuple[int, ...], tmp_path: Path) -> None:
+    """It was the clock's, 6400 frames a second here; a program that wraps a bare stream goes by it."""
+    rate, tick = Fraction(30000, 1001), Fraction(1, 12800)
+    times = [round(i / rate / tick) for i in range(120) if i not in lost]
+    source = media.write_clip(tmp_path / "in.mp4", rate=rate, times=times, frames=len(times))
+    restore(source, tmp_path / f"out{suffix}", encoder=QUICK, segment_seconds=1)
+    assert stated_rate(tmp_path / f"out{suffix}") == rate
+    if suffix == ".mp4":
+        assert media.frame_times(tmp_path / "out.mp4") == media.frame_times(source)
+
+
+def test_but_for_video_that_has_none(tmp_path: Path) -> None:
+    times = [(2 * i + i % 2) * 512 for i in range(24)]
+    source = media.write_clip(tmp_path / "in.mp4", times=times, frames=len(times))
+    restore(source, tmp_path / "out.mp4")
+    assert stated_rate(tmp_path / "out.mp4") != media.RATE
+    assert media.frame_times(tmp_path / "out.mp4") == media.frame_times(source)
+    restore(source, tmp_path / "out.h264")
+    with av.open(str(source)) as container:
+        assert stated_rate(tmp_path / "out.h264") == container.streams.video[0].guessed_rate
 
 
 @pytest.mark.parametrize("suffix", [".mov", ".mkv"])

@@ -117,6 +117,8 @@ def test_bare_streams_have_their_headers_within(clip: Path, tmp_path: Path, form
     )
     assert any(f"audio stream 1 is left out: {format} holds nothing but video" in line for line in said)
     assert len(media.planes(tmp_path / "out")) == 30
+    with av.open(str(tmp_path / "out")) as container:
+        assert container.streams.video[0].codec_context.framerate == media.RATE
 
 
 @pytest.mark.parametrize("encoder", [None, EncoderSettings(codec="rawvideo")])
