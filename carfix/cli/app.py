@@ -14,7 +14,7 @@ from rich.console import Console
 from carfix import __version__
 from carfix.cli.patterns import expanded
 from carfix.cli.spelling import SpelledCommand, SpelledGroup
-from carfix.errors import EXIT_FAILED, EXIT_INTERRUPTED, CarfixError, MissingPartError, internal
+from carfix.errors import EXIT_FAILED, EXIT_INTERRUPTED, CarfixError, MissingPartError, UsageError, internal
 from carfix.interruption import was_interrupted
 
 
@@ -111,6 +111,9 @@ def run() -> None:
         if end.code == EXIT_INTERRUPTED:  # as typer ends what Ctrl-C has interrupted, without a word
             stderr.print("carfix: interrupted")
         raise
+    except UsageError as error:  # which the line says whole: -v may even be what is wrong
+        report_error(error, verbose=False)
+        sys.exit(error.exit_code)
     except CarfixError as error:
         report_error(error, verbose=verbose)
         sys.exit(error.exit_code)

@@ -8,6 +8,10 @@ _NOTHING = frozenset({"-i", "-hide_banner", "-nostdin"})
 _FILTERS = "carfix has no filters: put ffmpeg before or behind it, in a pipe"
 _TIMES = "every frame keeps its time"
 _KEPT = "tags, chapters and all streams are kept as they are; ffmpeg -i OUT -c copy changes them afterwards"
+_LEAVE_OUT = "leave it out"
+_CONTAINER = (
+    "carfix sets the container up itself; ffmpeg -i OUT -c copy changes it, or cuts it up, afterwards"
+)
 _RANGE = "-ss, -t and -to choose a part"
 _SOUND = "sound is copied, or encoded by -c:a ENCODER with its channels; -b:a is its bit rate"
 _SUBTITLES = "subtitles are copied, or left out with -sn"
@@ -16,16 +20,24 @@ _HWACCEL = "use -hwaccel KIND:DEVICE"
 
 _HINTS = {
     **dict.fromkeys(("-vf", "-filter", "-af", "-filter_complex", "-lavfi", "-bsf"), _FILTERS),
+    **dict.fromkeys(("-vbsf", "-sws_flags", "-deinterlace"), _FILTERS),
     **dict.fromkeys(("-r", "-framerate", "-vsync", "-fps_mode", "-copyts", "-itsoffset", "-async"), _TIMES),
+    **dict.fromkeys(("-fpsmax", "-itsscale", "-start_at_zero"), _TIMES),
     **dict.fromkeys(("-map", "-map_metadata", "-map_chapters", "-metadata", "-disposition"), _KEPT),
-    **dict.fromkeys(("-timecode", "-timestamp"), _KEPT),
-    **dict.fromkeys(("-avoid_negative_ts", "-fflags", "-flags", "-muxdelay", "-shortest"), "leave it out"),
+    **dict.fromkeys(("-timecode", "-timestamp", "-attach", "-dump_attachment"), _KEPT),
+    **dict.fromkeys(("-avoid_negative_ts", "-fflags", "-muxdelay", "-shortest"), _LEAVE_OUT),
+    **dict.fromkeys(("-thread_queue_size", "-max_muxing_queue_size", "-max_interleave_delta"), _LEAVE_OUT),
+    **dict.fromkeys(("-probesize", "-analyzeduration", "-ignore_unknown", "-copy_unknown"), _LEAVE_OUT),
     **dict.fromkeys(
-        ("-thread_queue_size", "-max_muxing_queue_size", "-max_interleave_delta"), "leave it out"
+        ("-report", "-benchmark", "-accurate_seek", "-noautorotate", "-filter_threads"), _LEAVE_OUT
     ),
+    **dict.fromkeys(
+        ("-muxrate", "-brand", "-video_track_timescale", "-write_tmcd", "-mpegts_flags"), _CONTAINER
+    ),
+    **dict.fromkeys(("-segment_time", "-hls_time", "-hls_list_size", "-reset_timestamps"), _CONTAINER),
     **dict.fromkeys(("-re", "-stream_loop"), "a file is read once, as fast as it is restored"),
     **dict.fromkeys(("-sseof", "-frames", "-vframes", "-fs"), _RANGE),
-    **dict.fromkeys(("-aq", "-ar", "-ac", "-q:a"), _SOUND),
+    **dict.fromkeys(("-aq", "-ar", "-ac", "-q:a", "-vbr", "-sample_fmt", "-channel_layout"), _SOUND),
     **dict.fromkeys(("-c:s", "-codec:s", "-scodec", "-c:d", "-codec:d"), _SUBTITLES),
     **dict.fromkeys(("-q", "-q:v", "-qscale", "-qscale:v", "-qp", "-cq"), _QUALITY),
     **dict.fromkeys(
@@ -43,6 +55,10 @@ _HINTS = {
     **dict.fromkeys(("-pass", "-passlogfile", "-vpre"), "carfix encodes in one pass; use -crf"),
     "-ab": "it is -b:a",
     "-an": "-c:a none leaves sound out",
+    **dict.fromkeys(("-xerror", "-err_detect"), "--strict counts damage as failure"),
+    "-pixel_format": "it is -pix_fmt",
+    "-progress": "--progress plain writes lines for people, --log-json for programs",
+    "-vb": "it is -b:v",
     "-b": "it is -b:v, or -b:a for sound",
     "-dn": "data streams are copied",
     "-vn": "carfix restores the video of a file; ffmpeg -vn takes its sound out",
@@ -50,17 +66,6 @@ _HINTS = {
     "-loglevel": "-q shows errors alone, -v tracebacks",
     "-force_key_frames": "-g is the most frames from keyframe to keyframe",
 }
-
-#: Options of encoders: what stands behind `-x`.
-_ENCODERS = {
-    name: name[1:].removesuffix(":v")
-    for name in (
-        *("-profile", "-profile:v", "-level", "-level:v", "-bf", "-bf:v", "-refs", "-keyint_min", "-sc_threshold"),
-        *("-minrate", "-minrate:v", "-qmin", "-qmax", "-qcomp", "-threads", "-aq-mode", "-rc-lookahead", "-me_range"),
-        *("-x264-params", "-x264opts", "-x265-params", "-svtav1-params", "-cpu-used", "-row-mt", "-deadline", "-rc"),
-        *("-trellis", "-mbd", "-me_method", "-gpu"),
-    )
-}  # fmt: skip
 
 
 def means_nothing_here(option: str) -> bool:
@@ -70,9 +75,17 @@ def means_nothing_here(option: str) -> bool:
 
 def hint_for(option: str) -> str | None:
     """What to write instead of an option of FFmpeg's; None if it is not known for one."""
-    for name in (option, option.rpartition(":")[0], option.partition(":")[0]):  # -c:v:0, -filter:v
-        if name in _ENCODERS:
-            return f"options of the encoder are given by -x: -x {_ENCODERS[name]}=VALUE"
-        if name in _HINTS:
-            return _HINTS[name]
-    return None
+    return next((_HINTS[name] for name in _unmarked(option) if name in _HINTS), None)
+
+
+def encoder_hint_for(option: str) -> str | None:
+    """The same of an option that some encoder has."""
+    from carfix.video.encoder_settings import all_options
+
+    found = next((name[1:] for name in _unmarked(option) if name[1:] in all_options()), None)
+    return found and f"options of the encoder are given by -x: -x {found}=VALUE"
+
+
+def _unmarked(option: str) -> tuple[str, ...]:
+    """The option with and without its stream: -c:v:0, -filter:v."""
+    return option, option.rpartition(":")[0], option.partition(":")[0]

@@ -12,7 +12,7 @@ from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
 
-from carfix.cli.ffmpeg_options import LOG_LEVELS, hint_for, means_nothing_here
+from carfix.cli.ffmpeg_options import LOG_LEVELS, encoder_hint_for, hint_for, means_nothing_here
 from carfix.errors import UsageError
 
 #: What follows FFmpeg's `-r`: frames a second.
@@ -93,8 +93,10 @@ class SpelledCommand(TyperCommand):
             raise UsageError(
                 f"-r walks folders here, it sets no frame rate: every frame keeps its time; leave -r {following} out"
             )
-        if option == "-v" and following in LOG_LEVELS:
+        if option == "-v" and (following in LOG_LEVELS or following.lstrip("-").isdecimal()):
             raise UsageError(f"-v shows tracebacks here and takes no level; leave {following} out, or use -q")
+        if option == "-q" and following.isdecimal():
+            raise UsageError(f"-q shows errors alone here and takes no quality; it is -crf {following}")
 
     def _awaits_value(self, arg: str, takes_value: dict[str, bool]) -> bool:
         """Whether letters behind one dash end with one whose value is the next argument.
@@ -108,6 +110,8 @@ class SpelledCommand(TyperCommand):
         for known in (f"-{name}", name.partition(":")[0]):  # one dash too few; -crf:v
             if known in takes_value:
                 raise UsageError(f"no such option: {name}; it is {known}")
+        if self._like_ffmpeg and (hint := encoder_hint_for(name)):
+            raise UsageError(f"no such option: {name}; {hint}")
         for place, letter in enumerate(arg[1:], 1):
             takes = takes_value.get(f"-{letter}")
             rest = arg[place + 1 :]

@@ -48,8 +48,12 @@ _TRIAL_RATE = Fraction(25)
 #: What helps, by what encoders say when they refuse a video.
 _CURES = {
     "strict_std_compliance": "-x strict=unofficial allows it",  # Motion JPEG of limited range
+    "Error setting preset/tune": "x265 has the tunings psnr, ssim, grain, zerolatency, fastdecode and animation",
     "Valid DNxHD profiles": "sizes from 256x120 on take -x profile=dnxhr_sq -pix_fmt yuv422p",
 }
+
+#: What people call codecs that FFmpeg calls otherwise.
+_NAMES = {"h265": "hevc", "avc": "h264", "xvid": "mpeg4"}
 
 # SVT-AV1 writes a page about itself to stderr unless told that only errors matter.
 os.environ.setdefault("SVT_LOG", "1")
@@ -141,8 +145,14 @@ def _find_encoder(name: str) -> Codec:
     try:
         codec = Codec(name, "w")
     except UnknownCodecError:
+        if name == "copy":
+            raise UsageError(
+                "what is copied is not restored: leave -c:v copy out, or name an encoder"
+            ) from None
         similar = difflib.get_close_matches(name, av.codec.codecs_available, _SIMILAR)
-        close = [other for other in similar if _encodes_video(other)][:2]
+        close = (
+            [_NAMES[name]] if name in _NAMES else [other for other in similar if _encodes_video(other)][:2]
+        )
         hint = f"; did you mean {' or '.join(close)}?" if close else ""
         raise UsageError(f"unknown encoder {name!r}{hint}") from None
     if codec.type != "video":
@@ -163,6 +173,13 @@ def known_options(name: str) -> frozenset[str]:
     context = CodecContext.create(_find_encoder(name), "w")
     options = context.supported_options
     return frozenset(option.name for option in (*options.generic, *options.private))
+
+
+@functools.cache
+def all_options() -> frozenset[str]:
+    """Names of the options that any video encoder has."""
+    names = filter(_encodes_video, av.codec.codecs_available)
+    return frozenset().union(*map(known_options, names))
 
 
 def supported_pix_fmts(codec: str) -> list[str] | None:

@@ -29,6 +29,17 @@ NOT_HERE = {
     "-threads 4": "-x threads=VALUE",
     "-x264-params keyint=60": "-x x264-params=VALUE",
     "-profile:v high": "-x profile=VALUE",
+    "-slices 24": "-x slices=VALUE",
+    "-color_primaries bt709": "-x color_primaries=VALUE",
+    "-forced-idr 1": "-x forced-idr=VALUE",
+    "-multipass fullres": "-x multipass=VALUE",
+    "-flags +cgop": "-x flags=VALUE",
+    "-muxrate 2M": "-c copy",
+    "-hls_time 6": "cuts it up",
+    "-fpsmax 30": "keeps its time",
+    "-probesize 100M": "leave it out",
+    "-xerror": "--strict",
+    "-progress -": "--log-json",
     "-c copy": "-c:v",
     "-codec:v:0 libx265": "it is -c:v",
     "-ar 48000": "-c:a ENCODER",
@@ -69,6 +80,18 @@ def test_a_word_of_ffmpegs_is_refused_as_a_whole(option: str) -> None:
 def test_options_of_both_programs_that_mean_something_else() -> None:
     assert "-r walks folders here" in refusal("restore in.mp4 -r 25 out.mp4")
     assert "takes no level" in refusal("restore -v error in.mp4 out.mp4")
+    assert "takes no level" in refusal("restore -v 16 in.mp4 out.mp4")
+    assert "it is -crf 20" in refusal("restore -q 20 in.mp4 out.mp4")
+
+
+def test_a_level_of_ffmpegs_brings_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["carfix", "restore", "-v", "quiet", "in.mp4", "out.mp4"])
+    with pytest.raises(SystemExit):
+        program.run()
+    told = capsys.readouterr().err
+    assert "takes no level" in told and "Traceback" not in told
 
 
 def test_a_folder_that_is_called_like_a_rate_is_walked(

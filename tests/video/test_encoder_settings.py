@@ -38,6 +38,19 @@ def test_and_to_what_they_ask_for_within_the_encoders_own_text(
     assert EncoderSettings(codec=codec, options={key: value}).to_options().get("crf") == crf
 
 
+@pytest.mark.parametrize(
+    ("settings", "cure"),
+    [
+        (EncoderSettings(codec="copy"), "is not restored"),
+        (EncoderSettings(codec="h265"), "did you mean hevc?"),
+        (EncoderSettings(codec="libx265", tune="film"), "grain"),
+    ],
+)
+def test_habits_of_ffmpegs_users(settings: EncoderSettings, cure: str) -> None:
+    with pytest.raises(UsageError, match=cure):
+        check_settings(settings)
+
+
 def test_a_refusal_names_its_cure_and_is_a_line(tmp_path: Path) -> None:
     """DNxHD listed two pages of sizes and rates; Motion JPEG named an option as carfix has none."""
     clip = media.write_clip(tmp_path / "in.mp4", frames=1, width=256, height=128)
