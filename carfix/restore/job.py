@@ -201,8 +201,8 @@ class Job:
         )
         if seen != info:
             info, encoding = seen, resolve_encoding(seen, settings_for(self.encoder, format), format)
-            plan = dataclasses.replace(plan, info=info)
-        plan = dataclasses.replace(plan, jumps=timeline.jumps)
+        outcome = dataclasses.replace(info, colour=encoding.colour)
+        plan = dataclasses.replace(plan, info=outcome, jumps=timeline.jumps)
         # A bare stream has no times that could differ from the rate.
         steady = format in BARE or is_steady(times, info.rate, info.time_base)
         encoding = counting(encoding, steady=steady)

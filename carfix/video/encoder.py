@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 from fractions import Fraction
+from typing import Any
 
 import av
 from av.codec.codec import find_best_pix_fmt_of_list
@@ -10,7 +11,7 @@ from av.codec.context import Flags, ThreadType
 from av.video.codeccontext import VideoCodecContext
 
 from carfix.errors import CarfixError
-from carfix.video.colour import UNSPECIFIED, Hdr
+from carfix.video.colour import UNSPECIFIED, Colour, Hdr
 from carfix.video.encoder_settings import (
     PARAMS_OPTION,
     RAW,
@@ -38,6 +39,13 @@ _COUNT_FRAMES = {
 #: Encoders that write their clock into the stream, where programs look for the frame rate: those that take it without
 #: its container had thousands of frames a second on a finer clock.
 _STATE_CLOCK = ("libx264", "libx264rgb")
+#: FFmpeg's options, and the context's attributes, for what `Colour` holds.
+_COLOURS = {
+    "color_range": "range",
+    "color_primaries": "primaries",
+    "color_trc": "transfer",
+    "colorspace": "matrix",
+}
 #: Whom to name when an encoder cannot take a pixel format, most usual first.
 _ALTERNATIVES = ("libx264", "libx265", "libsvtav1", "libvpx-vp9", "ffv1")
 
@@ -79,6 +87,7 @@ class Encoding:
     pix_fmt: str
     time_base: Fraction | None  # of the encoder; None: it only counts frames
     interlaced: bool
+    colour: Colour  # what the output says: the input's, but for what the user's options say
     warnings: tuple[str, ...]
 
 
@@ -127,6 +136,7 @@ def resolve_encoding(info: SourceInfo, settings: EncoderSettings, format: str | 
         pix_fmt=choose_pix_fmt(info, settings),
         time_base=info.time_base,
         interlaced=interlaced,
+        colour=info.colour,
         warnings=tuple(warnings),
     )
     # Codecs with a short list of frame rates refuse a fine clock; they can still count frames. MPEG-4, which should,
@@ -135,9 +145,9 @@ def resolve_encoding(info: SourceInfo, settings: EncoderSettings, format: str | 
     choices = (counting, encoding) if settings.codec in _COUNT_FRAMES else (encoding, counting)
     failures: list[str] = []
     for choice in choices:
-        failure = _try_to_open(info, choice)
+        failure, colour = _try_to_open(info, choice)
         if failure is None:
-            return choice
+            return dataclasses.replace(choice, colour=colour)
         failures.append(failure)
     hint = ""
     if info.width % 2 or info.height % 2:
@@ -152,11 +162,15 @@ def counting(encoding: Encoding, *, steady: bool) -> Encoding:
     return dataclasses.replace(encoding, time_base=None) if counts else encoding
 
 
-def _try_to_open(info: SourceInfo, encoding: Encoding) -> str | None:
+def _try_to_open(info: SourceInfo, encoding: Encoding) -> tuple[str | None, Colour]:
+    """Why it does not open, or None, and how it describes its colours."""
     context = create_context(encoding.codec)
     context.options = dict(encoding.options)
     configure(context, info, encoding)
-    return try_open(context)[0]
+    failure, _ = try_open(context)
+    asked = (name for name in _COLOURS if name in encoding.options)
+    said: dict[str, Any] = {_COLOURS[name]: int(getattr(context, name)) for name in asked}
+    return failure, dataclasses.replace(info.colour, **said)
 
 
 def configure(context: VideoCodecContext, info: SourceInfo, encoding: Encoding) -> None:

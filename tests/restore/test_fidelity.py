@@ -230,6 +230,17 @@ def test_deep_formats(codec: str, pix_fmt: str, encoder: EncoderSettings, tmp_pa
 HDR = "mastering-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50):cll=1000,400"
 
 
+@pytest.mark.parametrize(("codec", "suffix"), [("libx264", ".mkv"), ("libx264", ".mp4"), ("ffv1", ".mkv")])
+def test_colours_that_the_user_names_count(codec: str, suffix: str, tmp_path: Path) -> None:
+    """Containers said the input's, and FFV1 has no word of its own."""
+    source = media.write_clip(tmp_path / "in.mp4", setup=lambda video: tag(video, (5, 6, 5), False))
+    names = {"color_primaries": "smpte170m", "color_trc": "smpte170m"}
+    restore(source, tmp_path / f"out{suffix}", encoder=EncoderSettings(codec=codec, options=names))
+    with av.open(str(tmp_path / f"out{suffix}")) as container:
+        context = container.streams.video[0].codec_context
+        assert (context.color_primaries, context.color_trc, context.colorspace) == (6, 6, 5)
+
+
 def hdr_clip(path: Path) -> Path:
     return media.write_clip(
         path,
