@@ -39,6 +39,8 @@ _COUNT_FRAMES = {
 #: Encoders that write their clock into the stream, where programs look for the frame rate: those that take it without
 #: its container had thousands of frames a second on a finer clock.
 _STATE_CLOCK = ("libx264", "libx264rgb")
+#: Their options that say how much is lost.
+_RATES = {"b", "qmin", "qmax", "global_quality"}
 #: FFmpeg's options, and the context's attributes, for what `Colour` holds.
 _COLOURS = {
     "color_range": "range",
@@ -125,6 +127,10 @@ def resolve_encoding(info: SourceInfo, settings: EncoderSettings, format: str | 
             key = PARAMS_OPTION[settings.codec]
             # The user's, behind it, are those that encoders take.
             options[key] = ":".join(part for part in (params, options.get(key)) if part)
+    if settings.codec in _COUNT_FRAMES and _RATES.isdisjoint(options):
+        warnings.append(
+            f"{settings.codec} goes by a bit rate, and FFmpeg's is 200 kb/s: ask for more with -b:v"
+        )
     carried, lost = user_data_options(settings.codec, known_options(settings.codec), info.user_data)
     options = {**carried, **options}
     warnings += lost
@@ -179,6 +185,8 @@ def configure(context: VideoCodecContext, info: SourceInfo, encoding: Encoding) 
     context.pix_fmt = encoding.pix_fmt
     context.framerate = info.rate
     context.time_base = encoding.time_base or 1 / info.rate
+    # What FFmpeg's encoders begin with: PyAV's streams have no rate, for which MPEG's take their coarsest quantizer.
+    context.bit_rate = create_context(encoding.codec).bit_rate or 0
     # The parameter sets go into the container's header once; all segments share it.
     flags = context.flags | Flags.global_header
     if encoding.interlaced:

@@ -38,10 +38,14 @@ def test_mpeg2_keeps_times_that_are_not_its_own(bf: str, suffix: str, tmp_path: 
 
 @pytest.mark.parametrize("codec", ["mpeg4", "mpeg2video", "flv"])
 @pytest.mark.parametrize("time_base", [media.Fraction(1, 12800), media.Fraction(1, 25)])
+@pytest.mark.parametrize("bitrate", ["200k", None])
 def test_the_bit_rate_is_the_one_that_is_asked_for(
-    time_base: media.Fraction, codec: str, tmp_path: Path
+    bitrate: str | None, time_base: media.Fraction, codec: str, tmp_path: Path
 ) -> None:
-    """Their rate control takes times for numbers: on MP4's clock, and in later segments, it spent far too much."""
+    """Their rate control takes times for numbers: on MP4's clock, and in later segments, it spent far too much.
+
+    Without one it is FFmpeg's default, about which a line is said: none at all was their coarsest quantizer.
+    """
     noise = np.random.default_rng(0)
 
     def noisy(index: int) -> VideoFrame:
@@ -52,11 +56,12 @@ def test_the_bit_rate_is_the_one_that_is_asked_for(
     source = media.write_clip(
         tmp_path / "in.nut", codec="ffv1", frames=200, time_base=time_base, pictures=noisy
     )
-    encoder = EncoderSettings(codec=codec, bitrate="200k")
-    restore(source, tmp_path / "out.avi", encoder=encoder, segment_seconds=4)
+    encoder = EncoderSettings(codec=codec, bitrate=bitrate)
+    report = restore(source, tmp_path / "out.avi", encoder=encoder, segment_seconds=4)
     with av.open(str(tmp_path / "out.avi")) as container:
         bits = 8 * sum(packet.size for packet in container.demux(video=0))
     assert bits / 8 == pytest.approx(200_000, rel=0.15)
+    assert any("200 kb/s" in line for line in report.warnings) == (bitrate is None)
 
 
 def test_a_mean_rate_that_mpeg4_refuses_to_count_by(tmp_path: Path) -> None:
