@@ -5,6 +5,7 @@ from fractions import Fraction
 from typing import Any
 
 import av
+from av.audio.format import AudioFormat
 from av.audio.layout import AudioLayout
 from av.audio.stream import AudioStream
 from av.codec import Codec
@@ -40,6 +41,23 @@ def rate_for(encoder: str, rate: int) -> int:
     return min(Codec(encoder, "w").audio_rates or [rate], key=lambda other: (abs(other - rate), -other))
 
 
+def format_for(encoder: str, format: AudioFormat) -> AudioFormat:
+    """Of the sample formats that `encoder` takes, the one that keeps most of `format`, as FFmpeg chooses it."""
+
+    def cost(other: AudioFormat) -> int:
+        lost = format.bytes - other.bytes
+        kept = _is_float(format) == _is_float(other)
+        planes = format.is_planar != other.is_planar
+        return (100 * lost if lost > 0 else -10 * lost) + (0 if kept else 2) + planes
+
+    return min(Codec(encoder, "w").audio_formats or [format], key=cost)
+
+
+def _is_float(format: AudioFormat) -> bool:
+    """Whether samples are floating point: as integers of as many bytes they lose next to nothing."""
+    return format.name.startswith(("flt", "dbl"))
+
+
 def add_encoded_audio(
     output: OutputContainer, stream: AudioStream, encoder: str, bitrate: str | None = None
 ) -> AudioStream:
@@ -50,6 +68,8 @@ def add_encoded_audio(
     rate = rate_for(encoder, stream.codec_context.sample_rate)
     encoded = output.add_stream(encoder, rate=rate, options={} if bitrate is None else {"b": bitrate})
     assert isinstance(encoded, AudioStream)
+    # PyAV takes the first of the encoder's: eight bits for WavPack.
+    encoded.codec_context.format = format_for(encoder, stream.codec_context.format)
     encoded.codec_context.layout = named_layout(stream.codec_context.layout)
     encoded.time_base = Fraction(1, rate)
     encoded.metadata.update(without_statistics(kept_tags(stream.metadata)))

@@ -60,6 +60,29 @@ def test_sound_gets_the_nearest_rate_that_its_encoder_takes(
 
 
 @pytest.mark.parametrize(
+    ("given", "encoder", "format"),
+    [
+        ("pcm_s16le", "wavpack", "s16p"),
+        ("pcm_s16le", "alac", "s16p"),
+        ("pcm_s24le", "flac", "s32"),
+        ("aac", "flac", "s32"),
+        ("aac", "wavpack", "fltp"),
+    ],
+)
+def test_sound_keeps_its_depth_where_the_encoder_has_it(
+    given: str, encoder: str, format: str, tmp_path: Path
+) -> None:
+    """The first format of the encoder's was taken: 8 bits for WavPack, 16 for FLAC."""
+    source = media.write_clip(tmp_path / "in.mkv", sounds=[Sound(codec=given)])
+    restore(source, tmp_path / "out.mkv", audio_codec=encoder)
+    with av.open(str(tmp_path / "out.mkv")) as container:
+        assert container.streams.audio[0].codec_context.format.name == format
+    if given != "aac":
+        wanted, got = samples(source)[0], samples(tmp_path / "out.mkv")[0]
+        assert np.array_equal(got, wanted)
+
+
+@pytest.mark.parametrize(
     "second",
     [
         Sound(codec="mp2", start=1.16, seconds=1.24),
