@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
+import av.error
 from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Stream
@@ -17,11 +18,17 @@ def demux(container: InputContainer, *streams: S) -> Iterator["Packet[S]"]:
 
     Damage in a transport stream makes up streams that were not there at the start. PyAV then ends with an
     IndexError when it flushes one of those; those that were asked for have been flushed by then.
+
+    Where such a stream has a hole (zeros on a disk that had no power, what a recorder has set aside and not filled)
+    FFmpeg looks 64 kB ahead for where it goes on, and then asks to be called again.
     """
     packets: Iterator[Packet[Any]] = container.demux(*streams)
     while True:
         try:
             packet = next(packets)
+        except av.error.BlockingIOError:
+            packets = container.demux(*streams)
+            continue
         except (StopIteration, IndexError):
             return
         yield packet

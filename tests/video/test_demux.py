@@ -4,6 +4,7 @@ from typing import Any
 
 import av
 import media
+import pytest
 from media import Sound
 
 from carfix.video.demux import decoded, demux
@@ -30,3 +31,18 @@ def test_a_stream_that_turns_up_at_the_end_costs_no_frame(tmp_path: Path) -> Non
         video = container.streams.video[0]
         frames = list(decoded(WithAnotherStream(container), video))  # type: ignore[arg-type]
     assert len(frames) == 12
+
+
+@pytest.mark.parametrize("place", ["middle", "end"])
+def test_a_hole_in_a_transport_stream_hides_nothing(place: str, tmp_path: Path) -> None:
+    """A disk that had no power, or what a recorder has set aside and not filled: all behind 64 kB of it was lost."""
+    clip = media.write_clip(tmp_path / "in.ts", frames=12, sounds=[Sound(codec="mp2")])
+    data = clip.read_bytes()
+    at = len(data) // 188 // 2 * 188 if place == "middle" else len(data)
+    holed = tmp_path / "holed.ts"
+    holed.write_bytes(data[:at] + bytes(400_000) + data[at:])
+    found = []
+    for path in (clip, holed):
+        with av.open(str(path)) as container:
+            found.append([packet.pts for packet in demux(container, container.streams.video[0])])
+    assert found[0] == found[1]
