@@ -85,7 +85,8 @@ def _decoded(
     damage: Damage,
 ) -> Iterator[VideoFrame]:
     context, checksums = stream.codec_context, SliceChecksums()
-    for packet in on_one_clock(_readable(container, stream, damage), stream.time_base):
+    packets = _readable(container, stream, damage)
+    for packet in on_one_clock(packets, stream.time_base, container.format.name):
         note(packet)
         before = checksums.wrong
         checksums.look(packet)

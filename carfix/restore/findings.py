@@ -29,8 +29,9 @@ def break_findings(broken: int | None) -> Iterator[str]:
 def packet_findings(jumps: Iterable[Jump], strays: int, corrupt: int) -> Iterator[str]:
     """What the packets themselves showed, from a file or a pipe."""
     for jump in jumps:
+        where = "back" if jump.after < jump.before else "ahead"
         yield (
-            f"the clock jumped back from {float(jump.before):.3f} s to {float(jump.after):.3f} s; "
+            f"the clock jumped {where} from {float(jump.before):.3f} s to {float(jump.after):.3f} s; "
             f"what follows was moved by {float(jump.shift):+.3f} s"
         )
     if strays:

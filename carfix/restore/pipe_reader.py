@@ -170,7 +170,7 @@ def _from_the_first_time(frames: Iterator[VideoFrame], step: int) -> Iterator[Vi
 def _clocks(container: InputContainer) -> dict[int, ClockRepair]:
     """Of video and sound, whose packets come in close succession; the first to meet a jump tells the others."""
     clocks = {
-        stream.index: ClockRepair(Fraction(stream.time_base))
+        stream.index: ClockRepair(Fraction(stream.time_base), format=container.format.name)
         for stream in container.streams
         if stream.type in ("video", "audio") and stream.time_base and not is_attached_picture(stream)
     }

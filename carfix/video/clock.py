@@ -1,4 +1,4 @@
-"""Clocks that were set back on the way: one stream's times made to run forward."""
+"""Clocks that were set on the way: one stream's times made to run forward."""
 
 import dataclasses
 from fractions import Fraction
@@ -10,10 +10,18 @@ SMALLEST_JUMP = Fraction(1, 10)  # seconds
 #: one whose presentation is so far from the decoding of all that are decoded until it is shown.
 LARGEST_GAP = Fraction(10)  # seconds
 
+#: No recording pauses for a year: a clock that leaps so far was set, by the network after a camera's start in 1970.
+LONGEST_PAUSE = Fraction(365 * 24 * 3600)  # seconds
+
+#: Formats whose clock has 33 bits of 90 kHz, and how long it runs until it begins again.
+_MPEG, _TURN = ("mpegts", "mpeg"), Fraction(2**33, 90_000)  # seconds: 26.5 hours
+#: A leap of hours into the first minute behind such an end is a camera that has started anew, not one that has paused.
+_START, _REST = Fraction(60), Fraction(3600)  # seconds
+
 
 @dataclasses.dataclass(frozen=True)
 class Jump:
-    """A place where a stream's clock was set back."""
+    """A place where a stream's clock was set back, or a year ahead."""
 
     before: Fraction  # seconds on the stream's own clock
     after: Fraction
@@ -23,14 +31,21 @@ class Jump:
 class ClockRepair:
     """Makes one stream's times run forward.
 
-    Where decoding times step back, everything from there on is moved so that the stream goes on one packet
-    after the last. Other streams of the file jump with the same clock: give them the video's `jumps`, and
-    they are moved by exactly the same amount, so that sound stays with the picture. Of a `sparse` stream such as
-    subtitles, whose packets may be minutes from a jump and not in order, only such jumps are believed.
+    Where decoding times step back, or leap by a year, everything from there on is moved so that the stream goes on one
+    packet after the last. Other streams of the file jump with the same clock: give them the video's `jumps`, and they
+    are moved by exactly the same amount, so that sound stays with the picture. Of a `sparse` stream such as subtitles,
+    whose packets may be minutes from a jump and not in order, only such jumps are believed.
+
+    In `format`s of MPEG, whose clocks run over after a day, FFmpeg takes all times that lie more than a minute below
+    the first one for those of the next day: a camera that starts anew would seem to have paused until then.
     """
 
-    def __init__(self, time_base: Fraction, jumps: tuple[Jump, ...] = (), *, sparse: bool = False) -> None:
+    def __init__(
+        self, time_base: Fraction, jumps: tuple[Jump, ...] = (), *, format: str = "", sparse: bool = False
+    ) -> None:
         self.time_base = time_base
+        self._turn = round(_TURN / time_base) if format in _MPEG else 0
+        self._longest = round(LONGEST_PAUSE / time_base)
         self.found: list[Jump] = []
         self.strays = 0  # single packets whose time was damaged
         self._known = list(jumps)
@@ -50,20 +65,31 @@ class ClockRepair:
         """
         if dts is None:
             return self._offset, None
+        stated = dts
         if self._last is None:
             self._last = dts
-        elif self._is_stray(dts, following):
-            self.strays += 1
-            self._last += self._step
-            return self._offset, self._last
         else:
-            if (self._last - dts - self._offset) * self.time_base >= SMALLEST_JUMP:
+            dts, following = self._turned(dts), None if following is None else self._turned(following)
+            if self._is_stray(dts, following):
+                self.strays += 1
+                self._last += self._step
+                return self._offset, self._last
+            set_back = (self._last - dts - self._offset) * self.time_base >= SMALLEST_JUMP
+            if set_back or dts - self._last_raw >= self._longest:
                 self._offset = self._shift(dts)
             if dts > self._last_raw:
                 self._step = duration or dts - self._last_raw
             self._last = max(dts + self._offset, self._last)
         self._last_raw = dts
-        return self._offset, dts + self._offset
+        return dts - stated + self._offset, dts + self._offset
+
+    def _turned(self, dts: int) -> int:
+        """`dts` in that turn of the clock in which it is nearest to the last one, or in which a camera starts anew."""
+        if not self._turn:
+            return dts
+        dts -= (dts - self._last_raw + self._turn // 2) // self._turn * self._turn
+        starts = dts % self._turn * self.time_base < _START
+        return dts - self._turn if starts and (dts - self._last_raw) * self.time_base >= _REST else dts
 
     def _is_stray(self, dts: int, following: int | None) -> bool:
         if following is None:

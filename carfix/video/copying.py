@@ -156,7 +156,9 @@ class _Clock:
         assert stream.time_base is not None
         self._plan = plan
         self._time_base = Fraction(stream.time_base)
-        self._repair = ClockRepair(self._time_base, plan.jumps, sparse=_is_sparse(stream))
+        self._repair = ClockRepair(
+            self._time_base, plan.jumps, format=plan.info.format, sparse=_is_sparse(stream)
+        )
         self._shift = round(plan.shift / self._time_base)
         self._ascending = Ascending(stream, copy)
         self._video = stream.type == "video" and not is_attached_picture(stream)

@@ -16,13 +16,13 @@ from carfix.video.clock import ClockRepair
 
 
 def on_one_clock(
-    packets: Iterator["Packet[VideoStream]"], time_base: Fraction | None
+    packets: Iterator["Packet[VideoStream]"], time_base: Fraction | None, format: str
 ) -> Iterator["Packet[VideoStream]"]:
-    """The packets of one stream, each given its time when the next one has come."""
+    """The packets of one stream of a file of that `format`, each given its time when the next one has come."""
     if time_base is None:
         yield from packets
         return
-    clock = ClockRepair(time_base)
+    clock = ClockRepair(time_base, format=format)
     for packet, following in itertools.pairwise(itertools.chain(packets, [None])):
         assert packet is not None  # the last one is behind all of them
         repair(packet, following, clock)

@@ -121,7 +121,7 @@ def scan(info: SourceInfo) -> Timeline:
     raw_pts, raw_dts, sizes, durations, shown_flags, second = (
         np.frombuffer(column, np.int64) for column in columns
     )
-    repair = ClockRepair(info.time_base)
+    repair = ClockRepair(info.time_base, format=info.format)
     offsets, dts = _repaired(repair, raw_dts, durations)
     # Frames are what has times. A second field has that of its frame, whatever its packet says.
     first = second == 0

@@ -83,6 +83,39 @@ def test_a_transport_streams_clock_that_runs_over(suffix: str, tmp_path: Path) -
     assert outcome is not None and outcome.status == "skipped"
 
 
+def test_a_camera_that_starts_anew_in_the_middle(tmp_path: Path) -> None:
+    """Its clock had run for hours: FFmpeg counts what begins at 0 as the next day's, and it paused until then."""
+    parts = [
+        media.write_clip(
+            tmp_path / f"{second}.ts",
+            times=[90_000 * second + 3600 * i for i in range(12)],
+            time_base=TICK,
+            sounds=[Sound(codec="mp2", start=second, seconds=0.48)],
+            muxer={"mpegts_copyts": "1"},
+        )
+        for second in (7200, 1)
+    ]
+    source = tmp_path / "in.ts"
+    source.write_bytes(b"".join(part.read_bytes() for part in parts))
+    output = tmp_path / "out.mp4"
+    report = restore(source, output)
+    assert any("the clock jumped back from 7200." in line for line in report.warnings)
+    assert [time - 7200 for time in media.frame_times(output)] == [Fraction(i, 25) for i in range(24)]
+    late = [time - frame for time, frame in zip(sound_times(output), sound_times(parts[0]), strict=False)]
+    assert max(late) == min(late)
+    assert 7200 < sound_times(output)[-1] < 7201
+    through = io.BytesIO()
+    restore_pipe(
+        source=io.BytesIO(source.read_bytes()),
+        output=through,
+        format="matroska",
+        choice=EngineChoice(model=Adding(0)),
+    )
+    piped = tmp_path / "piped.mkv"
+    piped.write_bytes(through.getvalue())
+    assert media.frame_times(piped) == media.frame_times(output)
+
+
 @pytest.mark.parametrize("codec", ["mp2", "ac3"])
 def test_streams_that_take_over_in_the_middle(codec: str, tmp_path: Path) -> None:
     """Of another recorder, with other numbers: what FFmpeg has not understood at the beginning no container takes."""

@@ -72,6 +72,36 @@ def test_subtitles_follow_a_jump_that_is_minutes_away() -> None:
     assert moved == [310_000, 450_000, 700_000, 750_000]
 
 
+@pytest.mark.parametrize("hours", [2, 25])
+def test_a_camera_that_starts_anew_has_not_paused_for_a_day(hours: int) -> None:
+    """FFmpeg counts an MPEG clock's times below the first one as behind the end of its 26.5 hours."""
+    turn, before = 2**33, hours * 3600 * 90_000
+    times = [before, before + 3600, turn + 1800, turn + 5400]
+    clock = ClockRepair(Fraction(1, 90_000), format="mpegts")
+    moved = [before + 3600 * i for i in range(4)]
+    assert repaired(times, clock, duration=3600) == moved
+    (jump,) = clock.found
+    assert (jump.after, jump.shift) == (Fraction(1, 50), (before + 5400) * Fraction(1, 90_000))
+    elsewhere = ClockRepair(Fraction(1, 90_000), format="matroska")
+    assert repaired(times, elsewhere, duration=3600) == times
+
+
+def test_a_clock_of_a_day_may_pause_and_run_over() -> None:
+    turn, clock = 2**33, ClockRepair(Fraction(1, 90_000), format="mpegts")
+    pause = [0, 3600, 12 * 3600 * 90_000, 12 * 3600 * 90_000 + 3600]
+    assert repaired(pause, clock, duration=3600) == pause
+    over = [turn - 3600 * i for i in (2, 1, 0, -1, -2)]
+    assert repaired(over, ClockRepair(Fraction(1, 90_000), format="mpeg"), duration=3600) == over
+
+
+def test_nobody_pauses_for_a_year() -> None:
+    """A camera's clock begins in 1970 or 2000, until the network tells it the time."""
+    year = 366 * 24 * 3600 * 1000
+    clock = ClockRepair(MS)
+    assert repaired([0, 40, year, year + 40, year + 80], clock) == [0, 40, 80, 120, 160]
+    assert len(clock.found) == 1
+
+
 def test_two_jumps_add_up() -> None:
     clock = ClockRepair(MS)
     assert repaired([1000, 1040, 0, 40, 80, 120, 0], clock) == [1000, 1040, 1080, 1120, 1160, 1200, 1240]
