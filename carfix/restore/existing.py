@@ -14,7 +14,7 @@ from carfix.restore.state import discard_state
 from carfix.restore.tasks import Task
 from carfix.video.decode import Damage, decode_frames
 from carfix.video.faults import reason as media_reason
-from carfix.video.muxer import WITHOUT_TIMES
+from carfix.video.muxer import WITHOUT_TIMES, tells_date
 from carfix.video.opening import from_first_picture
 from carfix.video.source import probe, probe_restored
 from carfix.video.timeline import scan
@@ -103,8 +103,10 @@ def why_unfinished(task: Task, options: Mapping[str, Any]) -> str | None:
         int(got.presentation[0]) * output.time_base,
         int(wanted.presentation[0]) * source.time_base,
     )
-    # What begins below 0 is moved by as much as its container needs.
-    late = first - begins if begins < 0 else lateness(output.format, first, begins, tick)
+    # What begins below 0, or at a date, is moved by as much as its container needs.
+    late = (
+        first - begins if begins < 0 or tells_date(begins) else lateness(output.format, first, begins, tick)
+    )
     differences = np.abs(
         got.presentation * float(output.time_base)
         - wanted.presentation * float(source.time_base)

@@ -34,10 +34,10 @@ from carfix.video.muxer import (
     BARE,
     WITHOUT_HEADERS,
     Y4M,
-    below_zero,
     codec_tag,
     kept_tags,
     lost_turn,
+    moved_by,
     moved_note,
     movie_timescale,
     muxer_options,
@@ -94,7 +94,7 @@ class PipeWriter:
         self._pauses = Pauses()
         self._counts = format == Y4M
         self._y4m = Y4mFile(output, reader.info) if format == Y4M else None
-        self._later = below_zero(reader.begins, format)
+        self._later = moved_by(reader.begins, reader.info, format)
         starts = [
             self._later + Fraction(stream.start_time or 0) * (stream.time_base or 0)
             for stream in _others(reader, left)

@@ -1,5 +1,7 @@
 """The container that is written: the name that FFmpeg knows it under, and what its muxer is told."""
 
+import contextlib
+import datetime
 import functools
 import io
 import math
@@ -15,8 +17,10 @@ from av.video.frame import VideoFrame
 
 from carfix.errors import UsageError
 from carfix.video.address import address
+from carfix.video.clock import LONGEST_PAUSE
 from carfix.video.faults import MEDIA_ERRORS, reason
 from carfix.video.matroska import MATROSKA
+from carfix.video.source import SourceInfo
 
 #: Written by muxers themselves; an old value would be a lie about the new file.
 _MUXER_TAGS = {"major_brand", "minor_version", "compatible_brands", "encoder", "vendor_id"}
@@ -173,19 +177,32 @@ def lost_turn(matrix: Sequence[int] | None, format: str) -> tuple[str, ...]:
     return (f"the video is turned when it is shown, which {format} cannot say; .mp4, .mov and .mkv can",)
 
 
-def below_zero(first: Fraction, format: str) -> Fraction:
-    """Seconds by which everything is moved so that a video that begins at `first` does not begin below 0.
+def moved_by(first: Fraction, info: SourceInfo, format: str) -> Fraction:
+    """Seconds by which everything is moved so that a video that begins at `first` does not begin below 0, or at a date.
 
-    There it begins where a transport stream's clock of 33 bits ran over on the way: FFmpeg counts what is before that,
-    up to 26 hours, below 0.
+    Below 0 it begins where a transport stream's clock of 33 bits ran over on the way: FFmpeg counts what is before
+    that, up to 26 hours, below 0. Some recorders' clocks (.dav) tell the date, in seconds since 1970: players would
+    show a video of 54 years, and most containers cannot hold one.
     """
+    if tells_date(first):
+        return -round(info.start / info.time_base) * info.time_base
     return Fraction(0) if format in _BEGIN_ANYWHERE else max(Fraction(0), -first)
 
 
+def tells_date(first: Fraction) -> bool:
+    """Whether a clock that begins at `first` seconds is the date: no recording goes on for a year."""
+    return first >= LONGEST_PAUSE
+
+
 def moved_note(later: Fraction, format: str) -> tuple[str, ...]:
-    """A line if everything is moved by as much as `below_zero` says."""
+    """A line if everything is moved by as much as `moved_by` says."""
     if not later:
         return ()
+    if later < 0:
+        with contextlib.suppress(OverflowError):  # damage; nor need it be a date
+            date = datetime.datetime(1970, 1, 1) + datetime.timedelta(seconds=float(-later))
+            return (f"its clock tells the date, {date:%Y-%m-%d %H:%M:%S}: the output begins at 0",)
+        return (f"its clock begins at {float(-later):.0f} s: the output begins at 0",)
     begins = f"the video begins {float(later):.3f} s below 0, where {format} has no times"
     return (f"{begins}: everything is so much later",)
 

@@ -20,10 +20,10 @@ from carfix.video.matroska import Shape, make_room, write_shapes
 from carfix.video.muxer import (
     AVI,
     Y4M,
-    below_zero,
     codec_tag,
     kept_tags,
     lost_turn,
+    moved_by,
     moved_note,
     movie_timescale,
     muxer_options,
@@ -118,8 +118,8 @@ class OutputPlan:
         )
 
     def beginning_with(self, first: Fraction) -> "OutputPlan":
-        """The plan for a video that begins at `first`, in seconds on the output's clock, and not below 0."""
-        later = below_zero(first, self.format)
+        """The plan for a video that begins at `first`, in seconds on the output's clock: not below 0, nor at a date."""
+        later = moved_by(first, self.info, self.format)
         return dataclasses.replace(self, first=first + later, later=later)
 
     def beginning_at(self, pts: int) -> "OutputPlan":

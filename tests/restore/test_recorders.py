@@ -1,0 +1,65 @@
+"""Recorders' own formats, which FFmpeg reads and does not write."""
+
+import io
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import media
+import pytest
+import recorders
+from engines import Adding
+from jobs import restore
+
+from carfix.restore.existing import what_is_there
+from carfix.restore.models import EngineChoice
+from carfix.restore.pipe import restore_pipe
+from carfix.restore.tasks import Task
+
+#: From the full second on: FFmpeg takes a part of it for a whole one.
+TIMES = [recorders.BEGIN + 40 * i for i in range(30)]
+DATE = "its clock tells the date, 2023-11-14 22:13:20: the output begins at 0"
+
+
+def spans(path: Path) -> list[tuple[Fraction, Fraction]]:
+    """When each stream begins, and when its last packet does."""
+    found: dict[int, list[Fraction]] = {}
+    with av.open(str(path)) as container:
+        for packet in container.demux():
+            if packet.pts is not None and packet.time_base is not None:
+                found.setdefault(packet.stream_index, []).append(packet.pts * packet.time_base)
+    return [(min(times), max(times)) for _, times in sorted(found.items())]
+
+
+@pytest.mark.parametrize("name", ["out.mkv", "out.mov", "out.ts", "out.flv"])
+def test_a_clock_that_tells_the_date(name: str, tmp_path: Path) -> None:
+    """Players showed a video of 54 years, and transport streams and FLV were refused."""
+    source = recorders.write_dav(tmp_path / "in.dav", TIMES, sound=True)
+    output = tmp_path / name
+    sound = "copy" if output.suffix in (".mkv", ".mov") else "none"
+    report = restore(source, output, audio_codec=sound)
+    assert report.warnings[0] == DATE
+    wanted = [Fraction(i, 25) for i in range(30)]
+    late = media.frame_times(output)[0] if output.suffix == ".flv" else 0  # the frames that are reordered
+    assert [time - late for time in media.frame_times(output)] == wanted
+    if sound == "copy":
+        begins, ends = spans(output)[1]
+        assert begins == 0 and 1 < ends <= wanted[-1]
+    outcome = what_is_there(Task(source, output), {})
+    assert outcome is not None and outcome.status == "skipped"
+
+
+def test_a_clock_that_tells_the_date_in_a_pipe(tmp_path: Path) -> None:
+    source = recorders.write_dav(tmp_path / "in.dav", TIMES)
+    target = io.BytesIO()
+    said: list[str] = []
+    restore_pipe(
+        source=io.BytesIO(source.read_bytes()),
+        output=target,
+        format="matroska",
+        choice=EngineChoice(model=Adding(0)),
+        say=said.append,
+    )
+    (tmp_path / "out.mkv").write_bytes(target.getvalue())
+    assert media.frame_times(tmp_path / "out.mkv") == [Fraction(i, 25) for i in range(30)]
+    assert DATE in said
