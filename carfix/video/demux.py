@@ -12,6 +12,9 @@ from av.video.stream import VideoStream
 
 S = TypeVar("S", bound=Stream)
 
+#: Formats of whose packets FFmpeg says that they last a tick, a millisecond: Dahua's recordings (.dav).
+_WITHOUT_DURATIONS = ("dhav",)
+
 
 def demux(container: InputContainer, *streams: S) -> Iterator["Packet[S]"]:
     """The packets of `streams` (all if none are named), then an empty one of each for its decoder to flush.
@@ -23,6 +26,7 @@ def demux(container: InputContainer, *streams: S) -> Iterator["Packet[S]"]:
     FFmpeg looks 64 kB ahead for where it goes on, and then asks to be called again.
     """
     packets: Iterator[Packet[Any]] = container.demux(*streams)
+    lasting = container.format.name not in _WITHOUT_DURATIONS
     while True:
         try:
             packet = next(packets)
@@ -31,6 +35,8 @@ def demux(container: InputContainer, *streams: S) -> Iterator["Packet[S]"]:
             continue
         except (StopIteration, IndexError):
             return
+        if not lasting:
+            packet.duration = 0
         yield packet
 
 

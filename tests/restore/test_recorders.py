@@ -63,3 +63,17 @@ def test_a_clock_that_tells_the_date_in_a_pipe(tmp_path: Path) -> None:
     (tmp_path / "out.mkv").write_bytes(target.getvalue())
     assert media.frame_times(tmp_path / "out.mkv") == [Fraction(i, 25) for i in range(30)]
     assert DATE in said
+
+
+@pytest.mark.parametrize("clock", [0, -3_600_000, 10**12 // 2], ids=["runs", "set back", "set ahead"])
+def test_frames_last_as_long_as_the_rate_says(clock: int, tmp_path: Path) -> None:
+    """FFmpeg says a millisecond: so much behind a clock that was set, and at the end."""
+    times = [moment + (clock if i >= 25 else 0) for i, moment in enumerate(TIMES)]
+    source = recorders.write_dav(tmp_path / "in.dav", times)
+    output = tmp_path / "out.mp4"
+    restore(source, output)
+    assert media.frame_times(output) == [Fraction(i, 25) for i in range(30)]
+    with av.open(str(output)) as container:
+        video = container.streams.video[0]
+        assert video.time_base is not None and video.duration is not None
+        assert video.duration * video.time_base == Fraction(30, 25)

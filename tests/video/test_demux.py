@@ -15,6 +15,7 @@ class WithAnotherStream:
 
     def __init__(self, container: Any) -> None:  # noqa: ANN401
         self._container = container
+        self.format = container.format
 
     def demux(self, *streams: Any) -> Iterator[Any]:  # noqa: ANN401
         yield from self._container.demux(*streams)
