@@ -10,7 +10,7 @@ from carfix.video.timeline import Timeline
 
 def timeline_findings(timeline: Timeline) -> Iterator[str]:
     """What reading the packets of a file showed."""
-    yield from packet_findings(timeline.jumps, timeline.strays, timeline.corrupt)
+    yield from packet_findings(timeline.jumps, timeline.stood, timeline.strays, timeline.corrupt)
     if timeline.unreachable:
         yield (
             f"the recording begins between two keyframes: {timeline.unreachable} frames before its first picture need "
@@ -26,7 +26,7 @@ def break_findings(broken: int | None) -> Iterator[str]:
         yield f"the input's structure is damaged at byte {broken}: what is not found behind that is lost"
 
 
-def packet_findings(jumps: Iterable[Jump], strays: int, corrupt: int) -> Iterator[str]:
+def packet_findings(jumps: Iterable[Jump], stood: int, strays: int, corrupt: int) -> Iterator[str]:
     """What the packets themselves showed, from a file or a pipe."""
     for jump in jumps:
         where = "back" if jump.after < jump.before else "ahead"
@@ -34,6 +34,8 @@ def packet_findings(jumps: Iterable[Jump], strays: int, corrupt: int) -> Iterato
             f"the clock jumped {where} from {float(jump.before):.3f} s to {float(jump.after):.3f} s; "
             f"what follows was moved by {float(jump.shift):+.3f} s"
         )
+    if stood:
+        yield f"the clock stood still for {stood} frames, which follow each other at the video's rate"
     if strays:
         yield f"{strays} packets have damaged times, which were guessed from their neighbours"
     if corrupt:

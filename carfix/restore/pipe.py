@@ -89,7 +89,9 @@ def restore_pipe(
         writer.refused,
     )
     findings = [
-        *packet_findings(reader.clock.found, reader.clock.strays, reader.corrupt),
+        *packet_findings(
+            reader.clock.found, reader.clock.standing.count, reader.clock.strays, reader.corrupt
+        ),
         *damage_findings(reader.damage),
         *unflagged_findings(writer.unflagged),
         *refused_findings(writer.refused),

@@ -3,6 +3,8 @@
 import dataclasses
 from fractions import Fraction
 
+from carfix.video.standing import StandingClock
+
 #: Decoding times that step back by less than this are a careless muxer's rounding, not a clock that was set.
 SMALLEST_JUMP = Fraction(1, 10)  # seconds
 
@@ -38,16 +40,25 @@ class ClockRepair:
 
     In `format`s of MPEG, whose clocks run over after a day, FFmpeg takes all times that lie more than a minute below
     the first one for those of the next day: a camera that starts anew would seem to have paused until then.
+
+    Where the clock stands still, packets that state no duration are `step` ticks apart (see `StandingClock`).
     """
 
     def __init__(
-        self, time_base: Fraction, jumps: tuple[Jump, ...] = (), *, format: str = "", sparse: bool = False
+        self,
+        time_base: Fraction,
+        jumps: tuple[Jump, ...] = (),
+        *,
+        format: str = "",
+        sparse: bool = False,
+        step: int = 0,
     ) -> None:
         self.time_base = time_base
         self._turn = round(_TURN / time_base) if format in _MPEG else 0
         self._longest = round(LONGEST_PAUSE / time_base)
         self.found: list[Jump] = []
         self.strays = 0  # single packets whose time was damaged
+        self.standing = StandingClock(step)
         self._known = list(jumps)
         #: Of the other streams, where nobody has read ahead for their `jumps`.
         self.peers: list[ClockRepair] = []
@@ -57,15 +68,26 @@ class ClockRepair:
         self._last_raw = 0
         self._step = 1
 
-    def repair(self, dts: int | None, duration: int | None, following: int | None) -> tuple[int, int | None]:
+    def repair(
+        self,
+        dts: int | None,
+        duration: int | None,
+        following: int | None,
+        pts: int | None = None,
+        following_pts: int | None = None,
+    ) -> tuple[int, int | None]:
         """What to add to the times of the packet decoded at `dts`, in ticks, and its repaired decoding time.
 
         Call once a packet, in order. `following` is the next packet's decoding time: if that goes on where the
-        last packet was, a leap in between is one damaged number and no clock that was set.
+        last packet was, a leap in between is one damaged number and no clock that was set. By the presentation times,
+        where they are given, it is told whether the clock stands still.
         """
         if dts is None:
             return self._offset, None
         stated = dts
+        if pts is not None and not self._sparse:
+            ahead = self.standing.look((pts, dts), duration, (following_pts, following))
+            dts, following = dts + ahead, None if following is None else following + ahead
         if self._last is None:
             self._last = dts
         else:
@@ -73,7 +95,7 @@ class ClockRepair:
             if self._is_stray(dts, following):
                 self.strays += 1
                 self._last += self._step
-                return self._offset, self._last
+                return self._offset + self.standing.ahead, self._last
             set_back = (self._last - dts - self._offset) * self.time_base >= SMALLEST_JUMP
             if set_back or dts - self._last_raw >= self._longest:
                 self._offset = self._shift(dts)

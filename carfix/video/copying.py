@@ -171,7 +171,8 @@ class _Clock:
         """Give the packet its output times; False if it lies outside of the wanted range."""
         after = None if following is None else stamp(following, video=self._video)
         before = stamp(packet, video=self._video)
-        offset, dts = self._repair.repair(before, packet.duration, after)
+        after_pts = None if following is None else following.pts
+        offset, dts = self._repair.repair(before, packet.duration, after, packet.pts, after_pts)
         pts = None if packet.pts is None else packet.pts + offset
         if pts is not None and before is not None and dts is not None:
             if not self._tells_both:

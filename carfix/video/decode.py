@@ -245,8 +245,8 @@ def _skip_to(
 ) -> Iterator["Packet[VideoStream]"] | None:
     """Packets from number `first` on by seeking; None where seeking does not lead there."""
     wanted = _identity(timeline.raw_pts[first], timeline.raw_dts[first], timeline.sizes[first])
-    if timeline.jumps or timeline.raw_dts[first] == NO_TIME:
-        return None  # a time stands for one place only on a clock that never stepped back
+    if timeline.jumps or timeline.stood or timeline.raw_dts[first] == NO_TIME:
+        return None  # a time stands for one place only on a clock that never stepped back nor stood still
     try:
         container.seek(int(timeline.raw_dts[first]), stream=stream, backward=True)
     except MEDIA_ERRORS:

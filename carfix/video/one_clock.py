@@ -34,7 +34,8 @@ def repair(packet: "Packet[Any]", following: "Packet[Any] | None", clock: ClockR
     strays = clock.strays
     video = packet.stream.type == "video"
     after = None if following is None else stamp(following, video=video)
-    offset, dts = clock.repair(stamp(packet, video=video), packet.duration, after)
+    after_pts = None if following is None else following.pts
+    offset, dts = clock.repair(stamp(packet, video=video), packet.duration, after, packet.pts, after_pts)
     if clock.strays > strays:
         # Of the presentation time nothing is known either: it is guessed.
         packet.pts, packet.dts = None, dts

@@ -3,7 +3,6 @@
 import array
 import dataclasses
 import itertools
-from collections.abc import Iterator
 from fractions import Fraction
 
 import numpy as np
@@ -58,6 +57,7 @@ class Timeline:
     rate: Fraction  # frames a second: FFmpeg may count fields that have times of their own
     ordinal: bool  # the file has no presentation times; frames take the slots in the order they are decoded
     jumps: tuple[Jump, ...]
+    stood: int  # packets that state the time of the one before: the clock stood still
     strays: int  # packets whose times were damaged and are guessed from their neighbours
     corrupt: int  # packets that the demuxer flags as damaged, or whose checksums are wrong
     truncated: str | None  # what is missing at the end of the file; None for a whole one
@@ -121,8 +121,10 @@ def scan(info: SourceInfo) -> Timeline:
     raw_pts, raw_dts, sizes, durations, shown_flags, second = (
         np.frombuffer(column, np.int64) for column in columns
     )
-    repair = ClockRepair(info.time_base, format=info.format)
-    offsets, dts = _repaired(repair, raw_dts, durations)
+    repair = ClockRepair(
+        info.time_base, format=info.format, step=max(1, round(1 / info.rate / info.time_base))
+    )
+    offsets, dts = _repaired(repair, raw_pts, raw_dts, durations)
     # Frames are what has times. A second field has that of its frame, whatever its packet says.
     first = second == 0
     frame_of = np.cumsum(first) - 1
@@ -155,6 +157,7 @@ def scan(info: SourceInfo) -> Timeline:
         rate=info.rate / 2 if counts_fields else info.rate,
         ordinal=ordinal,
         jumps=tuple(repair.found),
+        stood=repair.standing.count,
         strays=strays,
         corrupt=corrupt + checksums.wrong,
         truncated=truncated,
@@ -188,15 +191,23 @@ def _step(info: SourceInfo, stated: NDArray[np.int64], *, timed: bool) -> int:
 
 
 def _repaired(
-    repair: ClockRepair, raw_dts: NDArray[np.int64], durations: NDArray[np.int64]
+    repair: ClockRepair,
+    raw_pts: NDArray[np.int64],
+    raw_dts: NDArray[np.int64],
+    durations: NDArray[np.int64],
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """For each packet what to add to its times, and its repaired decoding time (0 where it has none)."""
     offsets, repaired = array.array("q"), array.array("q")
     # Views give one number after the other, and lists of a day's frames take a quarter of a gigabyte.
-    following: Iterator[int] = itertools.chain(raw_dts[1:].data, [NO_TIME])
-    for dts, duration, after in zip(raw_dts.data, durations.data, following, strict=True):
+    columns = raw_dts.data, durations.data, raw_pts.data
+    following = (itertools.chain(times[1:].data, [NO_TIME]) for times in (raw_dts, raw_pts))
+    for dts, duration, pts, after, after_pts in zip(*columns, *following, strict=True):
         offset, time = repair.repair(
-            None if dts == NO_TIME else dts, duration, None if after == NO_TIME else after
+            None if dts == NO_TIME else dts,
+            duration,
+            None if after == NO_TIME else after,
+            None if pts == NO_TIME else pts,
+            after_pts,
         )
         offsets.append(offset)
         repaired.append(time or 0)

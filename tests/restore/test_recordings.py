@@ -1,6 +1,7 @@
 """Recordings as recorders leave them: tags of another alphabet, clocks that run over, pauses, streams that change."""
 
 import io
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -144,6 +145,42 @@ def test_frames_of_one_time_are_no_reason_to_refuse(tmp_path: Path) -> None:
     report = restore(source, tmp_path / "out.mp4")
     assert report.warnings == ("1 frames were moved so that times ascend",)
     assert media.frame_times(tmp_path / "out.mp4") == [time * tick for time in (0, 40, 80, 81, 160, 200, 240)]
+
+
+def stamped(source: Path, target: Path, second: Callable[[Fraction], Fraction]) -> Path:
+    """`source` with all packets at the times that `second` makes of theirs."""
+    with av.open(str(source)) as container, av.open(str(target), "w") as output:
+        copies = {stream.index: output.add_stream_from_template(stream) for stream in container.streams}
+        for packet in container.demux():
+            if packet.size and packet.pts is not None and packet.time_base is not None:
+                packet.pts = packet.dts = round(second(packet.pts * packet.time_base) / packet.time_base)
+                packet.stream = copies[packet.stream_index]
+                output.mux(packet)
+    return target
+
+
+@pytest.mark.parametrize("second", [lambda time: Fraction(0), lambda time: Fraction(int(time))])
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
+def test_a_clock_that_stands_still(
+    second: Callable[[Fraction], Fraction], suffix: str, tmp_path: Path
+) -> None:
+    """It states 0 for all, or a time once a second: Matroska was refused, and all was shown within an instant."""
+    clip = media.write_clip(
+        tmp_path / "clip.mkv",
+        frames=60,
+        time_base=Fraction(1, 1000),
+        options={"preset": "ultrafast", "bf": "0"},
+        sounds=[Sound(codec="mp2", seconds=2.4)],
+    )
+    output = tmp_path / f"out{suffix}"
+    report = restore(stamped(clip, tmp_path / "in.mkv", second), output)
+    assert [line.split(" for ")[0] for line in report.warnings] == ["the clock stood still"]
+    assert not report.damaged
+    assert media.frame_times(output) == [Fraction(i, 25) for i in range(60)]
+    late = [one - other for one, other in zip(sound_times(output), sound_times(clip), strict=True)]
+    assert max(map(abs, late)) < Fraction(1, 20)
+    outcome = what_is_there(Task(tmp_path / "in.mkv", output), {})
+    assert outcome is not None and outcome.status == "skipped"
 
 
 def test_a_copied_video_keeps_its_pauses(tmp_path: Path) -> None:
