@@ -1,4 +1,4 @@
-"""Recordings as FFmpeg reads them and does not write: those of Dahua's recorders (.dav)."""
+"""Recordings as FFmpeg reads them and does not write: Dahua's recorders' (.dav), and cameras' in HXVS (.264)."""
 
 import struct
 import time
@@ -21,17 +21,7 @@ def write_dav(
     path: Path, times: Sequence[int], *, sound: bool = False, sizes: tuple[int, int] = (64, 48)
 ) -> Path:
     """A .dav of H.264, and of G.711 if there is `sound`, whose frames are shown at `times`, in milliseconds."""
-    clip = media.write_clip(
-        path.with_suffix(".h264"),
-        format="h264",
-        width=sizes[0],
-        height=sizes[1],
-        frames=len(times),
-        options={"preset": "ultrafast", "bf": "0", "g": "6"},
-    )
-    with av.open(str(clip)) as container:
-        units = [(bytes(packet), packet.is_keyframe) for packet in container.demux(video=0) if packet.size]
-    clip.unlink()
+    units = _units(path, len(times), sizes)
     with path.open("wb") as file:
         for number, ((unit, key), moment) in enumerate(zip(units, times, strict=True)):
             shape = bytes([0x80, 0, sizes[0] // 8, sizes[1] // 8, 0x81, 0, 4, RATE]) if key else b""
@@ -40,6 +30,37 @@ def write_dav(
                 codec = bytes([0x83, 1, 0x0E, 2])  # one channel, A-law, 8 kHz
                 file.write(_chunk(_SOUND, number, moment, codec, bytes([0xD5, number]) * (SAMPLES // 2)))
     return path
+
+
+def write_hxvs(path: Path, frames: int, *, index: bool = True) -> Path:
+    """H.264 and G.711; with an `index` the table of keyframes at the end, which has one size in all files."""
+    keys = b""
+    with path.open("wb") as file:
+        file.write(b"HXVS" + struct.pack("<III", 64, 48, 0))
+        for number, (unit, key) in enumerate(_units(path, frames, (64, 48))):
+            keys += struct.pack("<II", file.tell(), 40 * number) if key else b""
+            file.write(b"HXVF" + struct.pack("<III", len(unit), 40 * number, key) + unit)
+            file.write(b"HXAF" + struct.pack("<III", 4 + SAMPLES, 40 * number, 0) + bytes(4))
+            file.write(bytes([0xD5, number]) * (SAMPLES // 2))
+        if index:
+            file.write(b"HXFI" + struct.pack("<III", 200_000, 40 * frames, 0) + keys.ljust(200_000, b"\0"))
+    return path
+
+
+def _units(path: Path, frames: int, sizes: tuple[int, int]) -> list[tuple[bytes, bool]]:
+    """Frames of H.264, each with whether it is a keyframe."""
+    clip = media.write_clip(
+        path.with_suffix(".h264"),
+        format="h264",
+        width=sizes[0],
+        height=sizes[1],
+        frames=frames,
+        options={"preset": "ultrafast", "bf": "0", "g": "6"},
+    )
+    with av.open(str(clip)) as container:
+        units = [(bytes(packet), packet.is_keyframe) for packet in container.demux(video=0) if packet.size]
+    clip.unlink()
+    return units
 
 
 def _chunk(kind: int, number: int, moment: int, extra: bytes, payload: bytes) -> bytes:

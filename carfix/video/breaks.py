@@ -20,6 +20,9 @@ _FLASH = b"FLV\1"
 _FLASH_BEFORE_LENGTH, _FLASH_HEAD, _FLASH_TAIL = 5, 11, 4
 #: Sound, video, and data in two codings.
 _FLASH_KINDS = (8, 9, 15, 18)
+#: HXVS and HXVT, of H.264 and HEVC: bytes of the header and of chunks' heads, frames and sound, the index at the end.
+_CAMERA, _CAMERA_HEAD = (b"HXVS", b"HXVT"), 16
+_CAMERA_KINDS, _CAMERA_INDEX = (b"HXVF", b"HXAF"), b"HXFI"
 #: The end of what states no size, as live recordings write it: where the next of its kind begins.
 _OPEN = sys.maxsize
 #: Larger than the elements of hard compressed video: those are read from one end to the other.
@@ -27,7 +30,8 @@ _BUFFER = 1 << 16
 
 
 def first_break(path: Path) -> int | None:
-    """The first byte of what should be an element of Matroska, a box of fragmented MP4, or a tag of FLV, and is none.
+    """The first byte of what should be an element of Matroska, a box of fragmented MP4, a tag of FLV, or a chunk of
+    HXVS (cameras' `.264` and `.265`), and is none.
 
     None for a file that is whole, or whose end is missing, and for other containers.
     """
@@ -40,6 +44,8 @@ def first_break(path: Path) -> int | None:
                 return _matroska_break(file, size)
             if head.startswith(_FLASH):
                 return _flash_break(file, size)
+            if head.startswith(_CAMERA):
+                return _camera_break(file, size)
             return _fragment_break(file, size)
     except OSError:  # a bad disk, which FFmpeg meets as well
         return None
@@ -105,3 +111,16 @@ def ends_within_tag(path: Path) -> bool:
         file.seek(end - length)
         head = file.read(_FLASH_HEAD)
         return head[0] not in _FLASH_KINDS or int.from_bytes(head[1:4], "big") + _FLASH_HEAD != length
+
+
+def _camera_break(file: IO[bytes], size: int) -> int | None:
+    position = _CAMERA_HEAD
+    while position + _CAMERA_HEAD <= size:
+        file.seek(position)
+        head = file.read(_CAMERA_HEAD)
+        if head.startswith(_CAMERA_INDEX):
+            return None
+        if not head.startswith(_CAMERA_KINDS):
+            return position
+        position += _CAMERA_HEAD + int.from_bytes(head[4:8], "little")
+    return None

@@ -14,6 +14,8 @@ S = TypeVar("S", bound=Stream)
 
 #: Formats of whose packets FFmpeg says that they last a tick, a millisecond: Dahua's recordings (.dav).
 _WITHOUT_DURATIONS = ("dhav",)
+#: Cameras' format that ends with an index, into which FFmpeg reads on and then calls the file damaged.
+_ENDS_WITH_INDEX = ("hxvs",)
 
 
 def demux(container: InputContainer, *streams: S) -> Iterator["Packet[S]"]:
@@ -24,6 +26,8 @@ def demux(container: InputContainer, *streams: S) -> Iterator["Packet[S]"]:
 
     Where such a stream has a hole (zeros on a disk that had no power, what a recorder has set aside and not filled)
     FFmpeg looks 64 kB ahead for where it goes on, and then asks to be called again.
+
+    Whether cameras' `.264` in HXVS is whole behind its last packet, `carfix.video.breaks` tells.
     """
     packets: Iterator[Packet[Any]] = container.demux(*streams)
     lasting = container.format.name not in _WITHOUT_DURATIONS
@@ -33,6 +37,14 @@ def demux(container: InputContainer, *streams: S) -> Iterator["Packet[S]"]:
         except av.error.BlockingIOError:
             packets = container.demux(*streams)
             continue
+        except av.error.InvalidDataError:
+            if container.format.name not in _ENDS_WITH_INDEX:
+                raise
+            for stream in streams or container.streams:
+                flush: Packet[Any] = Packet()
+                flush.stream = stream
+                yield flush
+            return
         except (StopIteration, IndexError):
             return
         if not lasting:

@@ -15,6 +15,8 @@ from carfix.restore.existing import what_is_there
 from carfix.restore.models import EngineChoice
 from carfix.restore.pipe import restore_pipe
 from carfix.restore.tasks import Task
+from carfix.video.demux import decoded
+from carfix.video.source import open_input
 
 #: From the full second on: FFmpeg takes a part of it for a whole one.
 TIMES = [recorders.BEGIN + 40 * i for i in range(30)]
@@ -77,3 +79,26 @@ def test_frames_last_as_long_as_the_rate_says(clock: int, tmp_path: Path) -> Non
         video = container.streams.video[0]
         assert video.time_base is not None and video.duration is not None
         assert video.duration * video.time_base == Fraction(30, 25)
+
+
+def test_a_cameras_file_that_ends_with_its_index_is_whole(tmp_path: Path) -> None:
+    """FFmpeg reads on into the index, and calls the file damaged."""
+    source = recorders.write_hxvs(tmp_path / "in.264", 30)
+    output = tmp_path / "out.mkv"
+    report = restore(source, output)
+    assert not report.warnings and not report.damaged
+    assert media.frame_times(output) == [Fraction(i, 25) for i in range(30)]
+    with open_input(source) as container:
+        assert len(list(decoded(container, container.streams.video[0]))) == 30
+
+
+@pytest.mark.parametrize("index", [True, False])
+def test_a_cameras_file_with_damage_in_the_middle(index: bool, tmp_path: Path) -> None:
+    source = recorders.write_hxvs(tmp_path / "in.264", 30, index=index)
+    data = source.read_bytes()
+    at = data.index(b"HXVF", 4000)
+    source.write_bytes(data[:at] + bytes(100) + data[at + 100 :])
+    report = restore(source, tmp_path / "out.mkv")
+    assert report.damaged and 3 < report.frames < 30
+    wanted = f"the input's structure is damaged at byte {at}: what is not found behind that is lost"
+    assert report.warnings == (wanted,)
