@@ -31,7 +31,7 @@ from carfix.video.demux import demux
 from carfix.video.faults import MEDIA_ERRORS, reason
 from carfix.video.hwaccel import NONE, Hwaccel, candidates, comes_from_device
 from carfix.video.pyav import KEEP_ODD_TAGS
-from carfix.video.truncation import is_stub, lacks_index
+from carfix.video.truncation import blank, is_stub, lacks_index
 from carfix.video.userdata import UserData, user_data_of_frame
 
 #: A stream that states no rate, such as raw H.264 without VUI timing, plays at FFmpeg's default.
@@ -120,6 +120,8 @@ def open_container(source: Path | IO[bytes], hwaccel: Hwaccel | None = None) -> 
             why = "its index (moov) is missing: the recording was cut off, or goes on still"
         elif isinstance(source, Path) and is_stub(source, error):
             why = "it ends within its header: the recording was cut off, or has just begun"
+        elif isinstance(source, Path):
+            why = blank(source) or why
         raise CarfixError(f"cannot read {name}: {why}") from error
     with container:
         container.flags &= ~_GENERATE_PTS

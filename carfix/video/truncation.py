@@ -40,6 +40,20 @@ def lacks_index(path: Path) -> bool:
     return bool(kinds) and kinds[0] in (b"ftyp", b"wide", b"mdat") and b"moov" not in kinds
 
 
+def blank(path: Path) -> str | None:
+    """Why nothing was recorded into the file, if it is empty or begins with zeros; None for others."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD)
+    except OSError:
+        return None
+    if not head:
+        return "it is empty: 0 bytes"
+    if any(head):
+        return None
+    return "it begins with zeros: it was set aside and never recorded into, or the disk lost what it held"
+
+
 def is_stub(path: Path, error: BaseException) -> bool:
     """Whether `error`, met as `path` was opened, only says that it ends before its first picture.
 

@@ -40,6 +40,19 @@ def test_a_transport_stream_of_nothing(tmp_path: Path) -> None:
         restore(source, tmp_path / "out.mkv")
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".ts", ".dav", ".264"])
+@pytest.mark.parametrize(
+    ("size", "why"),
+    [(0, "it is empty: 0 bytes"), (70_000, "it begins with zeros: it was set aside and never")],
+)
+def test_a_file_into_which_nothing_was_recorded(size: int, why: str, suffix: str, tmp_path: Path) -> None:
+    """Recorders set files aside, and power cuts leave zeros: they were called damaged, or no video."""
+    source = tmp_path / f"in{suffix}"
+    source.write_bytes(bytes(size))
+    with pytest.raises(CarfixError, match=f"cannot read .*: {why}"):
+        restore(source, tmp_path / "out.mkv")
+
+
 def test_sound_only(tmp_path: Path) -> None:
     source = tmp_path / "in.mka"
     whole = media.write_clip(tmp_path / "whole.mkv", sounds=[Sound()])
