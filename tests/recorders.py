@@ -32,18 +32,20 @@ def write_dav(
     return path
 
 
-def write_hxvs(path: Path, frames: int, *, index: bool = True) -> Path:
-    """H.264 and G.711; with an `index` the table of keyframes at the end, which has one size in all files."""
+def write_hxvs(path: Path, times: Sequence[int], *, index: bool = True) -> Path:
+    """H.264 and G.711 at `times`, in milliseconds; with an `index` the table at the end, of one size in all files."""
     keys = b""
     with path.open("wb") as file:
         file.write(b"HXVS" + struct.pack("<III", 64, 48, 0))
-        for number, (unit, key) in enumerate(_units(path, frames, (64, 48))):
-            keys += struct.pack("<II", file.tell(), 40 * number) if key else b""
-            file.write(b"HXVF" + struct.pack("<III", len(unit), 40 * number, key) + unit)
-            file.write(b"HXAF" + struct.pack("<III", 4 + SAMPLES, 40 * number, 0) + bytes(4))
+        for number, ((unit, key), time) in enumerate(
+            zip(_units(path, len(times), (64, 48)), times, strict=True)
+        ):
+            keys += struct.pack("<II", file.tell(), time) if key else b""
+            file.write(b"HXVF" + struct.pack("<III", len(unit), time, key) + unit)
+            file.write(b"HXAF" + struct.pack("<III", 4 + SAMPLES, time, 0) + bytes(4))
             file.write(bytes([0xD5, number]) * (SAMPLES // 2))
         if index:
-            file.write(b"HXFI" + struct.pack("<III", 200_000, 40 * frames, 0) + keys.ljust(200_000, b"\0"))
+            file.write(b"HXFI" + struct.pack("<III", 200_000, times[-1], 0) + keys.ljust(200_000, b"\0"))
     return path
 
 

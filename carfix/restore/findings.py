@@ -16,6 +16,7 @@ def timeline_findings(timeline: Timeline) -> Iterator[str]:
             f"the recording begins between two keyframes: {timeline.unreachable} frames before its first picture need "
             "what came before, and are left out"
         )
+    yield from _moved_findings(timeline.moved)
     if timeline.truncated is not None:
         yield f"the input is cut short: {timeline.truncated}"
 
@@ -65,8 +66,12 @@ def damage_findings(damage: Damage) -> Iterator[str]:
         yield f"{damage.packets} damaged packets could not be decoded"
     if damage.frames:
         yield f"{damage.frames} damaged frames were concealed"
-    if damage.times:
-        yield f"{damage.times} frames were moved so that times ascend"
+    yield from _moved_findings(damage.times)
+
+
+def _moved_findings(frames: int) -> Iterator[str]:
+    if frames:
+        yield f"{frames} frames were moved so that times ascend"
 
 
 def refused_findings(refused: int) -> Iterator[str]:

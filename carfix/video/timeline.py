@@ -57,6 +57,7 @@ class Timeline:
     rate: Fraction  # frames a second: FFmpeg may count fields that have times of their own
     ordinal: bool  # the file has no presentation times; frames take the slots in the order they are decoded
     jumps: tuple[Jump, ...]
+    moved: int  # frames whose times did not ascend, and were moved
     stood: int  # packets that state the time of the one before: the clock stood still
     strays: int  # packets whose times were damaged and are guessed from their neighbours
     corrupt: int  # packets that the demuxer flags as damaged, or whose checksums are wrong
@@ -70,10 +71,7 @@ class Timeline:
 
         Of equal ones, as damage and careless recorders leave them, the later are moved as decoding moves them.
         """
-        times = np.sort(self.pts[self.shown])
-        places = np.arange(len(times))
-        moved: NDArray[np.int64] = np.maximum.accumulate(times - places) + places
-        return moved
+        return _ascending(np.sort(self.pts[self.shown]))
 
 
 def is_steady(times: NDArray[np.int64], rate: Fraction, time_base: Fraction) -> bool:
@@ -143,6 +141,11 @@ def scan(info: SourceInfo) -> Timeline:
     else:
         pts = np.where(known_pts, repaired, NO_TIME)
         strays = _mend(pts, dts, known_pts, known_dts, info.time_base, step)
+    moved = 0
+    if not ordinal and (raw_pts[first] == raw_dts[first]).all():
+        # Nothing is reordered: where the clock steps back a little, pictures keep their order.
+        pts = _ascending(dts)
+        moved = int((pts != repaired).sum()) - strays
     pts = pts[frame_of]
     counts_fields = not first.all() and round(info.rate * step * info.time_base) == 2
     return Timeline(
@@ -157,12 +160,20 @@ def scan(info: SourceInfo) -> Timeline:
         rate=info.rate / 2 if counts_fields else info.rate,
         ordinal=ordinal,
         jumps=tuple(repair.found),
+        moved=moved,
         stood=repair.standing.count,
         strays=strays,
         corrupt=corrupt + checksums.wrong,
         truncated=truncated,
         user_data=search.found(info.user_data),
     )
+
+
+def _ascending(times: NDArray[np.int64]) -> NDArray[np.int64]:
+    """`times`, of which each that is not above all before it is a tick later than the last of them."""
+    places = np.arange(len(times))
+    moved: NDArray[np.int64] = np.maximum.accumulate(times - places) + places
+    return moved
 
 
 def _row(packet: "Packet[VideoStream]") -> tuple[int, int, int, int, bool]:

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import av
 import media
+import numpy as np
 import pytest
 import recorders
 from engines import Adding
-from jobs import restore
+from jobs import LOSSLESS, restore
 
 from carfix.restore.existing import what_is_there
 from carfix.restore.models import EngineChoice
@@ -83,7 +84,7 @@ def test_frames_last_as_long_as_the_rate_says(clock: int, tmp_path: Path) -> Non
 
 def test_a_cameras_file_that_ends_with_its_index_is_whole(tmp_path: Path) -> None:
     """FFmpeg reads on into the index, and calls the file damaged."""
-    source = recorders.write_hxvs(tmp_path / "in.264", 30)
+    source = recorders.write_hxvs(tmp_path / "in.264", range(0, 1200, 40))
     output = tmp_path / "out.mkv"
     report = restore(source, output)
     assert not report.warnings and not report.damaged
@@ -94,7 +95,7 @@ def test_a_cameras_file_that_ends_with_its_index_is_whole(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("index", [True, False])
 def test_a_cameras_file_with_damage_in_the_middle(index: bool, tmp_path: Path) -> None:
-    source = recorders.write_hxvs(tmp_path / "in.264", 30, index=index)
+    source = recorders.write_hxvs(tmp_path / "in.264", range(0, 1200, 40), index=index)
     data = source.read_bytes()
     at = data.index(b"HXVF", 4000)
     source.write_bytes(data[:at] + bytes(100) + data[at + 100 :])
@@ -102,3 +103,28 @@ def test_a_cameras_file_with_damage_in_the_middle(index: bool, tmp_path: Path) -
     assert report.damaged and 3 < report.frames < 30
     wanted = f"the input's structure is damaged at byte {at}: what is not found behind that is lost"
     assert report.warnings == (wanted,)
+
+
+@pytest.mark.parametrize("piped", [False, True])
+def test_pictures_keep_their_order_where_a_clock_steps_back_a_little(piped: bool, tmp_path: Path) -> None:
+    """The network sets it again and again, and a camera's hesitates: by their times two pictures changed places."""
+    times = [40 * i - (80 if i >= 12 else 0) + (4000 if i == 20 and not piped else 0) for i in range(30)]
+    source = recorders.write_hxvs(tmp_path / "in.264", times, index=False)
+    output = tmp_path / "out.mkv"
+    if piped:
+        target = io.BytesIO()
+        report = restore_pipe(
+            source=io.BytesIO(source.read_bytes()),
+            output=target,
+            format="matroska",
+            choice=EngineChoice(model=Adding(0)),
+            encoder=LOSSLESS,
+        )
+        output.write_bytes(target.getvalue())
+    else:
+        report = restore(source, output, encoder=LOSSLESS)
+    assert any("frames were moved so that times ascend" in line for line in report.warnings)
+    for got, wanted in zip(media.planes(output), media.planes(source), strict=True):
+        assert np.array_equal(got, wanted)
+    shown = [round(time * 1000) for time in media.frame_times(output)]
+    assert shown == [*range(0, 480, 40), 441, 442, *range(480, 1120, 40)]

@@ -29,6 +29,7 @@ def timeline(pts: list[int], keyframes: list[int]) -> Timeline:
         rate=Fraction(25),
         ordinal=False,
         jumps=(),
+        moved=0,
         stood=0,
         strays=0,
         corrupt=0,
