@@ -13,7 +13,7 @@ from carfix.progress import OnProgress
 from carfix.quality.alignment import Unmatched, aligned
 from carfix.quality.chosen import Chosen
 from carfix.quality.damage import Damage
-from carfix.quality.duration import duration_of, must_be_counted
+from carfix.quality.duration import duration_of, must_be_counted, recorded_size
 from carfix.quality.metrics import FrameQuality, measure
 from carfix.quality.reader import (
     END,
@@ -177,7 +177,7 @@ def bit_rate(chosen: Chosen) -> float | None:
         duration = duration_of(path, container, video)
         if must_be_counted(path, container, video):
             duration, _ = counted(path, stream)
-    return 8 * path.stat().st_size / duration if duration else None
+    return 8 * recorded_size(path) / duration if duration else None
 
 
 def _expected_frames(chosen: Chosen, wanted: Wanted) -> int:

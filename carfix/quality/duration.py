@@ -1,6 +1,8 @@
-"""How long a file lasts and how many frames a second it shows, where its container's word cannot be taken for it."""
+"""How long a file lasts, how many frames a second it shows and how large it is, where its container's word, or the
+disk's, cannot be taken for it."""
 
 import contextlib
+import os
 from pathlib import Path
 
 import av
@@ -23,6 +25,8 @@ SHORTEST = 0.5
 UNTIL_THE_END = ("matroska,webm", "nut")
 #: The share of its duration that a file may begin late without anything being off that is shown.
 SOON = 0.01
+#: Bytes of zeros that are no part of a recording.
+BLANK = 1 << 16
 
 
 def rate_of(stream: VideoStream) -> float | None:
@@ -33,6 +37,18 @@ def rate_of(stream: VideoStream) -> float | None:
     """
     rates = [float(rate) for rate in (stream.guessed_rate, stream.average_rate) if rate]
     return min((rate for rate in rates if 0 < rate <= MAX_RATE), default=None)
+
+
+def recorded_size(path: Path) -> int:
+    """Bytes of the file without the zeros at its end, if those are many: recorders set files aside and fill them up."""
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        while size > BLANK:
+            file.seek(size - BLANK)
+            if file.read(BLANK).strip(b"\0"):
+                break
+            size -= BLANK
+    return size
 
 
 def duration_of(path: Path, container: InputContainer, stream: VideoStream) -> float | None:
@@ -56,9 +72,14 @@ def duration_of(path: Path, container: InputContainer, stream: VideoStream) -> f
 def must_be_counted(path: Path, container: InputContainer, stream: VideoStream) -> bool:
     """Whether packets alone tell how long the opened `path` lasts.
 
-    What is cut still states the duration of the whole, and where a clock is set FFmpeg knows one side alone.
+    What is cut, or was never filled, still states the duration of the whole, and where a clock is set FFmpeg knows one
+    side alone.
     """
-    cut = truncation(path, stream) is not None or ends_within_tag(path)
+    cut = (
+        recorded_size(path) < path.stat().st_size
+        or truncation(path, stream) is not None
+        or ends_within_tag(path)
+    )
     return cut or is_set(path, container, stream)
 
 

@@ -18,7 +18,7 @@ from av.video.stream import VideoStream
 from carfix.errors import CarfixError
 from carfix.quality.chosen import Chosen, choose_in
 from carfix.quality.damage import Damage, decoded_around
-from carfix.quality.duration import MPEG1_VARIABLE, duration_of, must_be_counted, rate_of
+from carfix.quality.duration import MPEG1_VARIABLE, duration_of, must_be_counted, rate_of, recorded_size
 from carfix.quality.gain import GainFit
 from carfix.quality.methods import Restored
 from carfix.quality.reader import luma_of
@@ -95,7 +95,7 @@ def inspect_file(
             # As they are stated: decoding changes them where a recording changes.
             codec, width, height = context.codec.canonical_name, video.width, video.height
             bit_rate, fps = video.bit_rate, rate_of(video)
-            size = path.stat().st_size
+            size = recorded_size(path)
             duration = duration_of(path, container, video)
             damage = Damage()
             found: list[Told | None] = []

@@ -35,8 +35,8 @@ class _Behind:
 
 
 def is_set(path: Path, container: InputContainer, video: VideoStream) -> bool:
-    """Whether decoding times of `video` of the opened `path` lie before those of an earlier place, or leap ahead there
-    by more than all the others do.
+    """Whether decoding times of `video` of the opened `path` do not lie behind those of an earlier place, or leap ahead
+    there by more than all the others do.
     """
     if container.format.name not in _FORMATS:
         return False
@@ -48,7 +48,7 @@ def is_set(path: Path, container: InputContainer, video: VideoStream) -> bool:
         ]
     times = [time for time in found if time is not None]
     steps = [after - before for before, after in itertools.pairwise(times)]
-    return bool(steps) and (min(steps) < 0 or max(steps) > sum(steps) / 2)
+    return bool(steps) and (min(steps) <= 0 or max(steps) > sum(steps) / 2)
 
 
 def counted(path: Path, stream: str | None) -> tuple[float, int]:

@@ -15,7 +15,9 @@ from quality.clips import damage_packets, moving_picture, write_clip, write_mode
 from carfix.errors import CarfixError
 from carfix.net.catalog import installed
 from carfix.net.checkpoint import load_checkpoint, read_description
+from carfix.quality.chosen import choose
 from carfix.quality.compare import compare_videos
+from carfix.quality.comparison_run import bit_rate
 from carfix.quality.gain import GainFit, Point, fit_gain, fits_from_json, fits_to_json, installed_fit
 from carfix.quality.inspect import inspect_file, measure_speed
 from carfix.quality.methods import Restored
@@ -96,6 +98,19 @@ def test_recordings_put_together_are_counted_whole(tmp_path: Path) -> None:
     assert (one.frames, three.frames, three.duration) == (30, 90, pytest.approx(90 / 25, abs=0.05))
     assert three.bits_per_pixel == pytest.approx(one.bits_per_pixel, rel=0.05)
     assert three.seconds == pytest.approx(3 * (one.seconds or 0))
+
+
+@pytest.mark.parametrize("name", ["r.ts", "r.avi", "r.mkv"])
+def test_what_a_recorder_set_aside_and_did_not_fill_is_no_video(name: str, tmp_path: Path) -> None:
+    """It counted as bits of the picture, and a file that is worth restoring was promised nothing."""
+    full = write_clip(tmp_path / name, moving_picture(30), options={"qp": "30", "threads": "1"})
+    one = inspect_file(full, seconds_per_pixel=1e-6)
+    rate = bit_rate(choose(full, None))
+    full.write_bytes(full.read_bytes() + bytes(1 << 22))
+    other = inspect_file(full, seconds_per_pixel=1e-6)
+    assert (other.frames, other.duration) == (30, pytest.approx(1.2, abs=0.05))
+    assert other.bits_per_pixel == pytest.approx(one.bits_per_pixel, rel=0.5)
+    assert bit_rate(choose(full, None)) == pytest.approx(rate, rel=0.5)
 
 
 def test_a_clock_that_leaps_ahead_is_no_video(tmp_path: Path) -> None:

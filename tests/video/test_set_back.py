@@ -1,8 +1,10 @@
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
 from media import write_clip
 
+import carfix.video.set_back
 from carfix.video.choice import find_video
 from carfix.video.set_back import is_set
 from carfix.video.source import open_input
@@ -25,3 +27,12 @@ def test_recordings_put_together_are_seen(suffix: str, copies: int, expected: bo
     whole.write_bytes(copies * part.read_bytes())
     with open_input(whole) as container:
         assert is_set(whole, container, find_video(container, whole)) is expected
+
+
+def test_a_clock_that_stands_still_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FFmpeg's duration of it is that of a frame, or of what is before."""
+    clip = write_clip(tmp_path / "in.ts", frames=50)
+    times = iter([0, 1, 2, *[2] * 20])
+    monkeypatch.setattr(carfix.video.set_back, "_time_at", lambda *_: Fraction(next(times)))
+    with open_input(clip) as container:
+        assert is_set(clip, container, find_video(container, clip))
