@@ -16,7 +16,7 @@ def timeline_findings(timeline: Timeline) -> Iterator[str]:
             f"the recording begins between two keyframes: {timeline.unreachable} frames before its first picture need "
             "what came before, and are left out"
         )
-    yield from _moved_findings(timeline.moved)
+    yield from moved_findings(timeline.moved)
     if timeline.truncated is not None:
         yield f"the input is cut short: {timeline.truncated}"
 
@@ -66,10 +66,11 @@ def damage_findings(damage: Damage) -> Iterator[str]:
         yield f"{damage.packets} damaged packets could not be decoded"
     if damage.frames:
         yield f"{damage.frames} damaged frames were concealed"
-    yield from _moved_findings(damage.times)
+    yield from moved_findings(damage.times)
 
 
-def _moved_findings(frames: int) -> Iterator[str]:
+def moved_findings(frames: int) -> Iterator[str]:
+    """That so many frames are not shown when the file says."""
     if frames:
         yield f"{frames} frames were moved so that times ascend"
 

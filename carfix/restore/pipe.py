@@ -7,7 +7,13 @@ from pathlib import Path
 from typing import IO
 
 from carfix.errors import CarfixError, UsageError
-from carfix.restore.findings import damage_findings, packet_findings, refused_findings, unflagged_findings
+from carfix.restore.findings import (
+    damage_findings,
+    moved_findings,
+    packet_findings,
+    refused_findings,
+    unflagged_findings,
+)
 from carfix.restore.frames import FramePipeline
 from carfix.restore.models import EngineChoice
 from carfix.restore.pipe_reader import PIPE, PipeReader
@@ -92,6 +98,7 @@ def restore_pipe(
         *packet_findings(
             reader.clock.found, reader.clock.standing.count, reader.clock.strays, reader.corrupt
         ),
+        *moved_findings(reader.clock.moved),
         *damage_findings(reader.damage),
         *unflagged_findings(writer.unflagged),
         *refused_findings(writer.refused),

@@ -46,7 +46,6 @@ class PipeReader:
         #: Of video and sound the packet that the next one will tell about.
         self.waiting: dict[int, Packet[Any]] = {}
         self.damage = Damage()
-        self._reorders = False  # whether a frame was met that is shown at another time than it is decoded
         self._flagged = 0  # packets that the demuxer flags as damaged
         self._checksums = SliceChecksums()
         self._clocks = _clocks(container)
@@ -84,7 +83,6 @@ class PipeReader:
                 continue
             self._flagged += packet.is_corrupt
             self._checksums.look(packet)
-            self._reorders = self._reorders or packet.pts != packet.dts
             note(packet)
             try:
                 yield from context.decode(packet)
@@ -122,11 +120,7 @@ class PipeReader:
         # A program stream that begins on the way need not state the first time, and does not begin at 0.
         latest, last = (self.video.start_time or 0) - step, None
         for number, frame in enumerate(_from_the_first_time(self._all(), step)):
-            pts = latest + step if frame.pts is None else frame.pts
-            if number and not self._reorders and pts <= latest:
-                pts = latest + 1  # where the clock steps back a little, pictures keep their order
-                self.damage.times += 1
-            latest = pts
+            latest = latest + step if frame.pts is None else frame.pts
             heapq.heappush(waiting, (latest, number, frame))
             while len(waiting) > _REORDERED:
                 last, frame = self._next(waiting, last)

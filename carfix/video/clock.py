@@ -59,6 +59,9 @@ class ClockRepair:
         self.found: list[Jump] = []
         self.strays = 0  # single packets whose time was damaged
         self.standing = StandingClock(step)
+        self.moved = 0  # packets that `in_order` has moved
+        self._reorders = False
+        self._shown: int | None = None
         self._known = list(jumps)
         #: Of the other streams, where nobody has read ahead for their `jumps`.
         self.peers: list[ClockRepair] = []
@@ -104,6 +107,19 @@ class ClockRepair:
             self._last = max(dts + self._offset, self._last)
         self._last_raw = dts
         return dts - stated + self._offset, dts + self._offset
+
+    def in_order(self, pts: int | None, dts: int | None) -> int | None:
+        """The repaired presentation time `pts` of a packet that is decoded at `dts`; call once a packet, in order.
+
+        Where nothing is reordered it is above that of the last packet: where the clock steps back by less than a jump,
+        pictures keep their order.
+        """
+        self._reorders = self._reorders or pts is None or pts != dts
+        if pts is not None and not self._reorders and self._shown is not None and pts <= self._shown:
+            pts = self._shown + 1
+            self.moved += 1
+        self._shown = pts
+        return pts
 
     def _turned(self, dts: int) -> int:
         """`dts` in that turn of the clock in which it is nearest to the last one, or in which a camera starts anew."""

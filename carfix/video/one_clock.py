@@ -39,8 +39,10 @@ def repair(packet: "Packet[Any]", following: "Packet[Any] | None", clock: ClockR
     if clock.strays > strays:
         # Of the presentation time nothing is known either: it is guessed.
         packet.pts, packet.dts = None, dts
-    else:
-        move(packet, offset * clock.time_base)
+        return
+    move(packet, offset * clock.time_base)
+    if video:
+        packet.pts = clock.in_order(packet.pts, packet.dts)
 
 
 def move(packet: "Packet[Any] | VideoFrame", shift: Fraction) -> None:

@@ -14,6 +14,7 @@ from media import X264
 from media import write_clip as write_media
 from networks import save_awake
 from quality.clips import FRAMES, luma_of_file, moving_picture, write_clip, write_model
+from recorders import write_hxvs
 from rich.console import Console
 
 from carfix.errors import CarfixError, UsageError
@@ -322,6 +323,15 @@ def test_a_clock_that_was_set_back_goes_on_as_in_a_restore(tmp_path: Path) -> No
     restore(whole, tmp_path / "out.mkv", model=Adding(3), encoder=LOSSLESS)
     found = compare_videos(reference=whole, candidates=[tmp_path / "out.mkv"], align_start=True)
     assert found.results[0].quality.psnr == pytest.approx(np.full(50, 20 * np.log10(255 / 3)), abs=0.3)
+
+
+def test_a_clock_that_steps_back_a_little_goes_on_as_in_a_restore(tmp_path: Path) -> None:
+    """Frames of an original and of what was made of it were said not to meet."""
+    times = [40 * i - (80 if i >= 12 else 0) for i in range(30)]
+    source = write_hxvs(tmp_path / "in.264", times, index=False)
+    restore(source, tmp_path / "out.mkv", model=Adding(3), encoder=LOSSLESS)
+    found = compare_videos(reference=source, candidates=[tmp_path / "out.mkv"])
+    assert found.results[0].quality.psnr == pytest.approx(np.full(30, 20 * np.log10(255 / 3)), abs=0.3)
 
 
 def test_json_and_csv_hold_every_frame(reference: Path, compressed: Path) -> None:
