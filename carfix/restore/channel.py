@@ -40,6 +40,10 @@ class Channel(Generic[T]):
     def _can_go_on(self) -> bool:
         return self._abandoned or len(self._items) < self._capacity
 
+    def is_empty(self) -> bool:
+        """Whether nothing is waiting now."""
+        return not self._items
+
     def finish(self) -> None:
         """Say that no more items will come."""
         with self._changed:

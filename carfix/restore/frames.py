@@ -41,7 +41,10 @@ class Item:
 class FramePipeline:
     """Three threads around an engine: frames in, the same frames with restored luma out, in order."""
 
-    def __init__(self, engine: Engine, pix_fmt: str, colour_range: int, strength: Strength) -> None:
+    def __init__(
+        self, engine: Engine, pix_fmt: str, colour_range: int, strength: Strength, *, live: bool = False
+    ) -> None:
+        """`live` says that the next frame may be long in coming: none that is there waits for it."""
         self.repeated = 0
         self._strength = strength
         self.luma: LumaFormat = luma_format(pix_fmt)
@@ -52,6 +55,7 @@ class FramePipeline:
         capacity = _BATCHES_WAITING * max(engine.batch, 2)
         self._decoded: Channel[Item] = Channel(capacity)
         self._restored: Channel[Item] = Channel(capacity)
+        self._idle: Callable[[], bool] = self._decoded.is_empty if live else lambda: False
         self._failure: BaseException | None = None
         self._failing = threading.Lock()
 
@@ -113,14 +117,14 @@ class FramePipeline:
         self._decoded.finish()
 
     def _infer(self) -> None:
-        for done in in_order(self._engine, self._begun()):
+        for done in in_order(self._engine, self._begun(), idle=self._idle):
             for item in done:
                 self._restored.put(item)
         self._restored.finish()
 
     def _begun(self) -> Iterator[Callable[[], Sequence[Item]]]:
         before: Item | None = None
-        for batch in _batches(self._decoded, self._engine.batch):
+        for batch in _batches(self._decoded, self._engine.batch, self._idle):
             if before is None:
                 height, width = batch[0].decoded.shape
                 prepare_pictures(self._engine, height, width, interlaced=batch[0].interlaced)
@@ -189,18 +193,21 @@ def _repeats(item: Item, before: Item) -> bool:
     return item.moving is not None and item.interlaced == before.interlaced and not item.moving.any()
 
 
-def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    """Lists of at most `size` items, never across segments.
+def _batches(items: Iterable[Item], size: int, idle: Callable[[], bool]) -> Iterator[list[Item]]:
+    """Lists of at most `size` items, never across segments, and of fewer where `idle` tells that no other is there yet.
 
-    So a segment is computed in the same batches whether the run began with it or long before: backends may
+    So a segment of a file is computed in the same batches whether the run began with it or long before: backends may
     round differently for other batch sizes, and a resumed run must give the same file.
     """
     batch: list[Item] = []
     for item in items:
-        if batch and (len(batch) == size or item.segment is not batch[0].segment):
+        if batch and item.segment is not batch[0].segment:
             yield batch
             batch = []
         batch.append(item)
+        if len(batch) == size or idle():
+            yield batch
+            batch = []
     if batch:
         yield batch
 

@@ -78,7 +78,7 @@ def restore_pipe(
             say(choice.describe(engine))
             with writer:
                 threads = FramePipeline(
-                    engine, encoding.pix_fmt, reader.info.colour.range, choice.strength_of(engine)
+                    engine, encoding.pix_fmt, reader.info.colour.range, choice.strength_of(engine), live=True
                 )
                 threads.run(reader.frames(), lambda items: writer.write(items, threads))
                 writer.finish()

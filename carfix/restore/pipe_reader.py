@@ -122,7 +122,8 @@ class PipeReader:
         for number, frame in enumerate(_from_the_first_time(self._all(), step)):
             latest = latest + step if frame.pts is None else frame.pts
             heapq.heappush(waiting, (latest, number, frame))
-            while len(waiting) > _REORDERED:
+            # Without B-frames they come in order, and nobody has to wait for a slow camera's next ones.
+            while len(waiting) > (_REORDERED if self.video.codec_context.reorder_depth else 0):
                 last, frame = self._next(waiting, last)
                 yield _WHOLE, frame
         while waiting:

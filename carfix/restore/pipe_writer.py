@@ -246,6 +246,8 @@ class PipeWriter:
             self.unflagged += item.interlaced and not self._flags
             self._progress(Progress(phase="restoring", done=self.count, total=self.count))
             self._pass_on()
+            if not isinstance(self._output, Path):
+                self._output.flush()  # somebody may look at the frame before the next one comes
 
     def finish(self) -> None:
         """Flush the encoder and write what is left of the other streams."""

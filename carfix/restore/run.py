@@ -156,7 +156,7 @@ def restore_through_pipe(
             stack.enter_context(alone_at(temporary, output))
         stack.enter_context(teller.display())
         report = restore_pipe(
-            source=_bytes_of(sys.stdin, "input") if source == PIPE else source,
+            source=_as_they_come(_bytes_of(sys.stdin, "input")) if source == PIPE else source,
             output=_bytes_of(sys.stdout, "output") if output == PIPE else temporary,
             progress=lambda progress: teller(Event(task, progress)),
             say=functools.partial(_say, teller, task),
@@ -194,3 +194,8 @@ def _bytes_of(stream: Any, name: str) -> IO[bytes]:  # noqa: ANN401 - text on to
     if getattr(stream, "buffer", None) is None:  # started with `<&-` or `>&-`
         raise UsageError(f"- stands for standard {name}, which is closed")
     return stream.buffer  # type: ignore[no-any-return]
+
+
+def _as_they_come(stream: IO[bytes]) -> IO[bytes]:
+    """The bytes below Python's buffer, which waits for as many as FFmpeg has room for: 32 KB, seconds of a camera."""
+    return getattr(stream, "raw", stream)

@@ -81,15 +81,18 @@ def begin(
     return lambda: restored
 
 
-def in_order(engine: Engine, begun: Iterable[Callable[[], T]]) -> Iterator[T]:
+def in_order(
+    engine: Engine, begun: Iterable[Callable[[], T]], *, idle: Callable[[], bool] = lambda: False
+) -> Iterator[T]:
     """What the functions in `begun` return, in order: asking for one begins a batch, calling it waits for its end.
 
-    As many are under way as the engine likes, so `begun` runs ahead of the results.
+    As many are under way as the engine likes, so `begun` runs ahead of the results; but none is asked for while `idle`
+    tells that there is nothing to begin yet.
     """
     under_way: deque[Callable[[], T]] = deque()
     for wait in begun:
         under_way.append(wait)
-        while len(under_way) >= depth_of(engine):
+        while under_way and (len(under_way) >= depth_of(engine) or idle()):
             yield under_way.popleft()()
     while under_way:
         yield under_way.popleft()()
