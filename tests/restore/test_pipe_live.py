@@ -5,16 +5,19 @@ import os
 import sys
 import threading
 import time
+from pathlib import Path
 
 import media
 import pytest
 from engines import Adding, Overlapped
+from jobs import restore
 from rich.console import Console
 
 from carfix.restore.models import EngineChoice
 from carfix.restore.pipe_reader import PIPE
 from carfix.restore.run import restore_through_pipe
 from carfix.restore.telling import Teller
+from carfix.video.encoder_settings import EncoderSettings
 
 #: Frames of which neither buffer of Python's is full.
 WIDTH, HEIGHT = 32, 24
@@ -81,3 +84,12 @@ def test_a_frame_waits_for_the_next_one_alone(engine: Adding, monkeypatch: pytes
         live.send(5)
         came = live.await_frames(4)
     assert came == 4
+
+
+def test_zerolatency_leaves_no_frame_in_x264(tmp_path: Path) -> None:
+    """As with FFmpeg: a core that has a frame for itself holds it back until the others' are done."""
+    clip = media.write_clip(tmp_path / "in.mkv", height=256)
+    for tune, slices in (("zerolatency", True), (None, False)):
+        output = tmp_path / f"{tune}.mkv"
+        restore(clip, output, encoder=EncoderSettings(tune=tune, options={"threads": "2"}))
+        assert (b"sliced_threads=1" in output.read_bytes()) is slices
