@@ -85,6 +85,10 @@ class FramePipeline:
         if self._failure is not None:
             raise self._failure
 
+    def goes_on(self) -> bool:
+        """Whether nothing has failed, and nobody has interrupted it."""
+        return self._failure is None
+
     def _guard(self, work: Callable[[Any], None], argument: object) -> None:
         try:
             work(argument)

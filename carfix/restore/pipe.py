@@ -4,9 +4,10 @@ import contextlib
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from carfix.errors import CarfixError, UsageError
+from carfix.restore.arriving import Arriving
 from carfix.restore.findings import (
     damage_findings,
     moved_findings,
@@ -65,7 +66,8 @@ def restore_pipe(
     name = source if isinstance(source, Path) else PIPE
     try:
         with contextlib.ExitStack() as stack:
-            container = stack.enter_context(open_container(source))
+            arriving = None if isinstance(source, Path) else Arriving(source)
+            container = stack.enter_context(open_container(cast(IO[bytes], arriving) if arriving else source))
             reader = PipeReader(container, name, stream)
             # What comes through a pipe may not keep to its rate; a bare stream has no times that could differ from it.
             encoding = counting(resolve_encoding(reader.info, settings, format), steady=format in BARE)
@@ -80,8 +82,12 @@ def restore_pipe(
                 threads = FramePipeline(
                     engine, encoding.pix_fmt, reader.info.colour.range, choice.strength_of(engine), live=True
                 )
+                if arriving is not None:
+                    arriving.wanted = threads.goes_on
                 threads.run(reader.frames(), lambda items: writer.write(items, threads))
                 writer.finish()
+                if reader.changed is not None:  # once all that came before is written
+                    raise CarfixError(reader.changed)
             description = engine.description
     except BrokenPipeError:
         raise CarfixError("the program that reads the output has ended") from None

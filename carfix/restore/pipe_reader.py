@@ -46,6 +46,7 @@ class PipeReader:
         #: Of video and sound the packet that the next one will tell about.
         self.waiting: dict[int, Packet[Any]] = {}
         self.damage = Damage()
+        self.changed: str | None = None  # what ended it before its end
         self._flagged = 0  # packets that the demuxer flags as damaged
         self._checksums = SliceChecksums()
         self._clocks = _clocks(container)
@@ -147,9 +148,10 @@ class PipeReader:
                 self.info.height,
                 self.info.pix_fmt,
             ):
-                raise CarfixError(
+                self.changed = (
                     f"the video changes to {frame.width}x{frame.height} {frame.format.name} on the way"
                 )
+                return
             yield frame
 
 

@@ -25,6 +25,7 @@ from carfix.video.encoder_settings import check_settings
 from carfix.video.faults import reason
 from carfix.video.muxer import check_movflags, output_format
 from carfix.video.on_disk import force_to_disk, sync_folder
+from carfix.video.source import probe
 
 
 def restore_files(
@@ -155,13 +156,18 @@ def restore_through_pipe(
             options["format"] = output_format(output, options["format"])
             stack.enter_context(alone_at(temporary, output))
         stack.enter_context(teller.display())
-        report = restore_pipe(
-            source=_as_they_come(_bytes_of(sys.stdin, "input")) if source == PIPE else source,
-            output=_bytes_of(sys.stdout, "output") if output == PIPE else temporary,
-            progress=lambda progress: teller(Event(task, progress)),
-            say=functools.partial(_say, teller, task),
-            **options,
-        )
+        try:
+            report = restore_pipe(
+                source=_bytes_of(sys.stdin, "input") if source == PIPE else source,
+                output=_bytes_of(sys.stdout, "output") if output == PIPE else temporary,
+                progress=lambda progress: teller(Event(task, progress)),
+                say=functools.partial(_say, teller, task),
+                **options,
+            )
+        except BaseException:
+            if output != PIPE and (kept := _kept(temporary, output)) is not None:
+                _say(teller, task, f"cut short: what was restored until then is {kept}")
+            raise
         if output != PIPE:
             _land(temporary, output, overwrite=overwrite)
             report = dataclasses.replace(report, output=output)
@@ -190,12 +196,20 @@ def _land(temporary: Path, output: Path, *, overwrite: bool) -> None:
         )
 
 
+def _kept(temporary: Path, output: Path) -> Path | None:
+    """Where that stays which a pipe brought before the run ended: it does not come again. None if it cannot be read."""
+    try:
+        probe(temporary)
+        name = output.with_stem(f"{output.stem}-cut")
+        while name.exists():
+            name = name.with_stem(f"{name.stem}-cut")
+        temporary.replace(name)
+    except (CarfixError, OSError):
+        return None
+    return name
+
+
 def _bytes_of(stream: Any, name: str) -> IO[bytes]:  # noqa: ANN401 - text on top of bytes, which typeshed has no type for
     if getattr(stream, "buffer", None) is None:  # started with `<&-` or `>&-`
         raise UsageError(f"- stands for standard {name}, which is closed")
     return stream.buffer  # type: ignore[no-any-return]
-
-
-def _as_they_come(stream: IO[bytes]) -> IO[bytes]:
-    """The bytes below Python's buffer, which waits for as many as FFmpeg has room for: 32 KB, seconds of a camera."""
-    return getattr(stream, "raw", stream)

@@ -263,6 +263,21 @@ def test_a_transport_streams_clock_that_runs_over(format: str, tmp_path: Path) -
     assert sounds[0] == sounds[1]
 
 
+def test_what_comes_before_a_change_of_size_is_written(tmp_path: Path) -> None:
+    """Also what x264 holds back: of the first seconds there was nothing."""
+    parts = [media.write_clip(tmp_path / f"{width}.ts", frames=25, width=width) for width in (64, 96)]
+    target = Unseekable()
+    with pytest.raises(CarfixError, match=r"the video changes to 96x48 yuv420p on the way"):
+        restore_pipe(
+            source=Unseekable(b"".join(part.read_bytes() for part in parts)),
+            output=target,
+            format="nut",
+            choice=EngineChoice(model=Adding(1)),
+        )
+    (tmp_path / "out.nut").write_bytes(target.getvalue())
+    assert len(media.frame_times(tmp_path / "out.nut")) == 25
+
+
 def test_a_pipe_that_breaks_off(clip: Path, tmp_path: Path) -> None:
     data = clip.read_bytes()
     report = through(

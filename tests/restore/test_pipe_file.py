@@ -10,7 +10,7 @@ from typing import Any
 
 import media
 import pytest
-from engines import Adding
+from engines import Adding, Failing
 from networks import save_awake
 from rich.console import Console
 
@@ -18,6 +18,7 @@ from carfix.errors import CarfixError
 from carfix.restore.models import EngineChoice
 from carfix.restore.run import restore_through_pipe
 from carfix.restore.telling import Teller
+from carfix.video.encoder_settings import EncoderSettings
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def clip(nut: Path) -> Path:
     return nut
 
 
-def into(output: Path, clip: Path, engine: Adding) -> None:
+def into(output: Path, clip: Path, engine: Adding, encoder: EncoderSettings | None = None) -> None:
     restore_through_pipe(
         clip,
         output,
@@ -34,6 +35,7 @@ def into(output: Path, clip: Path, engine: Adding) -> None:
         strict=False,
         format=None,
         choice=EngineChoice(model=engine),
+        encoder=encoder,
     )
 
 
@@ -87,6 +89,20 @@ def test_a_file_that_was_created_meanwhile_stays(clip: Path, tmp_path: Path) -> 
     assert output.read_bytes() == b"another's"
     assert len(media.frame_times(tmp_path / "out-new.mkv")) == 30
     assert not (tmp_path / ".out.mkv.part").exists()
+
+
+@pytest.mark.parametrize("error", [CarfixError("broken down"), KeyboardInterrupt()])
+def test_what_came_before_a_failure_is_kept(error: BaseException, clip: Path, tmp_path: Path) -> None:
+    """A camera does not send it again. The output's own name is for what is complete."""
+    encoder = EncoderSettings(codec="ffv1")
+    for name in ("out-cut.mkv", "out-cut-cut.mkv"):
+        with pytest.raises(type(error)):
+            into(tmp_path / "out.mkv", clip, Failing(20, error), encoder=encoder)
+        assert 10 <= len(media.frame_times(tmp_path / name)) <= 20
+    with pytest.raises(type(error)):
+        into(tmp_path / "out.mkv", clip, Failing(0, error), encoder=encoder)
+    names = ["in.nut", "out-cut-cut.mkv", "out-cut.mkv"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
 
 
 def test_the_command(clip: Path, tmp_path: Path) -> None:

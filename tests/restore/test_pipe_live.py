@@ -6,13 +6,15 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import media
 import pytest
-from engines import Adding, Overlapped
+from engines import Adding, Failing, Overlapped
 from jobs import restore
 from rich.console import Console
 
+from carfix.errors import CarfixError
 from carfix.restore.models import EngineChoice
 from carfix.restore.pipe_reader import PIPE
 from carfix.restore.run import restore_through_pipe
@@ -34,14 +36,15 @@ class Live:
         self._stdin, self._stdout = os.fdopen(stdin, "r"), os.fdopen(stdout, "w")
         monkeypatch.setattr(sys, "stdin", self._stdin)
         monkeypatch.setattr(sys, "stdout", self._stdout)
-        options = {
+        self._options: dict[str, Any] = {
             "teller": Teller(Console(file=io.StringIO()), mode="none", quiet=True, many=False, log=None),
             "overwrite": False,
             "strict": False,
             "format": "rawvideo",
             "choice": EngineChoice(model=engine),
         }
-        self._run = threading.Thread(target=restore_through_pipe, args=(PIPE, PIPE), kwargs=options)
+        self.failure: CarfixError | None = None
+        self._run = threading.Thread(target=self._restore)
         self._reading = threading.Thread(target=self._read)
         self._came = 0
 
@@ -64,6 +67,17 @@ class Live:
             time.sleep(0.01)
         return self._came // size
 
+    def has_ended(self) -> bool:
+        """Whether the run ends by itself, while the camera is silent."""
+        self._run.join(PATIENCE)
+        return not self._run.is_alive()
+
+    def _restore(self) -> None:
+        try:
+            restore_through_pipe(PIPE, PIPE, **self._options)
+        except CarfixError as error:
+            self.failure = error
+
     def _read(self) -> None:
         while data := os.read(self._detector, 1 << 16):
             self._came += len(data)
@@ -84,6 +98,15 @@ def test_a_frame_waits_for_the_next_one_alone(engine: Adding, monkeypatch: pytes
         live.send(5)
         came = live.await_frames(4)
     assert came == 4
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there nobody can tell whether a pipe has something to read")
+def test_a_silent_camera_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a run that failed or was interrupted: it waited for the next packet, or ended five seconds later in pieces."""
+    with Live(monkeypatch, Failing(1, CarfixError("broken down"))) as live:
+        live.send(5)
+        ended = live.has_ended()
+    assert ended and str(live.failure) == "broken down"
 
 
 def test_zerolatency_leaves_no_frame_in_x264(tmp_path: Path) -> None:
