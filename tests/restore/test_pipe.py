@@ -221,6 +221,29 @@ def test_recordings_one_behind_the_other(tmp_path: Path) -> None:
     assert (np.abs(shifts[0][:, 0] - shifts[1][:, 0]) <= 1).all()
 
 
+def test_a_camera_that_was_started_anew_goes_on(tmp_path: Path) -> None:
+    """Its clock is back at 0. FFmpeg takes that for one that ran over: behind a pause of 26 hours, as from a file."""
+    whole = tmp_path / "whole.ts"
+    parts = [
+        media.write_clip(
+            tmp_path / f"{hours}.ts",
+            frames=25,
+            times=[hours * 3600 * 90_000 + 3600 * i for i in range(25)],
+            time_base=Fraction(1, 90_000),
+            sounds=[Sound(codec="mp2", start=hours * 3600, seconds=1.0)],
+            muxer={"mpegts_copyts": "1"},
+        )
+        for hours in (2, 0)
+    ]
+    whole.write_bytes(b"".join(part.read_bytes() for part in parts))
+    through(whole.read_bytes(), tmp_path / "piped.mkv", "matroska")
+    restore(whole, tmp_path / "file.mkv", encoder=None)
+    for name in ("piped.mkv", "file.mkv"):
+        times = media.frame_times(tmp_path / name)
+        assert len(times) == 50
+        assert max(np.diff(times)) < 0.2
+
+
 def test_what_a_network_lost_is_told(tmp_path: Path) -> None:
     """The decoder conceals it, and gives every frame."""
     data = media.write_clip(tmp_path / "in.ts", frames=25, options=media.X264).read_bytes()
