@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import functools
 import math
+import mmap
 import os
 import platform
 import subprocess
@@ -152,3 +153,19 @@ def has_tiles() -> bool:
         return False
     refused: int = ctypes.CDLL(None).syscall(_ARCH_PRCTL, _REQUEST, _TILE_DATA)
     return refused == 0
+
+
+@functools.cache
+def runs_made_code() -> bool:
+    """Whether the system lets this process run machine code that it has made itself.
+
+    systemd's `MemoryDenyWriteExecute=`, SELinux and the like refuse memory for it, to LLVM and oneDNN alike.
+    """
+    if sys.platform != "linux":
+        return True
+    prot = mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC
+    try:
+        mmap.mmap(-1, mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=prot).close()
+    except PermissionError:
+        return False
+    return True

@@ -9,11 +9,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from carfix import cpu
 from carfix.net.config import KERNEL, LAYER_RADIUS, CarCnnConfig, Config, FastConfig
 
 #: What the second convolution of a residual block is scaled by at the start. Fifteen unnormalised blocks at
 #: full scale would double the activations' variance fifteen times over and training would diverge.
 BLOCK_INIT_GAIN = 0.1
+
+if not cpu.runs_made_code():
+    # Of oneDNN no convolution would run. torch has others, which are slow.
+    torch.backends.mkldnn.set_flags(_enabled=False)  # type: ignore[no-untyped-call]
 
 
 def conv(inputs: int, outputs: int) -> nn.Conv2d:

@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -254,3 +256,37 @@ def test_timing_for_real_finds_an_engine_of_this_machine() -> None:
     assert choice.kind in choose.candidates("auto")
     assert all(speed > 0 for speed in choice.speeds.values())
     assert torch.get_num_threads() == before
+
+
+#: Forbids this process memory for machine code, as systemd's MemoryDenyWriteExecute= does (Linux 6.3), or ends it.
+FORBID = """
+import ctypes, sys
+PR_SET_MDWE, REFUSE_EXEC_GAIN, NOT_KNOWN = 65, 1, 77
+if ctypes.CDLL(None).prctl(PR_SET_MDWE, REFUSE_EXEC_GAIN, 0, 0, 0):
+    sys.exit(NOT_KNOWN)
+"""
+MEASURE = """
+from networks import awake_model
+from carfix.restore.engine.choose import candidates, measure
+print(measure(awake_model(), candidates("auto")).kind)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems forbid it otherwise")
+def test_where_machine_code_is_forbidden_others_compute() -> None:
+    command = [sys.executable, "-c", FORBID + MEASURE]
+    run = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True)
+    if run.returncode == 77:
+        pytest.skip("this Linux cannot forbid it")
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.strip() in (TORCH_FP32, NCNN_FP32)
+
+
+def test_what_was_timed_with_machine_code_does_not_count_where_that_is_forbidden(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    free = set(choose.candidates("auto"))
+    assert "forbids" not in Choice(TORCH_FP32, {TORCH_FP32: 2.0, NCNN_FP32: 1.0}).reason
+    monkeypatch.setattr(choose, "runs_made_code", lambda: False)
+    assert set(choose.candidates("auto")) == free & {TORCH_FP32, NCNN_FP32}
+    assert "forbids" in Choice(TORCH_FP32, {TORCH_FP32: 2.0, NCNN_FP32: 1.0}).reason

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from carfix.cpu import available_threads, has_tiles, multiplies_bf16
+from carfix.cpu import available_threads, has_tiles, multiplies_bf16, runs_made_code
 from carfix.errors import CarfixError, UsageError
 from carfix.net.checkpoint import Model
 from carfix.net.config import margin, multiply_adds_per_pixel
@@ -65,7 +65,9 @@ class Choice:
         others = [f"{kind} {self.speeds[kind]:.3g}" for kind in self.speeds if kind != self.kind]
         if not others:
             return ""
-        return f" (fastest here: {self.speeds[self.kind]:.3g} megapixels a second, {', '.join(others)})"
+        quicker = "" if runs_made_code() else "; machine code would be quicker, which the system forbids"
+        best = f"{self.speeds[self.kind]:.3g} megapixels a second"
+        return f" (fastest here: {best}, {', '.join(others)}{quicker})"
 
     @staticmethod
     def read(value: Any) -> "Choice":  # noqa: ANN401 - JSON
@@ -116,6 +118,8 @@ def candidates(precision: str) -> tuple[str, ...]:
     Raises `UsageError` for a precision that its CPU has no instructions for.
     """
     own = [kind for kind, library in LIBRARIES.items() if importlib.util.find_spec(library) is not None]
+    if not runs_made_code():
+        own = [kind for kind in own if LIBRARIES[kind] != "llvmlite"]
     if not has_tiles():
         own = [kind for kind in own if kind != AMX_BF16]
     bf16 = (*(kind for kind in own if kind == AMX_BF16), TORCH_BF16)
@@ -127,8 +131,8 @@ def candidates(precision: str) -> tuple[str, ...]:
     if precision == "fp32":
         return kinds
     kinds += tuple(kind for kind in own if kind == WINOGRAD_INT16)
-    # Without these instructions bf16 is emulated, and slower than fp32.
-    return kinds + bf16 if multiplies_bf16() else kinds
+    # Without these instructions, and without oneDNN, bf16 is emulated, and slower than fp32.
+    return kinds + bf16 if multiplies_bf16() and runs_made_code() else kinds
 
 
 def can_bf16() -> bool:
