@@ -26,6 +26,7 @@ from carfix.quality.ffmpeg import FFmpeg, find_ffmpeg, input_arguments
 from carfix.quality.metrics import peak
 from carfix.quality.reader import LumaFrame, read_frames
 from carfix.restore.engine import Planes
+from carfix.scratch import scratch
 from carfix.video.address import address
 from carfix.video.choice import find_video
 from carfix.video.quantizer import EXPORTED_QUANTIZERS
@@ -128,8 +129,8 @@ def _trial(ffmpeg: FFmpeg, post_filter: PostFilter) -> str | None:
     To have the filter is not enough: FFmpeg 5.1's refuses the quantizers that its own H.264 decoder exports, and
     its command line spells the time base otherwise.
     """
-    with tempfile.TemporaryDirectory(prefix="carfix-spp-") as folder:
-        path = Path(folder) / "trial.mp4"
+    with scratch("carfix-spp-") as folder:
+        path = folder / "trial.mp4"
         _write_trial_clip(path)
         result = subprocess.run(
             command(ffmpeg, path, post_filter.graph, None), capture_output=True, check=False

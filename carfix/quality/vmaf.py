@@ -115,7 +115,10 @@ class VmafMeter:
             self._process.communicate()
             if self._process.returncode != 0:
                 raise self._failure()
-            result = json.loads((Path(self._folder.name) / "vmaf.json").read_text(encoding="utf-8"))
+            try:
+                result = json.loads((Path(self._folder.name) / "vmaf.json").read_text(encoding="utf-8"))
+            except (OSError, ValueError):  # ffmpeg says nothing of a full disk
+                raise self._failure() from None
         self.scores = np.array([frame["metrics"]["vmaf"] for frame in result["frames"]], dtype=np.float64)
 
     def _failure(self) -> CarfixError:

@@ -1,10 +1,8 @@
 """What a job would do, without doing it: plan and findings, and time and size from a short sample."""
 
 import dataclasses
-import tempfile
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from carfix.restore.fields import prepare_pictures
@@ -14,6 +12,7 @@ from carfix.restore.one_file import job_of
 from carfix.restore.pipeline import Pipeline
 from carfix.restore.state import difference, earlier_work
 from carfix.restore.tasks import Task
+from carfix.scratch import scratch
 from carfix.video.encoder import Encoding
 from carfix.video.segments import Segment
 from carfix.video.sink import SegmentFile
@@ -50,14 +49,14 @@ def estimate_video(task: Task, **options: Any) -> Estimate:  # noqa: ANN401 - th
     middle = times[len(times) // 2 :][:SAMPLE_FRAMES]
     sample = Segment(index=0, start=int(middle[0]), end=int(middle[-1]) + 1, frames=len(middle))
     files: list[SegmentFile | None] = []
-    with tempfile.TemporaryDirectory(prefix="carfix-") as folder, job.choice.open() as engine:
+    with scratch() as folder, job.choice.open() as engine:
         pipeline = Pipeline(
             info=info,
             timeline=timeline,
             encoding=encoding,
             engine=engine,
             strength=job.choice.strength_of(engine),
-            folder=Path(folder),
+            folder=folder,
             on_segment=lambda _, file: files.append(file),
             on_frame=lambda: None,
         )

@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import math
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -24,6 +23,7 @@ from carfix.restore.report import Counter, Progress, Report, Warnings
 from carfix.restore.state import State, kept_size, open_state
 from carfix.restore.strength import strength_of
 from carfix.restore.trim import Trim
+from carfix.scratch import scratch
 from carfix.video.breaks import first_break
 from carfix.video.choice import check_stream
 from carfix.video.decode import info_from
@@ -207,9 +207,8 @@ class Job:
         steady = format in BARE or is_steady(times, info.rate, info.time_base)
         encoding = counting(encoding, steady=steady)
         plan = plan.beginning_with((int(times[0]) - plan.shift_ticks) * info.time_base)
-        # A muxer that has refused the video may hold its file open, which Windows does not remove: the refusal counts.
-        with tempfile.TemporaryDirectory(prefix="carfix-", ignore_cleanup_errors=True) as folder:
-            target = Path(folder, f"output{self.output.suffix}")
+        with scratch() as folder:
+            target = folder / f"output{self.output.suffix}"
             rehearsed = rehearse_output(plan, encoding, times, timeline.last_duration, target)
         for note in plan.streams.notes:
             self.say(note)

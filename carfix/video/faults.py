@@ -10,11 +10,11 @@ import av
 import av.error
 import av.logging
 
+from carfix.scratch import FULL
+
 #: What PyAV raises when a container, codec or file does not do what was asked. PyAV reports a codec or format
 #: that it refuses as a plain ValueError.
 MEDIA_ERRORS = (av.error.FFmpegError, OSError, ValueError)
-
-_NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 
 #: FFmpeg's log level is one per process, so only one place may turn it up at a time.
 _log_lock = threading.Lock()
@@ -23,7 +23,7 @@ _log_lock = threading.Lock()
 def reason(error: BaseException) -> str:
     """What went wrong, as one line without FFmpeg's call names."""
     if isinstance(error, av.error.FFmpegError):
-        if error.errno in _NO_SPACE:
+        if error.errno in FULL:
             return "the disk is full"
         line: Any = error.log  # level, who logged, and what: PyAV's stubs say otherwise
         log = " ".join(line[-1].split()) if line else ""
@@ -37,7 +37,7 @@ def reason(error: BaseException) -> str:
             return log or "one of FFmpeg's libraries failed and does not say why; memory may have run out"
         return log or error.strerror or str(error)
     if isinstance(error, OSError):
-        if error.errno in _NO_SPACE:
+        if error.errno in FULL:
             return "the disk is full"
         return error.strerror or str(error)
     return str(error) or type(error).__name__

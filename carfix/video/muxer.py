@@ -5,7 +5,6 @@ import datetime
 import functools
 import io
 import math
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -16,6 +15,7 @@ from av.container import OutputContainer
 from av.video.frame import VideoFrame
 
 from carfix.errors import UsageError
+from carfix.scratch import scratch
 from carfix.video.address import address
 from carfix.video.clock import LONGEST_PAUSE
 from carfix.video.faults import MEDIA_ERRORS, reason
@@ -225,10 +225,10 @@ def check_movflags(movflags: str | None, format: str) -> None:
         raise UsageError(f"-movflags is for .mp4 and .mov, not for {format}")
     options = muxer_options(format, {}, movflags)
     try:
-        # In a file: for faststart the muxer opens by name what it has written. It may hold it if it refuses the flags.
+        # In a file: for faststart the muxer opens by name what it has written.
         with (
-            tempfile.TemporaryDirectory(prefix="carfix-", ignore_cleanup_errors=True) as folder,
-            av.open(address(Path(folder, "trial")), "w", format=format, container_options=options) as output,
+            scratch() as folder,
+            av.open(address(folder / "trial"), "w", format=format, container_options=options) as output,
         ):
             video = output.add_stream("mpeg4", rate=25)
             video.width, video.height = 16, 16

@@ -26,6 +26,17 @@ def test_no_room(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert any("may be needed" in line for line in restore(clip, tmp_path / "out.mp4").warnings)
 
 
+def test_a_full_folder_for_temporary_files_is_no_fault_of_the_container(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("carfix.video.rehearsal._write", full)
+    with pytest.raises(CarfixError, match=r"the folder for temporary files is full: .*TMPDIR"):
+        restore(clip, tmp_path / "out.mp4")
+
+
 def test_what_an_earlier_run_has_left_is_room(
     clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -91,7 +102,7 @@ def test_a_full_disk_is_survived(
         sync(descriptor)
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(CarfixError, match="disk is full"):
+    with pytest.raises(CarfixError, match="is full"):
         restore(clip, tmp_path / "out.mp4")
     assert not (tmp_path / "out.mp4").exists()
     state = state_folder(tmp_path / "out.mp4")

@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import math
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from carfix.quality.bench.results import BenchResult, ClipFacts, EndToEnd, Model
 from carfix.quality.bench.rounds import ROUNDS, Measured, Rate, Task, measure
 from carfix.restore.engine import Engine, open_engine, uses_accelerator
 from carfix.restore.engine.overlap import prepare
+from carfix.scratch import scratch
 from carfix.video.hwaccel import NONE
 
 #: Seconds that a stage is measured for, about: half a minute in all for a fast network on a CPU.
@@ -90,7 +90,7 @@ def bench(
             stack.callback(engine.close)
             subjects.append(_Subject(model, engine, f"{name}: " if len(names) > 1 else ""))
         machine = describe_machine(device)
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="carfix-bench-")))
+        folder = stack.enter_context(scratch("carfix-bench-"))
         path = generate_clip(folder / "clip.mp4", *size) if clip is None else clip
         sample = open_sample(path, generated=clip is None, hwaccel=hwaccel)
         for subject in subjects:

@@ -1,7 +1,6 @@
 """The stages of a restore, each alone, and all of them together."""
 
 import itertools
-import tempfile
 import time
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from carfix.restore.engine import Engine
 from carfix.restore.engine.overlap import begin, depth_of, in_order
 from carfix.restore.one_file import restore_video
 from carfix.restore.report import Progress
+from carfix.scratch import scratch
 from carfix.video import hwaccel
 from carfix.video.convert import convert
 from carfix.video.decode import Damage, decode_frames
@@ -129,11 +129,11 @@ def restoring(name: str, sample: Sample, engine: Engine, preset: str | None, sta
             if progress.phase == "restoring" and not first:
                 first.append(time.perf_counter())
 
-        with tempfile.TemporaryDirectory(prefix="carfix-bench-") as folder:
+        with scratch("carfix-bench-") as folder:
             began = time.perf_counter()
             report = restore_video(
                 source=path,
-                output=Path(folder) / "restored.mkv",
+                output=folder / "restored.mkv",
                 model=engine,
                 encoder=EncoderSettings(preset=preset),
                 audio_codec=NONE,

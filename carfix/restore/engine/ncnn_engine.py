@@ -3,9 +3,7 @@
 import atexit
 import functools
 import gc
-import tempfile
 import weakref
-from pathlib import Path
 
 import ncnn
 import numpy as np
@@ -25,6 +23,7 @@ from carfix.restore.engine.planes import (
     to_unit,
 )
 from carfix.restore.windows import Window
+from carfix.scratch import scratch
 
 #: Side of a window on a GPU, where drivers end a program that takes too long at a time.
 VULKAN_TILE = 512
@@ -87,8 +86,8 @@ def _load(model: Model, *, threads: int, vulkan: bool = False, half: bool = Fals
     net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = half
     net.opt.use_bf16_storage = False
     # By way of a file: from memory, ncnn would keep pointing into Python's buffer.
-    with tempfile.TemporaryDirectory(prefix="carfix-") as folder:
-        path = Path(folder) / "weights.bin"
+    with scratch() as folder:
+        path = folder / "weights.bin"
         path.write_bytes(weights)
         if net.load_param_mem(text) != 0 or net.load_model(str(path)) != 0:
             raise CarfixError(
