@@ -15,7 +15,7 @@ from carfix import __version__
 from carfix.errors import CarfixError, UsageError
 from carfix.restore.findings import break_findings, is_damaged, tally_findings, timeline_findings
 from carfix.restore.landing import land
-from carfix.restore.looked_at import changed, look_at, replaced
+from carfix.restore.looked_at import Look, changed, look_at, replaced
 from carfix.restore.models import EngineChoice
 from carfix.restore.pipeline import Pipeline, Tally
 from carfix.restore.place import RoomLeft, check_place, check_room, make_folder, same_file
@@ -26,7 +26,7 @@ from carfix.restore.trim import Trim
 from carfix.scratch import scratch
 from carfix.video.breaks import first_break
 from carfix.video.choice import check_stream
-from carfix.video.decode import info_from
+from carfix.video.decode import ReadOtherwiseError, info_from
 from carfix.video.encoder import Encoding, counting, resolve_encoding
 from carfix.video.encoder_settings import EncoderSettings, check_settings, settings_for
 from carfix.video.hwaccel import NONE, check_hwaccel
@@ -103,7 +103,11 @@ class Job:
                 if full := room.after(file):
                     warnings.add(full)
 
-            tally, engine = job._restore(info, timeline, encoding, segments, state, keep, counter)
+            try:
+                tally, engine = job._restore(info, timeline, encoding, segments, state, keep, counter)
+            except ReadOtherwiseError:
+                self._check_unreplaced(before, whole=False)
+                raise
             for finished in earlier:
                 tally.damage.add(finished.damage)
                 tally.unflagged += finished.unflagged
@@ -112,11 +116,8 @@ class Job:
                 raise CarfixError(f"{self.source}: not a single frame of its video could be decoded")
             frames = sum(file.frames for file in files)
             warnings.add(*tally_findings(tally, expected=expected, frames=frames))
-            if replaced(before, look_at(self.source), whole=frames >= expected):
-                # Sound is copied from what is there now, and pictures may be of both.
-                raise CarfixError(
-                    f"{self.source} was replaced or cut while it was restored; the next run begins anew"
-                )
+            # Sound is copied from what is there now, and pictures may be of both.
+            self._check_unreplaced(before, whole=frames >= expected)
             lines, refused = land(
                 # What is damaged at its beginning begins later than its packets promise.
                 plan.beginning_at(files[0].first),
@@ -147,6 +148,12 @@ class Job:
             damaged=grown
             or is_damaged(timeline, tally, broken=broken, missing=expected - frames, refused=refused),
         )
+
+    def _check_unreplaced(self, before: Look, *, whole: bool) -> None:
+        if replaced(before, look_at(self.source), whole=whole):
+            raise CarfixError(
+                f"{self.source} was replaced or cut while it was restored; the next run begins anew"
+            )
 
     def check_settings(self) -> str:
         """What can be wrong whatever the files hold. Returns the name of the output's container format."""
@@ -212,7 +219,9 @@ class Job:
             rehearsed = rehearse_output(plan, encoding, times, timeline.last_duration, target)
         for note in plan.streams.notes:
             self.say(note)
-        return info, encoding, dataclasses.replace(plan, rehearsed=rehearsed), timeline
+        cut_short = timeline.truncated is not None
+        plan = dataclasses.replace(plan, cut_short=cut_short, rehearsed=rehearsed)
+        return info, encoding, plan, timeline
 
     def cut(self, info: SourceInfo, timeline: Timeline) -> list[Segment]:
         """The plan of the wanted part of the input."""

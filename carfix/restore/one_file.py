@@ -76,6 +76,8 @@ def restore_video(
     try:
         return job.run()
     except OSError as error:  # the disk got full, a folder was taken away, ...
+        if error.filename == str(job.source):
+            raise CarfixError(f"cannot read {job.source}: {reason(error)}") from error
         raise CarfixError(f"cannot write {job.output}: {reason(error)}") from error
 
 

@@ -13,10 +13,11 @@ from av.packet import Packet
 from av.stream import Stream
 from av.video.codeccontext import VideoCodecContext
 
+from carfix.errors import CarfixError
 from carfix.video.choice import codec_of, is_attached_picture
 from carfix.video.clock import LARGEST_GAP, ClockRepair
 from carfix.video.demux import demux
-from carfix.video.faults import MEDIA_ERRORS
+from carfix.video.faults import MEDIA_ERRORS, reason
 from carfix.video.one_clock import stamp
 from carfix.video.output import OutputFile, OutputPlan
 from carfix.video.preroll import PreRoll
@@ -47,7 +48,10 @@ def change_of(stream: Stream, format: str) -> Change:
 def other_packets(
     output: OutputFile, source: InputContainer
 ) -> Iterator[tuple[Fraction | None, "Packet[Any]"]]:
-    """Packets for the output in the input's order, each with its time in seconds on the output's clock."""
+    """Packets for the output in the input's order, each with its time in seconds on the output's clock.
+
+    Raises `CarfixError` if the input cannot be read, though it could be when it was examined.
+    """
     plan = output.plan
     indices = [*output.copies, *output.encoders]
     if not indices:
@@ -59,7 +63,7 @@ def other_packets(
         index: Ascending(encoder.target, encoder.target) for index, encoder in output.encoders.items()
     }
     changes = {index: change_of(source.streams[index], plan.format) for index in output.copies}
-    for packet, following in _with_following(_changed(_packets_to_the_end(source, streams), changes)):
+    for packet, following in _with_following(_changed(_packets_to_the_end(source, streams, plan), changes)):
         index = packet.stream_index
         if not clocks[index].set_times(packet, following):
             continue
@@ -135,13 +139,18 @@ def _is_sparse(stream: Stream) -> bool:
     return stream.type not in ("audio", "video")
 
 
-def _packets_to_the_end(source: InputContainer, streams: Sequence[Stream]) -> Iterator["Packet[Any]"]:
+def _packets_to_the_end(
+    source: InputContainer, streams: Sequence[Stream], plan: OutputPlan
+) -> Iterator["Packet[Any]"]:
     try:
         for packet in demux(source, *streams):
             if packet.size:
                 yield packet
-    except MEDIA_ERRORS:
-        return  # the scan met the same end and reported it
+    except MEDIA_ERRORS as error:
+        if not plan.cut_short:  # else the scan met the same end, and it is told
+            raise CarfixError(
+                f"cannot read {plan.info.path} for what is copied from it: {reason(error)}"
+            ) from error
 
 
 def _time(packet: "Packet[Any]") -> Fraction | None:

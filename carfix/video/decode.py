@@ -23,6 +23,11 @@ from carfix.video.quantizer import export_quantizers
 from carfix.video.source import PROGRESSIVE, SENT_FORMS, SourceInfo, open_input, video_of
 from carfix.video.timeline import NO_TIME, Timeline
 
+
+class ReadOtherwiseError(CarfixError):
+    """A file does not give the packets that it gave when it was examined."""
+
+
 #: How many frames wait so that they can be put in order: more than a damaged header moves a frame in practice.
 _REORDERED = 8
 #: How far a seek may land before the wanted packet; beyond, the file's index is not worth trusting.
@@ -55,7 +60,7 @@ def decode_frames(
 
     Times are ticks of `info.time_base`. Decoding begins at a keyframe that needs nothing before it, found by
     seeking if the file's index proves to be right, or else at the beginning. Raises `CarfixError` if the size
-    or the pixel format changes on the way, or reading fails before the end that the timeline knows.
+    or the pixel format changes on the way, `ReadOtherwiseError` if the file does not give the packets of `timeline`.
     """
     clock = _Clock(timeline, damage)
     for pts, frame in _in_order(_decoded(info, timeline, damage, start, clock), clock):
@@ -192,14 +197,15 @@ def _decoded(
             stream = video_of(container, info)
             packets = _skip_to(container, stream, timeline, first)
             if packets is not None:
-                yield from _frames(stream, packets, first, timeline, damage, clock)
+                yield from _frames(info, stream, packets, first, timeline, damage, clock)
                 return
     with open_input(info.path, info.hwaccel) as container:
         stream = video_of(container, info)
-        yield from _frames(stream, _readable(container, stream), 0, timeline, damage, clock)
+        yield from _frames(info, stream, _readable(container, stream), 0, timeline, damage, clock)
 
 
 def _frames(
+    info: SourceInfo,
     stream: VideoStream,
     packets: Iterator["Packet[VideoStream]"],
     first: int,
@@ -212,9 +218,13 @@ def _frames(
     context = clock.decoder = stream.codec_context
     conceal(context)
     note = export_quantizers(context)
+    count = len(timeline.pts)
+    index = first - 1
     for index, packet in enumerate(packets, first):
-        if index >= len(timeline.pts):
+        if index >= count:
             break  # the file has grown since it was scanned
+        if packet.size != timeline.sizes[index] and index + 1 < count:  # the last one may have grown, too
+            raise _read_otherwise(info, index, count)
         # The decoder hands a packet's time on to its frame: the repaired one goes in.
         packet.pts = int(timeline.pts[index])
         note(packet)
@@ -225,10 +235,19 @@ def _frames(
             damage.packets += 1
             clock.refused(index)
         clock.trim(context.reorder_depth)
+    if index + 1 < count:
+        raise _read_otherwise(info, index + 1, count)
     try:
         yield from context.decode(None)
     except MEDIA_ERRORS:
         damage.packets += 1
+
+
+def _read_otherwise(info: SourceInfo, index: int, count: int) -> ReadOtherwiseError:
+    return ReadOtherwiseError(
+        f"{info.path}: packet {index + 1} of its {count} did not come as when the file was examined: a disk or network "
+        "failed for a moment, or the file was changed; the next run does it again"
+    )
 
 
 def _readable(container: InputContainer, stream: VideoStream) -> Iterator["Packet[VideoStream]"]:
@@ -237,7 +256,7 @@ def _readable(container: InputContainer, stream: VideoStream) -> Iterator["Packe
             if packet.size:
                 yield packet
     except MEDIA_ERRORS:
-        return  # the scan met the same end and reported it
+        return  # the scan met the same end and reported it, or it lies before that
 
 
 def _skip_to(

@@ -57,6 +57,7 @@ class OutputPlan:
     format: str  # FFmpeg's name of the muxer
     streams: CopyPlan
     jumps: tuple[Jump, ...] = ()  # of the video's clock, for the other streams to follow
+    cut_short: bool = False  # the input cannot be read to its end
     first: Fraction = Fraction(0)  # presentation time of the first frame, in seconds on the output's clock
     start: Fraction | None = None  # seconds on the input's clock: what lies before is cut and becomes time 0
     end: Fraction | None = None

@@ -15,8 +15,9 @@ from carfix.video.access import is_clean_keyframe
 from carfix.video.checksums import SliceChecksums
 from carfix.video.clock import LARGEST_GAP, ClockRepair, Jump
 from carfix.video.demux import demux
-from carfix.video.faults import MEDIA_ERRORS, unread
+from carfix.video.faults import MEDIA_ERRORS, reason, unread
 from carfix.video.headers.h264 import SecondFields
+from carfix.video.on_disk import checksum
 from carfix.video.source import SourceInfo, open_input, video_of
 from carfix.video.truncation import truncation
 from carfix.video.userdata import UserData, UserDataSearch
@@ -84,21 +85,40 @@ def is_steady(times: NDArray[np.int64], rate: Fraction, time_base: Fraction) -> 
 def scan(info: SourceInfo) -> Timeline:
     """Read every packet of the video stream once.
 
-    Raises `CarfixError` if there is no packet with a frame.
+    Raises `CarfixError` if there is no packet with a frame, or if a disk or network does not give the file.
     """
+    timeline, failure = _scanned(info)
+    if not isinstance(failure, OSError):
+        return timeline
+    # FFmpeg says the same of files that end within a packet. What a disk or network has not given for a moment would
+    # be missing in the output, and nobody would look for it.
+    try:
+        checksum(info.path)
+    except OSError as error:
+        raise CarfixError(f"cannot read {info.path}: {reason(error)}") from error
+    again, failure = _scanned(info)
+    if failure is not None and len(again.pts) != len(timeline.pts):
+        raise CarfixError(f"cannot read {info.path} twice alike: {reason(failure)}")
+    return again
+
+
+def _scanned(info: SourceInfo) -> tuple[Timeline, BaseException | None]:
+    """What `scan` gives, and what reading ended with if not with the file's end."""
     # Arrays rather than objects: a day of video has two and a half million packets.
     columns = [array.array("q") for _ in range(6)]
     keyframes = array.array("q")
     clean = array.array("q")
     corrupt = 0
+    failure: BaseException | None = None
     with open_input(info.path) as container:
         stream = video_of(container, info)
         extradata = stream.codec_context.extradata
-        truncated = truncation(info.path, stream)
+        truncated: str | None = None
         search = UserDataSearch(info.codec, extradata)
         fields = SecondFields(extradata or b"") if info.codec == "h264" else None
         checksums = SliceChecksums()
         try:
+            truncated = truncation(info.path, stream)
             for packet in demux(container, stream):
                 if packet.size == 0:
                     continue
@@ -113,9 +133,10 @@ def scan(info: SourceInfo) -> Timeline:
                 for column, value in zip(columns, (*_row(packet), is_second), strict=True):
                     column.append(value)
         except MEDIA_ERRORS as error:
-            truncated = unread(error)
+            failure, truncated = error, unread(error)
     if not columns[0]:
-        raise CarfixError(f"{info.path} has no video packets")
+        why = "" if failure is None else f": {truncated}"
+        raise CarfixError(f"{info.path} has no video packets{why}")
     raw_pts, raw_dts, sizes, durations, shown_flags, second = (
         np.frombuffer(column, np.int64) for column in columns
     )
@@ -148,7 +169,7 @@ def scan(info: SourceInfo) -> Timeline:
         moved = int((pts != repaired).sum()) - strays
     pts = pts[frame_of]
     counts_fields = not first.all() and round(info.rate * step * info.time_base) == 2
-    return Timeline(
+    timeline = Timeline(
         pts=pts,
         raw_pts=raw_pts,
         raw_dts=raw_dts,
@@ -167,6 +188,7 @@ def scan(info: SourceInfo) -> Timeline:
         truncated=truncated,
         user_data=search.found(info.user_data),
     )
+    return timeline, failure
 
 
 def _ascending(times: NDArray[np.int64]) -> NDArray[np.int64]:
