@@ -17,7 +17,7 @@ from carfix.video.timeline import Timeline
 
 #: Segments and the file that they are joined into lie beside each other for a while.
 _COPIES = 2
-#: Bytes in a name: what the usual file systems take.
+#: Bytes in a name: what the usual file systems take, but for encrypted ones (eCryptfs, as on many a NAS: 143).
 _LONGEST_NAME = 255
 #: A restored file is rarely smaller than its input at the default quality: with less room than this part of the
 #: input's size there is no hope, with less than `_COPIES` of it some worry. How much larger it gets, some four times
@@ -29,9 +29,17 @@ _LARGE_CODECS = ("rawvideo", "ffv1", "huffyuv", "utvideo", "prores", "dnxhd", "v
 
 def fitting(name: str, output: Path) -> Path:
     """The file `name` beside `output`, or if that is too long for a file system, one called by a hash of it."""
-    if len(os.fsencode(name)) > _LONGEST_NAME:
+    if len(os.fsencode(name)) > _longest_name(output.parent):
         name = f".{hashlib.sha256(os.fsencode(output.name)).hexdigest()[:32]}{Path(name).suffix}"
     return output.with_name(name)
+
+
+def _longest_name(folder: Path) -> int:
+    """Bytes in a name on the disk of `folder`; some tell more than they take."""
+    told = 0
+    with contextlib.suppress(OSError, AttributeError):  # not there yet; Windows
+        told = os.pathconf(folder, "PC_NAME_MAX")
+    return min(_LONGEST_NAME, told) if told > 0 else _LONGEST_NAME
 
 
 def part_of(output: Path) -> Path:
