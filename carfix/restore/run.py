@@ -179,21 +179,26 @@ def restore_through_pipe(
 def _land(temporary: Path, output: Path, *, overwrite: bool) -> None:
     """A complete file gets its name, which no power cut leaves with less.
 
-    What came through a pipe does not come again: if another file has the name by now, it gets one that is free.
+    What came through a pipe does not come again: if another file has the name by now, or one that is there cannot be
+    replaced, it gets one that is free.
     """
-    name = output
+    name, why = output, "was created meanwhile"
     try:
         force_to_disk(temporary)
-        while not overwrite and name.exists():
-            name = name.with_stem(f"{name.stem}-new")
-        temporary.replace(name)
+        if overwrite:
+            try:
+                temporary.replace(output)
+            except OSError as error:  # a player has it open (Windows), or it is another user's
+                overwrite, why = False, f"cannot be replaced ({reason(error)})"
+        if not overwrite:
+            while name.exists():
+                name = name.with_stem(f"{name.stem}-new")
+            temporary.replace(name)
     except OSError as error:
         raise CarfixError(f"cannot write {name}: {reason(error)}") from error
     sync_folder(output.parent)
     if name != output:
-        raise CarfixError(
-            f"{output} was created meanwhile, and is left as it is; the restored video is {name}"
-        )
+        raise CarfixError(f"{output} {why}, and is left as it is; the restored video is {name}")
 
 
 def _kept(temporary: Path, output: Path) -> Path | None:

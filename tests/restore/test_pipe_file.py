@@ -1,5 +1,6 @@
 """A pipe into a file: what stands under its name, and when."""
 
+import errno
 import io
 import os
 import subprocess
@@ -26,12 +27,19 @@ def clip(nut: Path) -> Path:
     return nut
 
 
-def into(output: Path, clip: Path, engine: Adding, encoder: EncoderSettings | None = None) -> None:
+def into(
+    output: Path,
+    clip: Path,
+    engine: Adding,
+    encoder: EncoderSettings | None = None,
+    *,
+    overwrite: bool = False,
+) -> None:
     restore_through_pipe(
         clip,
         output,
         teller=Teller(Console(file=io.StringIO()), mode="none", quiet=True, many=False, log=None),
-        overwrite=False,
+        overwrite=overwrite,
         strict=False,
         format=None,
         choice=EngineChoice(model=engine),
@@ -103,6 +111,25 @@ def test_what_came_before_a_failure_is_kept(error: BaseException, clip: Path, tm
         into(tmp_path / "out.mkv", clip, Failing(0, error), encoder=encoder)
     names = ["in.nut", "out-cut-cut.mkv", "out-cut.mkv"]
     assert sorted(path.name for path in tmp_path.iterdir()) == names
+
+
+def test_a_file_that_cannot_be_replaced_costs_nothing(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A player has it open (Windows), or it is another user's in a folder such as /tmp."""
+    output, replace = tmp_path / "out.mkv", Path.replace
+    output.write_bytes(b"another's")
+
+    def held(self: Path, target: Path) -> Path:
+        if target == output:
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", held)
+    with pytest.raises(CarfixError, match=r"out\.mkv cannot be replaced .*out-new\.mkv"):
+        into(output, clip, Adding(0), overwrite=True)
+    assert output.read_bytes() == b"another's"
+    assert len(media.frame_times(tmp_path / "out-new.mkv")) == 30
 
 
 def test_the_command(clip: Path, tmp_path: Path) -> None:
