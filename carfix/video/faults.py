@@ -16,6 +16,9 @@ from carfix.scratch import FULL
 #: that it refuses as a plain ValueError.
 MEDIA_ERRORS = (av.error.FFmpegError, OSError, ValueError)
 
+#: What the system's own words do not tell: what to do about it.
+_TOLD = {errno.EFBIG: "the file would get larger than its disk takes (FAT: 4 GB) or than `ulimit -f` allows"}
+
 #: FFmpeg's log level is one per process, so only one place may turn it up at a time.
 _log_lock = threading.Lock()
 
@@ -35,11 +38,11 @@ def reason(error: BaseException) -> str:
             return log or "there is no more memory, or no more threads, for this process"
         if isinstance(error, av.error.ExternalError):
             return log or "one of FFmpeg's libraries failed and does not say why; memory may have run out"
-        return log or error.strerror or str(error)
+        return _TOLD.get(error.errno or 0) or log or error.strerror or str(error)
     if isinstance(error, OSError):
         if error.errno in FULL:
             return "the disk is full"
-        return error.strerror or str(error)
+        return _TOLD.get(error.errno or 0) or error.strerror or str(error)
     return str(error) or type(error).__name__
 
 
