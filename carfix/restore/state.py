@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import json
-import os
 import shutil
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -16,7 +15,7 @@ from carfix.lock import WINDOWS, lock_file
 from carfix.restore.place import fitting
 from carfix.video.decode import Damage
 from carfix.video.faults import reason
-from carfix.video.on_disk import sync_folder
+from carfix.video.on_disk import sync, sync_folder
 from carfix.video.sink import SegmentFile, check_segment
 
 _JOURNAL = "journal.jsonl"
@@ -153,7 +152,7 @@ class State:
         with (self.folder / _JOURNAL).open("a", encoding="utf-8") as journal:
             journal.write(_line(index, segment))
             journal.flush()
-            os.fsync(journal.fileno())
+            sync(journal.fileno())
 
     def has_work(self) -> bool:
         """Whether the journal lists a segment; an earlier run's, too, before or while it is taken over.
@@ -187,7 +186,7 @@ class State:
             journal.write(json.dumps(header, sort_keys=True) + "\n")
             journal.writelines(_line(index, self.finished[index]) for index in sorted(self.finished))
             journal.flush()
-            os.fsync(journal.fileno())
+            sync(journal.fileno())
         temporary.replace(self.folder / _JOURNAL)
         sync_folder(self.folder)
 

@@ -113,6 +113,17 @@ def test_a_full_disk_is_survived(
     assert (tmp_path / "out.mp4").read_bytes() == whole.read_bytes()
 
 
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_disk_that_cannot_be_forced_is_written_to(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def never(_: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "fsync", never)
+    assert restore(clip, tmp_path / "out.mp4").frames == 30
+
+
 def test_what_is_forced_to_the_disk_is_open_for_writing(
     clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
