@@ -290,3 +290,9 @@ def test_what_was_timed_with_machine_code_does_not_count_where_that_is_forbidden
     monkeypatch.setattr(choose, "runs_made_code", lambda: False)
     assert set(choose.candidates("auto")) == free & {TORCH_FP32, NCNN_FP32}
     assert "forbids" in Choice(TORCH_FP32, {TORCH_FP32: 2.0, NCNN_FP32: 1.0}).reason
+
+
+def test_one_whose_library_cannot_be_loaded_is_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ncnn", None)
+    monkeypatch.delitem(sys.modules, "carfix.restore.engine.ncnn_engine", raising=False)
+    assert set(measure(awake_model(), [TORCH_FP32, NCNN_FP32]).speeds) == {TORCH_FP32}

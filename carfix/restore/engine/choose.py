@@ -81,8 +81,10 @@ class Choice:
 def open_kind(kind: str, model: Model, *, tile: int | None = None, batch: int | None = None) -> Engine:
     """One of the engines of a CPU. Raises `CarfixError` if it cannot run `model`."""
     if kind == NCNN_FP32:
-        from carfix.restore.engine.ncnn_engine import NcnnEngine
-
+        try:
+            from carfix.restore.engine.ncnn_engine import NcnnEngine
+        except (ImportError, OSError) as error:  # as llvmlite below
+            raise CarfixError(f"ncnn cannot be used here ({error}); reinstall it") from error
         return NcnnEngine(model, tile=tile, batch=batch)
     if kind in (WINOGRAD_FP32, WINOGRAD_INT16, AMX_BF16):
         try:
