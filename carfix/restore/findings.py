@@ -17,8 +17,13 @@ def timeline_findings(timeline: Timeline) -> Iterator[str]:
             "what came before, and are left out"
         )
     yield from moved_findings(timeline.moved)
-    if timeline.truncated is not None:
-        yield f"the input is cut short: {timeline.truncated}"
+    yield from end_findings(timeline.truncated)
+
+
+def end_findings(cut_short: str | None) -> Iterator[str]:
+    """What is missing at the end of an input, from a file or a pipe; None: nothing that it tells of."""
+    if cut_short is not None:
+        yield f"the input is cut short: {cut_short}"
 
 
 def break_findings(broken: int | None) -> Iterator[str]:

@@ -10,6 +10,7 @@ from carfix.errors import CarfixError, UsageError
 from carfix.restore.arriving import Arriving
 from carfix.restore.findings import (
     damage_findings,
+    end_findings,
     moved_findings,
     packet_findings,
     refused_findings,
@@ -99,12 +100,14 @@ def restore_pipe(
         reader.damage.packets,
         reader.damage.frames,
         writer.refused,
+        reader.cut_short,
     )
     findings = [
         *packet_findings(
             reader.clock.found, reader.clock.standing.count, reader.clock.strays, reader.corrupt
         ),
         *moved_findings(reader.clock.moved),
+        *end_findings(reader.cut_short),
         *damage_findings(reader.damage),
         *unflagged_findings(writer.unflagged),
         *refused_findings(writer.refused),

@@ -1,6 +1,5 @@
 """What comes out of a pipe: frames in the order of presentation, and other streams' packets as they arrive."""
 
-import contextlib
 import dataclasses
 import heapq
 import itertools
@@ -21,7 +20,7 @@ from carfix.video.clock import ClockRepair
 from carfix.video.concealment import conceal
 from carfix.video.decode import Damage
 from carfix.video.demux import demux
-from carfix.video.faults import MEDIA_ERRORS
+from carfix.video.faults import MEDIA_ERRORS, unread
 from carfix.video.field_rate import counts_fields
 from carfix.video.one_clock import move, repair
 from carfix.video.quantizer import export_quantizers
@@ -49,6 +48,7 @@ class PipeReader:
         self.changed: str | None = None  # what ended it before its end
         self._flagged = 0  # packets that the demuxer flags as damaged
         self._checksums = SliceChecksums()
+        self.cut_short: str | None = None  # why reading ended, if not with the input
         self._clocks = _clocks(container)
         self.clock = self._clocks[self.video.index]
         self._packets: Iterator[Packet[Any]] = self._on_one_clock(demux(container))
@@ -95,7 +95,7 @@ class PipeReader:
         """The packets with times that go on where a clock was set back: recordings one behind the other, a camera that
         began anew. Video and sound are a packet late, since the next one tells such a place from a damaged time.
         """
-        with contextlib.suppress(*MEDIA_ERRORS):  # a pipe that breaks off ends there
+        try:
             for packet in packets:
                 clock = self._clocks.get(packet.stream_index)
                 if not packet.size:
@@ -110,6 +110,8 @@ class PipeReader:
                 if before is not None:
                     repair(before, packet, clock)
                     yield before
+        except MEDIA_ERRORS as error:  # a pipe that breaks off ends there
+            self.cut_short = unread(error)
         for index, packet in self.waiting.items():
             repair(packet, None, self._clocks[index])
             yield packet

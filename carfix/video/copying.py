@@ -89,7 +89,7 @@ def around_pauses(
     longest = dict.fromkeys(indices, 0)
     latest: dict[int, deque[Packet[Any]]] = {index: deque(maxlen=_AROUND) for index in indices}
     found: dict[int, list[Packet[Any]]] = {index: [] for index in indices}
-    for packet, following in _with_following(_packets_to_the_end(source, streams)):
+    for packet, following in _with_following(_packets_to_the_end(source, streams, plan)):
         index = packet.stream_index
         if not clocks[index].set_times(packet, following):
             continue

@@ -1,6 +1,10 @@
 """Pipes: `ffmpeg | carfix | ffmpeg`, frame for frame what a file would give."""
 
+import errno
 import io
+import itertools
+import os
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -18,6 +22,7 @@ from carfix.errors import CarfixError, UsageError
 from carfix.restore.models import EngineChoice
 from carfix.restore.pipe import restore_pipe
 from carfix.restore.report import Report
+from carfix.video.demux import demux
 from carfix.video.encoder_settings import EncoderSettings
 
 
@@ -258,6 +263,21 @@ def test_what_a_network_lost_is_told(tmp_path: Path) -> None:
     )
     assert report.damaged
     assert "1 packets are flagged as damaged" in said
+
+
+def test_an_input_that_breaks_off_is_told(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not through(clip.read_bytes(), tmp_path / "out.nut", "nut").damaged
+
+    def broken(*streams: Any) -> Iterator[Any]:  # noqa: ANN401
+        yield from itertools.islice(demux(*streams), 20)
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr("carfix.restore.pipe_reader.demux", broken)
+    report = through(clip.read_bytes(), tmp_path / "out.nut", "nut")
+    assert 0 < report.frames < 20 and report.damaged
+    assert report.warnings == ("the input is cut short: Input/output error",)
 
 
 @pytest.mark.parametrize("format", ["matroska", "mpegts"])
