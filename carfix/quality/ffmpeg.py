@@ -12,8 +12,6 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-import imageio_ffmpeg
-
 from carfix.errors import MissingPartError
 from carfix.video.address import address
 
@@ -94,8 +92,10 @@ def _candidates() -> list[tuple[str, str]]:
     if on_path := shutil.which("ffmpeg"):
         candidates.append((f"{on_path}", on_path))
     try:
+        import imageio_ffmpeg
+
         bundled = imageio_ffmpeg.get_ffmpeg_exe()
-    except RuntimeError:  # its wheel for this platform has no executable
+    except (ImportError, RuntimeError):  # not installed, or its wheel for this platform has no executable
         return candidates
     if bundled not in (path for _, path in candidates):
         candidates.append((bundled if _CHOSEN in os.environ else "imageio-ffmpeg's", bundled))
