@@ -6,6 +6,7 @@ with what to write instead, before any file is touched.
 
 import difflib
 import re
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ _NUMBERED, _DIGITS = "tg", "0123456789."
 _WORD = re.compile(r"[a-z]*(_[a-z]+)+|[a-z]*:[a-z](:\d+)?")
 #: A negative number is no option.
 _NUMBER = re.compile(r"-[\d.]+")
+#: Columns of a terminal below which rich's tables cut the names of options.
+_NARROW = 80
 
 
 class SpelledGroup(TyperGroup):
@@ -52,6 +55,12 @@ class SpelledCommand(TyperCommand):
         if not ctx.resilient_parsing:  # as shells complete
             args = list(self._checked(args))
         return super().parse_args(ctx, args)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401
+        """As typer's; on narrow terminals without its tables."""
+        if shutil.get_terminal_size().columns < _NARROW:
+            self.rich_markup_mode = None
+        super().format_help(ctx, formatter)
 
     def _checked(self, args: Sequence[str]) -> Iterator[str]:
         takes_value = self._options()

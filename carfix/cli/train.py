@@ -20,7 +20,7 @@ from scratch
 
 `torchrun --nproc-per-node 4 -m carfix train data` - on four GPUs
 """
-NETWORK, OPTIMISER, RUNNING = "Network", "Optimiser", "Run"
+NETWORK, OPTIMISER, RUNNING, COMPUTING = "Network", "Optimiser", "Run", "Computing"
 
 
 def register(app: typer.Typer) -> None:
@@ -138,14 +138,14 @@ def train(
         float, typer.Option(min=0, help="Seconds between checkpoints.", rich_help_panel=RUNNING)
     ] = 60.0,
     device: Annotated[
-        str, typer.Option(help="auto, cpu, cuda[:N] or mps.", rich_help_panel=RUNNING)
+        str, typer.Option(help="auto, cpu, cuda[:N] or mps.", rich_help_panel=COMPUTING)
     ] = "auto",
     precision: Annotated[
-        str, typer.Option(help="auto, fp32 or bf16 (mixed).", rich_help_panel=RUNNING)
+        str, typer.Option(help="auto, fp32 or bf16 (mixed).", rich_help_panel=COMPUTING)
     ] = "auto",
     compile_net: Annotated[
         bool,
-        typer.Option("--compile/--no-compile", help="torch.compile the network.", rich_help_panel=RUNNING),
+        typer.Option("--compile/--no-compile", help="torch.compile the network.", rich_help_panel=COMPUTING),
     ] = False,
     allow_leaks: Annotated[
         bool,
