@@ -13,11 +13,20 @@ import torch
 from backends import needs_bf16
 from networks import awake_model, save_awake
 
-from carfix.errors import CarfixError, UsageError
+from carfix.errors import CarfixError, MissingPartError, UsageError
 from carfix.net.checkpoint import Model
 from carfix.net.config import CarCnnConfig, FastConfig
 from carfix.restore.engine import Engine, Planes, choose, kind_of_engine, open_engine
-from carfix.restore.engine.choose import AMX_BF16, NCNN_FP32, TORCH_BF16, TORCH_FP32, Choice, fastest, measure
+from carfix.restore.engine.choose import (
+    AMX_BF16,
+    NCNN_FP32,
+    TORCH_BF16,
+    TORCH_FP32,
+    WINOGRAD_FP32,
+    Choice,
+    fastest,
+    measure,
+)
 from carfix.restore.models import EngineChoice
 
 
@@ -108,6 +117,24 @@ def test_one_that_refuses_the_network_is_out() -> None:
 
     choice = measure(awake_model(), [TORCH_FP32, NCNN_FP32], open, clock)  # type: ignore[arg-type]
     assert set(choice.speeds) == {TORCH_FP32}
+
+
+@pytest.mark.parametrize(
+    ("kind", "package", "engines"),
+    [(NCNN_FP32, "ncnn", "ncnn_engine"), (WINOGRAD_FP32, "llvmlite", "winograd_engine")],
+)
+def test_one_whose_library_cannot_be_loaded_is_out(
+    kind: str, package: str, engines: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A package that is installed, on a system that lacks what it is linked with."""
+    model = awake_model()
+    monkeypatch.setitem(sys.modules, f"carfix.restore.engine.{engines}", None)  # type: ignore[misc]
+    assert measure(model, [kind, TORCH_FP32]).kind == TORCH_FP32
+    with pytest.raises(MissingPartError, match=f"pip install --force-reinstall {package}"):
+        open_engine(model, device="cpu", kind=kind)
+    if package == "ncnn":
+        with pytest.raises(MissingPartError, match="ncnn cannot be used here"):
+            open_engine(model, device="vulkan")
 
 
 def test_engines_of_another_precision_are_compared_with_fp32_and_not_replaced_by_it() -> None:
@@ -290,9 +317,3 @@ def test_what_was_timed_with_machine_code_does_not_count_where_that_is_forbidden
     monkeypatch.setattr(choose, "runs_made_code", lambda: False)
     assert set(choose.candidates("auto")) == free & {TORCH_FP32, NCNN_FP32}
     assert "forbids" in Choice(TORCH_FP32, {TORCH_FP32: 2.0, NCNN_FP32: 1.0}).reason
-
-
-def test_one_whose_library_cannot_be_loaded_is_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "ncnn", None)
-    monkeypatch.delitem(sys.modules, "carfix.restore.engine.ncnn_engine", raising=False)
-    assert set(measure(awake_model(), [TORCH_FP32, NCNN_FP32]).speeds) == {TORCH_FP32}

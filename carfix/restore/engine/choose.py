@@ -4,17 +4,18 @@ The outcome is kept in the user's cache folder: what a resumed run computes must
 must what several processes compute at the same time.
 """
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import importlib.util
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from carfix.cpu import available_threads, has_tiles, multiplies_bf16, runs_made_code
-from carfix.errors import CarfixError, UsageError
+from carfix.errors import CarfixError, MissingPartError, UsageError
 from carfix.net.checkpoint import Model
 from carfix.net.config import margin, multiply_adds_per_pixel
 from carfix.restore.engine import Engine, Planes
@@ -81,20 +82,15 @@ class Choice:
 def open_kind(kind: str, model: Model, *, tile: int | None = None, batch: int | None = None) -> Engine:
     """One of the engines of a CPU. Raises `CarfixError` if it cannot run `model`."""
     if kind == NCNN_FP32:
-        try:
+        with loading("ncnn"):
             from carfix.restore.engine.ncnn_engine import NcnnEngine
-        except (ImportError, OSError) as error:  # as llvmlite below
-            raise CarfixError(f"ncnn cannot be used here ({error}); reinstall it") from error
+
         return NcnnEngine(model, tile=tile, batch=batch)
     if kind in (WINOGRAD_FP32, WINOGRAD_INT16, AMX_BF16):
-        try:
+        with loading("llvmlite"):
             from carfix.restore.engine.amx_engine import AmxEngine
             from carfix.restore.engine.compiled_engine import CompiledEngine
             from carfix.restore.engine.winograd_engine import IntegerEngine, WinogradEngine
-        except (ImportError, OSError) as error:  # llvmlite is there, and its library cannot be loaded
-            raise CarfixError(
-                f"llvmlite cannot be used here ({error}); allow this process more memory, or reinstall it"
-            ) from error
         own: dict[str, type[CompiledEngine]] = {
             WINOGRAD_FP32: WinogradEngine,
             WINOGRAD_INT16: IntegerEngine,
@@ -112,6 +108,18 @@ def open_kind(kind: str, model: Model, *, tile: int | None = None, batch: int | 
     if is_fusable(DTYPES[precision]):
         return FusedEngine(model, precision=precision, tile=tile, batch=batch)
     return TorchEngine(model, device=torch.device("cpu"), precision=precision, tile=tile, batch=batch)
+
+
+@contextlib.contextmanager
+def loading(package: str) -> Iterator[None]:
+    """For imports of `package`. Raises `MissingPartError` where it is there, and its library cannot be loaded."""
+    try:
+        yield
+    except (ImportError, OSError) as error:
+        raise MissingPartError(
+            f"{package} cannot be used here ({error}); allow this process more memory, or reinstall it: "
+            f"`pip install --force-reinstall {package}`"
+        ) from error
 
 
 def candidates(precision: str) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from carfix.errors import MissingPartError, UsageError
 from carfix.net.checkpoint import Model
 from carfix.restore.engine import Engine
-from carfix.restore.engine.choose import Choice, candidates, choose, open_kind
+from carfix.restore.engine.choose import Choice, candidates, choose, loading, open_kind
 
 if TYPE_CHECKING:
     import torch
@@ -118,7 +118,8 @@ def _check_vulkan(precision: str) -> None:
 
 def _open_vulkan(model: Model, precision: str, tile: int | None, batch: int | None) -> Engine:
     _check_vulkan(precision)
-    from carfix.restore.engine.ncnn_engine import VulkanEngine
+    with loading("ncnn"):
+        from carfix.restore.engine.ncnn_engine import VulkanEngine
 
     # fp16 in storage and arithmetic loses more than a code in some networks: only if it is asked for.
     chosen = "fp32" if precision == "auto" else precision
