@@ -64,10 +64,10 @@ def onnx_model(model: Model) -> "ModelProto":
     try:
         import onnx
         from onnx import checker, helper
-    except ImportError:
+    except ImportError as error:
         raise MissingPartError(
-            'the package onnx is not installed; install it with `pip install "carfix[export]"`'
-        ) from None
+            f'this needs the package onnx ({error}); install it with `pip install "carfix[export]"`'
+        ) from error
     graph = _Graph()
     graph.network(model.net)
     dimensions: list[str | int | None] = ["batch", 1, "height", "width"]

@@ -85,8 +85,8 @@ def _is_row(row: list[str]) -> bool:
 def _events(run: Path) -> Any:  # noqa: ANN401 - an optional package's class
     try:
         from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
+    except ImportError as error:
         raise MissingPartError(
-            'TensorBoard is not installed; pip install "carfix[tensorboard]", or leave --tensorboard out'
-        ) from None
+            f'TensorBoard is missing ({error}); `pip install "carfix[tensorboard]"`, or leave --tensorboard out'
+        ) from error
     return SummaryWriter(str(run))

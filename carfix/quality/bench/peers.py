@@ -79,8 +79,10 @@ def onnxruntime(model: Model, device: str) -> Restore:
     """
     try:
         import onnxruntime as runtime
-    except ImportError:
-        raise MissingPartError("onnxruntime is not installed; `pip install onnxruntime`") from None
+    except ImportError as error:
+        raise MissingPartError(
+            f"this needs the package onnxruntime ({error}); `pip install onnxruntime`"
+        ) from error
     kind, _, number = device.partition(":")
     provider = PROVIDERS[kind]
     if provider not in runtime.get_available_providers():

@@ -119,10 +119,10 @@ def _session(path: Path, data: bytes, device: str) -> tuple[Any, str]:
     """onnxruntime's session, and where it runs."""
     try:
         import onnxruntime as runtime
-    except ImportError:
+    except ImportError as error:
         raise MissingPartError(
-            'a detector needs the package onnxruntime; install it with `pip install "carfix[detect]"`'
-        ) from None
+            f'a detector needs the package onnxruntime ({error}); install it with `pip install "carfix[detect]"`'
+        ) from error
     providers = ["CPUExecutionProvider"]
     if device == "auto" or device.startswith("cuda"):
         cuda = "CUDAExecutionProvider"

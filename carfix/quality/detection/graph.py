@@ -29,10 +29,11 @@ class Graph:
         try:
             import onnx
             from onnx import numpy_helper
-        except ImportError:
+        except ImportError as error:
             raise MissingPartError(
-                'training with a detector needs the package onnx; install it with `pip install "carfix[export]"`'
-            ) from None
+                f"training with a detector needs the package onnx ({error}); "
+                'install it with `pip install "carfix[export]"`'
+            ) from error
         try:
             model = onnx.load(str(path))
         except OSError as error:

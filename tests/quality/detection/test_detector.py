@@ -151,6 +151,19 @@ def test_without_onnxruntime_the_cure_is_named(tmp_path: Path, monkeypatch: pyte
     assert caught.value.exit_code == EXIT_MISSING_PART
 
 
+def test_an_onnxruntime_that_cannot_be_loaded_is_not_one_that_is_not_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who has installed it would be told to install it."""
+    broken = tmp_path / "onnxruntime"
+    broken.mkdir()
+    (broken / "__init__.py").write_text("raise ImportError('DLL load failed')", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "onnxruntime", raising=False)
+    with pytest.raises(MissingPartError, match=r"onnxruntime \(DLL load failed\)"):
+        Detector(write_detector(tmp_path / "d.onnx"))
+
+
 def test_yolox_nano_finds_the_cars_of_a_motorway() -> None:
     path = SHARED / "detector/yolox_nano.onnx"
     if not path.exists():
