@@ -42,7 +42,8 @@ class SpelledGroup(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401
         """As typer's. Raises `UsageError` for a file in the command's place."""
         first = Path(args[0])
-        if args[0] not in self.commands and (first.suffix or first.exists()):
+        unknown = args[0] not in self.commands and not ctx.resilient_parsing
+        if unknown and (first.suffix or first.exists()):
             raise UsageError(f"{args[0]!r} is no command; did you mean carfix restore {' '.join(args)}?")
         return super().resolve_command(ctx, args)
 

@@ -128,3 +128,13 @@ def test_a_command_that_was_forgotten(line: str) -> None:
 @pytest.mark.parametrize("command", ["compare a b", "inspect a", "train a b", "bench"])
 def test_other_commands_name_the_whole_word_too(command: str) -> None:
     assert "no such option: -zap; carfix" in refusal(f"{command} -zap")
+
+
+@pytest.mark.parametrize("typed", ["carfix clip.mp4 --cr", "carfix -y --cr", "carfix restore -an --cr"])
+def test_a_shell_that_completes_hears_nothing_of_mistakes(typed: str) -> None:
+    """It would stand amid what is typed."""
+    program._load_commands()
+    shell = {"_CARFIX_COMPLETE": "complete_bash", "COMP_WORDS": typed}
+    shell["COMP_CWORD"] = str(len(typed.split()) - 1)
+    result = CliRunner().invoke(program.app, [], env=shell, prog_name="carfix")
+    assert (result.exit_code, result.stderr) == (0, "")
