@@ -1,6 +1,7 @@
 """Many files: each in its own process, so many at a time, with a list at the end of what became of them."""
 
 import dataclasses
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +23,8 @@ from carfix.video.faults import reason as media_reason
 #: worker alone, as an administrator or a watch over memory does.
 _TOGETHER = 1.0
 
+#: Python listens to some more processes at once on Windows, and to 64 no longer; so many has its own pool.
+_MOST_ON_WINDOWS = 61
 #: Seconds after which a process that could not be started is tried once more.
 _BREATH = 10.0
 
@@ -81,7 +84,7 @@ class _Batch:
         caches: Path | None,
     ) -> None:
         self._tasks = tasks
-        self._jobs = jobs
+        self._jobs = min(jobs, _MOST_ON_WINDOWS) if sys.platform == "win32" else jobs
         self._fail_fast = fail_fast
         self._strict = strict
         self._min_age = min_age

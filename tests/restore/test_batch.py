@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import sys
 import time
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from batches import OPTIONS, batch, clips, statuses
 from rich.console import Console
 
 from carfix.errors import CarfixError, MissingPartError, UsageError
+from carfix.restore import batch as batches_of_files
 from carfix.restore.engine import Planes, Strengths
 from carfix.restore.estimate import estimate_video
 from carfix.restore.one_file import restore_video
@@ -22,6 +24,7 @@ from carfix.restore.run import restore_files
 from carfix.restore.state import open_state, state_folder
 from carfix.restore.tasks import Task
 from carfix.restore.telling import Teller
+from carfix.restore.worker import Failed
 from carfix.video.encoder_settings import EncoderSettings
 
 
@@ -101,6 +104,36 @@ def test_strict_counts_damage_as_failure_but_keeps_what_there_is(tmp_path: Path)
 def test_jobs_must_be_positive(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--jobs must be positive"):
         batch([], jobs=0)
+
+
+class NoProcess:
+    """Stands for a process that fails at once."""
+
+    def __init__(self, task: Task, *_: object) -> None:
+        self.task, self.connection = task, object()
+
+    def receive(self) -> Failed:
+        return Failed("no process")
+
+    def close(self) -> None:
+        pass
+
+
+def test_on_windows_no_more_processes_run_than_python_listens_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_once: list[int] = []
+
+    def wait(connections: list[object], timeout: float) -> list[object]:
+        at_once.append(len(connections))
+        return connections if timeout else []
+
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setattr(batches_of_files, "Worker", NoProcess)
+    monkeypatch.setattr(batches_of_files, "wait", wait)
+    tasks = [Task(tmp_path / f"{number}.mp4", tmp_path / f"{number}.mkv") for number in range(70)]
+    assert {outcome.reason for outcome in batch(tasks, jobs=70)} == {"no process"}
+    assert max(at_once) < 63
 
 
 def tell(tasks: list[Task], **options: object) -> tuple[list[dict[str, object]], str]:
