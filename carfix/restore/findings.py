@@ -1,11 +1,14 @@
 """What a job found wrong with its input, as lines for people."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 
 from carfix.restore.pipeline import Tally
 from carfix.video.clock import Jump
 from carfix.video.decode import Damage
 from carfix.video.timeline import Timeline
+
+#: Places where a clock was set that are told one by one: of a day that was put together minute by minute, it is 1440.
+_TOLD = 5
 
 
 def timeline_findings(timeline: Timeline) -> Iterator[str]:
@@ -32,14 +35,17 @@ def break_findings(broken: int | None) -> Iterator[str]:
         yield f"the input's structure is damaged at byte {broken}: what is not found behind that is lost"
 
 
-def packet_findings(jumps: Iterable[Jump], stood: int, strays: int, corrupt: int) -> Iterator[str]:
+def packet_findings(jumps: Sequence[Jump], stood: int, strays: int, corrupt: int) -> Iterator[str]:
     """What the packets themselves showed, from a file or a pipe."""
-    for jump in jumps:
+    for jump in jumps[:_TOLD]:
         where = "back" if jump.after < jump.before else "ahead"
         yield (
             f"the clock jumped {where} from {float(jump.before):.3f} s to {float(jump.after):.3f} s; "
             f"what follows was moved by {float(jump.shift):+.3f} s"
         )
+    if len(jumps) > _TOLD:
+        again = len(jumps) - _TOLD
+        yield f"it jumped {again} more times; in the end what follows was moved by {float(jumps[-1].shift):+.3f} s"
     if stood:
         yield f"the clock stood still for {stood} frames, which follow each other at the video's rate"
     if strays:

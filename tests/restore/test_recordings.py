@@ -16,9 +16,11 @@ from media import Sound
 
 from carfix.errors import CarfixError
 from carfix.restore.existing import what_is_there
+from carfix.restore.findings import packet_findings
 from carfix.restore.models import EngineChoice
 from carfix.restore.pipe import restore_pipe
 from carfix.restore.tasks import Task
+from carfix.video.clock import Jump
 from carfix.video.encoder_settings import EncoderSettings
 
 TICK = Fraction(1, 90_000)
@@ -115,6 +117,14 @@ def test_a_camera_that_starts_anew_in_the_middle(tmp_path: Path) -> None:
     piped = tmp_path / "piped.mkv"
     piped.write_bytes(through.getvalue())
     assert media.frame_times(piped) == media.frame_times(output)
+
+
+def test_a_day_that_was_put_together_minute_by_minute_is_told_in_a_few_lines() -> None:
+    jumps = [Jump(Fraction(60), Fraction(0), Fraction(60 * i)) for i in range(1, 1440)]
+    lines = list(packet_findings(jumps, stood=0, strays=0, corrupt=0))
+    assert len(lines) == 6
+    assert lines[-1] == "it jumped 1434 more times; in the end what follows was moved by +86340.000 s"
+    assert len(list(packet_findings(jumps[:5], stood=0, strays=0, corrupt=0))) == 5
 
 
 @pytest.mark.parametrize("codec", ["mp2", "ac3"])
