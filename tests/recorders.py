@@ -1,4 +1,6 @@
-"""Recordings as FFmpeg reads them and does not write: Dahua's recorders' (.dav), and cameras' in HXVS (.264)."""
+"""Recordings as FFmpeg reads them and does not write them: Dahua's recorders' (.dav), cameras' in HXVS (.264), and
+Hikvision's program streams, which are called .mp4.
+"""
 
 import struct
 import time
@@ -47,6 +49,42 @@ def write_hxvs(path: Path, times: Sequence[int], *, index: bool = True) -> Path:
         if index:
             file.write(b"HXFI" + struct.pack("<III", 200_000, times[-1], 0) + keys.ljust(200_000, b"\0"))
     return path
+
+
+def write_hikvision(path: Path, frames: int, *, begin: int, stamped: bool = True) -> Path:
+    """A program stream of H.264 and G.711 behind a header of 40 bytes, from `begin` on, in ticks of 90 kHz.
+
+    Unless `stamped` only its sound has times.
+    """
+    with path.open("wb") as file:
+        file.write(b"IMKH".ljust(40, b"\0"))
+        for number, (unit, key) in enumerate(_units(path, frames, (64, 48))):
+            moment = begin + 3600 * number
+            file.write(b"\0\0\1\xba" + _clock(moment) + b"\1\x89\xc3\xf8")
+            if key:
+                streams = bytes([0x1B, 0xE0, 0, 0, 0x90, 0xC0, 0, 0])
+                table = struct.pack(">BBHH", 0xE0, 0xFF, 0, len(streams)) + streams + bytes(4)
+                file.write(b"\0\0\1\xbc" + struct.pack(">H", len(table)) + table)
+                file.write(b"\0\0\1\xbf" + struct.pack(">H", 16) + b"HKPI".ljust(16, b"\0"))
+            file.write(_pes(0xE0, unit, moment if stamped else None))
+            file.write(_pes(0xC0, bytes([0xD5, number]) * (SAMPLES // 2), moment))
+    return path
+
+
+def _clock(moment: int) -> bytes:
+    """A pack's time: 33 bits with markers between them, and none of 27 MHz."""
+    high, middle, low = moment >> 30 & 7, moment >> 15 & 0x7FFF, moment & 0x7FFF
+    bits = 1 << 46 | high << 43 | 1 << 42 | middle << 27 | 1 << 26 | low << 11 | 1 << 10 | 1
+    return bits.to_bytes(6, "big")
+
+
+def _pes(kind: int, payload: bytes, moment: int | None) -> bytes:
+    stamp = b""
+    if moment is not None:
+        high, middle, low = moment >> 30 & 7, moment >> 15 & 0x7FFF, moment & 0x7FFF
+        stamp = struct.pack(">BHH", 0x21 | high << 1, middle << 1 | 1, low << 1 | 1)
+    head = bytes([0x80, 0x80 if stamp else 0, len(stamp)]) + stamp
+    return b"\0\0\1" + bytes([kind]) + struct.pack(">H", len(head) + len(payload)) + head + payload
 
 
 def _units(path: Path, frames: int, sizes: tuple[int, int]) -> list[tuple[bytes, bool]]:

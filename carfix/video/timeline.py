@@ -154,7 +154,7 @@ def _scanned(info: SourceInfo) -> tuple[Timeline, BaseException | None]:
     known_pts, known_dts = raw_pts[first] != NO_TIME, raw_dts[first] != NO_TIME
     step = _step(info, durations[durations > 0], timed=bool((known_pts | known_dts).any()))
     ordinal = float((~known_pts & shown[first]).sum()) > MOST_MISSING * float(shown.sum())
-    dts = _filled(dts[first], known_dts, step)
+    dts = _filled(dts[first], known_dts, step, round(info.start / info.time_base))
     repaired = raw_pts[first] + offsets[first]
     if ordinal:
         slots = _slots(dts, step)
@@ -247,11 +247,11 @@ def _repaired(
     return np.frombuffer(offsets, np.int64), np.frombuffer(repaired, np.int64)
 
 
-def _filled(times: NDArray[np.int64], known: NDArray[np.bool_], step: int) -> NDArray[np.int64]:
-    """`times` with those that are not known a step behind the ones before them."""
+def _filled(times: NDArray[np.int64], known: NDArray[np.bool_], step: int, start: int) -> NDArray[np.int64]:
+    """`times` with those that are not known a step behind the ones before them, the first one at `start`."""
     filled = times.copy()
     for index in np.nonzero(~known)[0].tolist():
-        filled[index] = filled[index - 1] + step if index else 0
+        filled[index] = filled[index - 1] + step if index else start
     return filled
 
 

@@ -128,3 +128,25 @@ def test_pictures_keep_their_order_where_a_clock_steps_back_a_little(piped: bool
         assert np.array_equal(got, wanted)
     shown = [round(time * 1000) for time in media.frame_times(output)]
     assert shown == [*range(0, 480, 40), 441, 442, *range(480, 1120, 40)]
+
+
+@pytest.mark.parametrize("stamped", [True, False])
+@pytest.mark.parametrize("piped", [False, True])
+def test_pictures_without_times_begin_with_their_sound(piped: bool, stamped: bool, tmp_path: Path) -> None:
+    """They began at 0, and sound an hour later."""
+    source = recorders.write_hikvision(tmp_path / "in.mp4", 30, begin=90_000 * 3600, stamped=stamped)
+    output = tmp_path / "out.mkv"
+    if piped:
+        target = io.BytesIO()
+        restore_pipe(
+            source=io.BytesIO(source.read_bytes()),
+            output=target,
+            format="matroska",
+            choice=EngineChoice(model=Adding(0)),
+        )
+        output.write_bytes(target.getvalue())
+    else:
+        report = restore(source, output)
+        assert not report.warnings
+    assert media.frame_times(output) == [3600 + Fraction(i, 25) for i in range(30)]
+    assert spans(output)[1] == (3600, 3600 + Fraction(29, 25))
