@@ -1,5 +1,6 @@
 """A rehearsal: what a container cannot hold or give back is found before hours of work, not after."""
 
+import contextlib
 import itertools
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
@@ -26,6 +27,7 @@ from carfix.video.mux import VideoPackets, with_headers
 from carfix.video.muxed import Muxed
 from carfix.video.muxer import AVI, BARE, FRAMES, PROGRAM_STREAMS, Y4M
 from carfix.video.output import OutputFile, OutputPlan
+from carfix.video.pauses import NO_ROOM, Pauses
 from carfix.video.pyav import KEEP_ODD_TAGS
 from carfix.video.sink import JoinedSegments, SegmentFile, SegmentWriter
 from carfix.video.source import SourceInfo, open_input
@@ -137,32 +139,35 @@ def _check_silence(plan: OutputPlan, target: Path) -> None:
         sound = [stream.index for stream in source.streams if stream.type == "audio" and stream.index in kept]
         around = around_pauses(plan, source, sound)
     for index, packets in around.items():
-        times = [(packet.dts or 0) * (packet.time_base or Fraction(0)) for packet in packets]
+        pauses = Pauses()
         try:
             with open_input(info.path) as source, av.open(address(target.parent / _TRIAL)) as template:
                 output = OutputFile(target, plan, source, template.streams.video[0])
                 with output.container:
                     output.container.start_encoding()
-                    _put_in(output, index, packets)
-        except MEDIA_ERRORS as error:
-            pause, at = max((after - before, before) for before, after in itertools.pairwise(times))
-            raise CarfixError(
-                f"{info.path}: avi cannot hold the pause of {float(pause):.1f} s in audio stream {index} at "
-                f"{float(at):.3f} s; write .mkv instead, or leave sound out with -c:a none"
-            ) from error
+                    for packet in _as_written(output, index, packets):
+                        pauses.note(packet)
+                        with contextlib.suppress(av.error.InvalidDataError):  # a damaged one is left out
+                            output.container.mux(packet)
+        except NO_ROOM as error:
+            if pause := str(pauses):
+                raise CarfixError(
+                    f"{info.path}: avi cannot hold {pause} in audio stream {index}; "
+                    "write .mkv instead, or leave sound out with -c:a none"
+                ) from error
 
 
-def _put_in(output: OutputFile, index: int, packets: Sequence["Packet[Any]"]) -> None:
-    """Write `packets` of the input's stream `index`, copied or encoded."""
+def _as_written(output: OutputFile, index: int, packets: Sequence["Packet[Any]"]) -> Iterator["Packet[Any]"]:
+    """What becomes of `packets` of the input's stream `index`, copied or encoded."""
     encoder = output.encoders.get(index)
     for packet in packets:
         if encoder is None:
             packet.stream = output.copies[index]
-            output.container.mux(packet)
+            yield packet
         else:
-            output.container.mux(list(encoder.encode(packet)))
+            yield from encoder.encode(packet)
     if encoder is not None:
-        output.container.mux(list(encoder.finish()))
+        yield from encoder.finish()
 
 
 def _lost_look(plan: OutputPlan, encoding: Encoding, target: Path, muxed: Muxed) -> Iterator[str]:

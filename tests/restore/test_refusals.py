@@ -278,7 +278,9 @@ def test_a_pause_in_sound_that_is_too_long_for_avi(codec: str, pause: int | None
     if pause is None:  # counted by its bytes
         restore(source, tmp_path / "out.avi", audio_codec=codec)
         return
-    with pytest.raises(CarfixError, match=rf"avi cannot hold the pause of {pause}\.0 s in audio stream 1 at"):
+    with pytest.raises(
+        CarfixError, match=rf"avi cannot hold the pause of {pause}\.\d s at .* in audio stream 1"
+    ):
         restore(source, tmp_path / "out.avi", audio_codec=codec, model=Failing(0, AssertionError("computed")))
     restore(source, tmp_path / "out.avi", audio_codec=codec, end=1000)
 
