@@ -16,6 +16,7 @@ from carfix.video.address import address
 from carfix.video.audio import AudioEncoder
 from carfix.video.clock import Jump
 from carfix.video.covers import attach
+from carfix.video.cropping import crop_note
 from carfix.video.matroska import Shape, make_room, write_shapes
 from carfix.video.muxer import (
     AVI,
@@ -103,7 +104,8 @@ class OutputPlan:
     def warnings(self) -> tuple[str, ...]:
         """What cannot be kept of the input."""
         turn = lost_turn(self.info.display_matrix, self.format)
-        lost = (*self.streams.warnings, *turn, *self._early_sound(), *self.rehearsed)
+        crop = crop_note(self.info.shown, self.info.width, self.info.height)
+        lost = (*self.streams.warnings, *turn, *crop, *self._early_sound(), *self.rehearsed)
         return (*lost, *moved_note(self.later, self.format))
 
     def _early_sound(self) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ from carfix.video.colour import (
     hdr_of_frame,
     matrix_of,
 )
+from carfix.video.cropping import shown_size
 from carfix.video.demux import demux
 from carfix.video.faults import MEDIA_ERRORS, reason
 from carfix.video.hwaccel import NONE, Hwaccel, candidates, comes_from_device
@@ -82,6 +83,9 @@ class SourceInfo:
     field_order: int  # AVFieldOrder
     interlaced: bool
     display_matrix: tuple[int, ...] | None
+    shown: tuple[int, int] | None = (
+        None  # pixels: the part of the picture that its container shows; None: all of it
+    )
     hwaccel: Hwaccel | None = None  # what decodes it; None: the CPU
 
     @property
@@ -242,6 +246,7 @@ def describe(container: InputContainer, stream: VideoStream, frame: VideoFrame, 
         field_order=context.field_order,
         interlaced=frame.interlaced_frame or context.field_order in INTERLACED_FIELD_ORDERS,
         display_matrix=display_matrix_of_frame(frame),
+        shown=shown_size(path, stream),
     )
 
 

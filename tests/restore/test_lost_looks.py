@@ -65,3 +65,16 @@ def test_full_range_that_was_not_there(tmp_path: Path) -> None:
     assert [
         line.endswith("too little contrast; -pix_fmt yuv420p keeps it right") for line in report.warnings
     ] == [True]
+
+
+def test_a_part_that_the_container_shows_is_told(tmp_path: Path) -> None:
+    """FFmpeg's players crop by it, and PyAV neither reads nor writes it."""
+    whole = media.write_clip(tmp_path / "whole.mp4")
+    part = media.crop(whole, tmp_path / "part.mp4", media.WIDTH - 16, media.HEIGHT - 8)
+    all_of_it = media.crop(whole, tmp_path / "all.mp4", media.WIDTH, media.HEIGHT)
+    for suffix in (".mp4", ".mkv"):
+        assert restore(part, tmp_path / f"out{suffix}").warnings == (
+            "the input says that 48x40 of the picture's 64x48 pixels are shown, which is not kept: players will show "
+            "all of it",
+        )
+        assert restore(all_of_it, tmp_path / f"all-out{suffix}").warnings == ()
