@@ -151,7 +151,7 @@ def train(
         bool,
         typer.Option(
             "--allow-leaks",
-            help="Train even if validation clips show frames of training clips.",
+            help="Train even if validation or test clips show frames of training clips.",
             rich_help_panel=RUNNING,
         ),
     ] = False,

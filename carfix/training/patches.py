@@ -83,6 +83,12 @@ def load_pairs(
     return pairs
 
 
+def pristine_frames(dataset: Path, split: str, *, frames: int) -> Iterator[tuple[str, Luma]]:
+    """Up to `frames` pristine frames of each of the split's clips, which may be none, by its name."""
+    for clip in read_manifest(dataset).select(split):
+        yield clip.name, _cache_pristine(dataset, clip, frames)
+
+
 def _fill(
     dataset: Path,
     missing: Sequence[tuple[Clip, str]],

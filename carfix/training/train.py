@@ -21,7 +21,7 @@ from carfix.training.divergence import check_gains, check_state
 from carfix.training.keeper import Keeper, training_summary, weights_of
 from carfix.training.leaks import by_clip, find_leaks
 from carfix.training.log import Log
-from carfix.training.patches import FramePairs, PatchSampler, encodings, load_pairs
+from carfix.training.patches import FramePairs, PatchSampler, encodings, load_pairs, pristine_frames
 from carfix.training.places import make_folder
 from carfix.training.processes import (
     any_process,
@@ -114,7 +114,7 @@ def train(
             load_pairs(dataset, split, frames=settings.frames, progress=loading) for split in SPLITS
         )
         if not allow_leaks:
-            _check_leaks(dataset, pairs, held_out)
+            _check_leaks(dataset, pairs, held_out, settings.frames)
         sampler = PatchSampler(
             pairs,
             patch=settings.patch,
@@ -176,16 +176,20 @@ def _measured(validation: ValidationSet, student: Student, settings: TrainSettin
     return validation.measure(student.average, student.place, settings.autocast)
 
 
-def _check_leaks(dataset: Path, pairs: Sequence[FramePairs], held_out: Sequence[FramePairs]) -> None:
-    """Raises `CarfixError` if a clip that is held out shows a frame of one that is trained on."""
+def _check_leaks(
+    dataset: Path, pairs: Sequence[FramePairs], held_out: Sequence[FramePairs], frames: int
+) -> None:
+    """Raises `CarfixError` if a clip that is held out, for the test too, shows a frame of one that is trained on."""
     training, validation = (
         by_clip((pair.clip, pair.pristine) for pair in some) for some in (pairs, held_out)
     )
-    if leaks := find_leaks(training, validation):
-        raise CarfixError(
-            f"{dataset}: the validation clip {leaks[0].held_out} shows a frame of the training clip "
-            f"{leaks[0].training}; build one of them again with the other's --split, or add --allow-leaks"
-        )
+    test = by_clip(pristine_frames(dataset, "test", frames=frames))
+    for kind, clips in (("validation", validation), ("test", test)):
+        if leaks := find_leaks(training, clips):
+            raise CarfixError(
+                f"{dataset}: the {kind} clip {leaks[0].held_out} shows a frame of the training clip "
+                f"{leaks[0].training}; build one of them again with the other's --split, or add --allow-leaks"
+            )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -153,12 +153,15 @@ def test_a_warm_start_may_have_fewer_blocks(dataset: Path, tmp_path: Path) -> No
     assert (after(x) - before(x)).abs().mean() < 0.2 * (before(x) - x).abs().mean()
 
 
-def test_validation_on_a_training_clips_frames_is_refused(dataset: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("kind", "seeds"), [("validation", (1, 1, 2)), ("test", (1, 2, 1))])
+def test_numbers_of_a_training_clips_frames_are_refused(
+    kind: str, seeds: tuple[int, ...], tmp_path: Path
+) -> None:
     copy = tmp_path / "data"
-    for split, name in (("train", "one"), ("val", "two")):
-        source = scenes.write_scene(tmp_path / f"{name}.mkv", 8, seed=1)
+    for split, seed in zip(("train", "val", "test"), seeds, strict=True):
+        source = scenes.write_scene(tmp_path / f"of_{split}.mkv", 8, seed=seed)
         build_dataset(sources=[source], output=copy, recipe=Recipe(encodings=[Encoding(crf=45)], split=split))  # type: ignore[arg-type]
-    with pytest.raises(CarfixError, match="validation clip two shows a frame of the training clip one"):
+    with pytest.raises(CarfixError, match=rf"{kind} clip of_\w+ shows a frame of the training clip of_train"):
         run(copy, tmp_path / "run", settings(6))
     assert run(copy, tmp_path / "run", settings(6), allow_leaks=True).finished
 
