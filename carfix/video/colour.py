@@ -31,6 +31,13 @@ _MASTERING = struct.Struct("@20i2i")
 #: AVContentLightMetadata: MaxCLL and MaxFALL in cd/m2.
 _LIGHT = struct.Struct("@2I")
 
+#: Kinds of HDR metadata that change from scene to scene.
+_DYNAMIC = {
+    SideDataType.DOVI_METADATA: "Dolby Vision",
+    SideDataType.DYNAMIC_HDR_PLUS: "HDR10+",
+    SideDataType.DYNAMIC_HDR_VIVID: "HDR Vivid",
+}
+
 #: Units of the H.264 and HEVC SEI message: chromaticities in 1/50000, luminances in 1/10000 cd/m2.
 _CHROMATICITY_UNIT = 50_000
 _LUMINANCE_UNIT = 10_000
@@ -84,22 +91,24 @@ class MasteringDisplay:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Hdr:
-    """Static HDR metadata; None where the stream has none."""
+    """HDR metadata; None where the stream has none."""
 
     mastering: MasteringDisplay | None = None
     light: tuple[int, int] | None = None  # MaxCLL, MaxFALL in cd/m2
+    dynamic: str | None = None  # name of what changes from scene to scene, which is not carried
 
-    def __bool__(self) -> bool:
+    def __bool__(self) -> bool:  # whether there is some to write
         return self.mastering is not None or self.light is not None
 
 
 def hdr_of_frame(frame: VideoFrame) -> Hdr:
-    """The static HDR metadata that `frame` carries."""
+    """The HDR metadata that `frame` carries."""
     mastering = side_data(frame, SideDataType.MASTERING_DISPLAY_METADATA)
     light = side_data(frame, SideDataType.CONTENT_LIGHT_LEVEL)
     return Hdr(
         mastering=None if mastering is None else _parse_mastering(mastering),
         light=None if light is None else _LIGHT.unpack_from(light),
+        dynamic=next((name for kind, name in _DYNAMIC.items() if side_data(frame, kind) is not None), None),
     )
 
 

@@ -127,6 +127,10 @@ def resolve_encoding(info: SourceInfo, settings: EncoderSettings, format: str | 
             key = PARAMS_OPTION[settings.codec]
             # The user's, behind it, are those that encoders take.
             options[key] = ":".join(part for part in (params, options.get(key)) if part)
+    if info.hdr.dynamic and "dolbyvision" not in options:
+        warnings.append(
+            f"the video's {info.hdr.dynamic} is left out: of HDR metadata HDR10's alone is carried"
+        )
     if settings.codec in _COUNT_FRAMES and _RATES.isdisjoint(options):
         warnings.append(
             f"{settings.codec} goes by a bit rate, and FFmpeg's is 200 kb/s: ask for more with -b:v"

@@ -1,6 +1,7 @@
 """For each kind of file, everything but the luma samples is as in the input."""
 
 import itertools
+import re
 import struct
 from collections.abc import Callable
 from fractions import Fraction
@@ -261,6 +262,22 @@ def test_hdr10_metadata_is_kept(codec: str, tmp_path: Path) -> None:
     wanted, got = media.side_data(source), media.side_data(tmp_path / "out.mp4")
     assert got["CONTENT_LIGHT_LEVEL"] == wanted["CONTENT_LIGHT_LEVEL"]
     assert mastering(got) == pytest.approx(mastering(wanted), abs=1e-4)
+
+
+def test_hdr_metadata_that_change_are_told_of(tmp_path: Path) -> None:
+    """HDR10+ and Dolby Vision are not carried; they went without a word."""
+    quick = {"x265-params": "log-level=none:bframes=0", "preset": "ultrafast"}
+    plain = media.write_clip(
+        tmp_path / "plain.hevc", codec="libx265", pix_fmt="yuv420p10le", frames=4, options=quick
+    )
+    # SMPTE ST 2094-40, in an SEI message before each picture.
+    message = bytes.fromhex("000000014e010416b5003c0001040140001f402710138809c402ee000a0080")
+    source = tmp_path / "in.hevc"
+    slices = re.compile(rb"\x00\x00\x01(?=[\x26\x28\x02]\x01)")
+    source.write_bytes(slices.sub(lambda found: message + found[0], plain.read_bytes()))
+    report = restore(source, tmp_path / "out.mkv", encoder=EncoderSettings(codec="libx265"))
+    assert any("HDR10+ is left out" in line for line in report.warnings)
+    assert not restore(plain, tmp_path / "plain.mkv", encoder=EncoderSettings(codec="libx265")).warnings
 
 
 @pytest.mark.parametrize(
