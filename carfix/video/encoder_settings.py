@@ -49,6 +49,7 @@ _TRIAL_RATE = Fraction(25)
 _CURES = {
     "strict_std_compliance": "-x strict=unofficial allows it",  # Motion JPEG of limited range
     "Error setting preset/tune": "x265 has the tunings psnr, ssim, grain, zerolatency, fastdecode and animation",
+    "Interlaced encoding is not supported": "-x flags=-ildct encodes its frames as progressive ones",  # DNxHR
     "Valid DNxHD profiles": "sizes from 256x120 on take -x profile=dnxhr_sq -pix_fmt yuv422p",
 }
 

@@ -1,5 +1,6 @@
 """What is asked of an encoder where the user does not say how good it shall be."""
 
+import dataclasses
 from pathlib import Path
 
 import media
@@ -61,6 +62,11 @@ def test_a_refusal_names_its_cure_and_is_a_line(tmp_path: Path) -> None:
     profile = EncoderSettings(codec="dnxhd", pix_fmt="yuv422p", options={"profile": "dnxhr_sq"})
     check_settings(profile)
     resolve_encoding(info, profile, "mov")
+    fields = dataclasses.replace(info, interlaced=True, field_order=2)
+    with pytest.raises(CarfixError, match="-x flags=-ildct encodes"):
+        resolve_encoding(fields, profile, "mov")
+    whole = dataclasses.replace(profile, options={**profile.options, "flags": "-ildct"})
+    resolve_encoding(fields, whole, "mov")
     with pytest.raises(CarfixError, match="-x strict=unofficial allows it"):
         resolve_encoding(info, EncoderSettings(codec="mjpeg"), "matroska")
     resolve_encoding(info, EncoderSettings(codec="mjpeg", options={"strict": "unofficial"}), "matroska")
