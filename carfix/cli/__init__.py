@@ -6,6 +6,7 @@ import gc
 import sys
 
 from carfix.cli.standard_streams import (
+    block_standard_streams,
     fill_standard_streams,
     finish_stdout,
     spell_unknown_letters,
@@ -23,6 +24,7 @@ def main() -> None:
     try:
         unbuffer_stderr()  # before one is filled, which nothing else holds: it would be closed with its buffer
         fill_standard_streams()
+        block_standard_streams()
         spell_unknown_letters()
         with ending_on(*ENDING, last=_last_words):
             from carfix.cli.app import run  # takes a moment, in which Ctrl-C must not show a traceback

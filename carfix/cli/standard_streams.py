@@ -38,6 +38,17 @@ def fill_standard_streams() -> None:
         sys.stdout = _NoStdout()
 
 
+def block_standard_streams() -> None:
+    """Let them wait, where whoever shares them with carfix has left them so that they do not.
+
+    A reader that is slower than carfix would else lose all that the pipe has no room for, of which FFmpeg is told to
+    try again.
+    """
+    for number in range(3):
+        if os.name == "posix" and not os.get_blocking(number):
+            os.set_blocking(number, True)
+
+
 def unbuffer_stderr() -> None:
     """Let what cannot be written to stderr, on a full disk or a terminal that is gone, be lost at once.
 

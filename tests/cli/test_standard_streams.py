@@ -42,6 +42,20 @@ def test_the_c_locale_shows_what_it_has_no_letters_for(monkeypatch: pytest.Monke
     assert written.getvalue() == b"\\xb1 b\xffd"
 
 
+@pytest.mark.skipif(os.name == "nt", reason="there pipes always wait")
+def test_a_pipe_that_does_not_wait_is_made_to() -> None:
+    """Whoever shares it may leave it so. What a slow reader of a video had no room for was lost, with exit code 0."""
+    told_last = "atexit.register(lambda: sys.stderr.write(str(os.get_blocking(1))))"
+    program = f"import atexit, os, sys; from carfix.cli import main; {told_last}; main()"
+    reader, stdout = os.pipe()
+    os.set_blocking(stdout, False)
+    command = [sys.executable, "-c", program, "--version"]
+    done = subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, check=True, timeout=60)
+    os.close(stdout)
+    os.close(reader)
+    assert done.stderr == b"True"
+
+
 FULL = Path("/dev/full")
 needs_full = pytest.mark.skipif(not FULL.exists(), reason="no device that is always full")
 
