@@ -15,6 +15,9 @@ from carfix.restore.engine import Planes, open_engine, uses_accelerator
 from carfix.restore.engine.planes import peak
 from carfix.restore.strength import as_strengths, check_strength
 
+#: Of pictures as OpenCV and Pillow have them, and of no plane's width: it would come out as that many narrow planes.
+_CHANNELS = (1, 3, 4)
+
 
 class Restorer:
     """Restores luma planes with one model on one device.
@@ -73,6 +76,10 @@ class Restorer:
         if luma.dtype not in (np.uint8, np.uint16) or luma.ndim not in (2, 3) or 0 in luma.shape:
             raise CarfixError(
                 f"luma is uint8 or uint16 [H, W] or [N, H, W], not {luma.dtype} {list(luma.shape)}"
+            )
+        if luma.ndim == 3 and luma.shape[-1] in _CHANNELS:
+            raise CarfixError(
+                f"{list(luma.shape)} is a picture of {luma.shape[-1]} channels, no luma planes: give its luma, [H, W]"
             )
         if bit_depth is None or (bit_depth == 8) != (luma.dtype == np.uint8) or not 8 <= bit_depth <= 16:
             raise CarfixError(

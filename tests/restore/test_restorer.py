@@ -50,6 +50,7 @@ def test_frames_alone_or_together_as_bytes_or_words(tmp_path: Path) -> None:
         (np.zeros((4, 4), np.uint8), 10),
         (np.zeros(4, np.uint8), None),
         (np.zeros((0, 4), np.uint8), None),
+        (np.zeros((48, 64, 3), np.uint8), None),
     ],
 )
 def test_arrays_that_are_no_luma_are_refused(luma: np.ndarray, depth: int | None) -> None:
