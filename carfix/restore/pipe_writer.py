@@ -244,7 +244,7 @@ class PipeWriter:
             self._encode(item.frame)
             self.count += 1
             self.unflagged += item.interlaced and not self._flags
-            self._progress(Progress(phase="restoring", done=self.count, total=self.count))
+            self._progress(Progress(phase="restoring", done=self.count, total=0))
             self._pass_on()
             if not isinstance(self._output, Path):
                 self._output.flush()  # somebody may look at the frame before the next one comes

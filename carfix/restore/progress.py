@@ -36,7 +36,7 @@ def progress_display(mode: Mode, console: Console) -> Iterator[Show]:
         columns = (
             TextColumn("{task.description}", markup=False),
             BarColumn(),
-            _Text(lambda task: f"{task.completed:.0f}/{task.total or 0:.0f}"),
+            _Text(lambda task: _share(round(task.completed), round(task.total or 0))),
             _Text(lambda task: _fps(task.fields["pace"])),
             _Text(lambda task: _eta(task.fields["pace"])),
             TimeElapsedColumn(),
@@ -80,7 +80,7 @@ class _Pace:
     @property
     def remaining(self) -> float | None:
         """Seconds; None as long as nothing is known."""
-        if self.progress is None or self.fps is None:
+        if self.progress is None or not self.progress.total or self.fps is None:
             return None
         return max(0, self.progress.total - self.progress.done) / self.fps
 
@@ -113,8 +113,8 @@ class _Bars:
             task,
             description=f"{file.name} {progress.phase}",
             completed=progress.done,
-            total=progress.total,
-            visible=progress.done < progress.total,
+            total=progress.total or None,
+            visible=not progress.total or progress.done < progress.total,
         )
 
 
@@ -134,9 +134,13 @@ class _Lines:
         if now - self._last < PLAIN_INTERVAL:
             return
         self._last = now
-        parts = [f"{file}: {progress.phase} {progress.done}/{progress.total} frames"]
+        parts = [f"{file}: {progress.phase} {_share(progress.done, progress.total)} frames"]
         parts += [text for text in (_fps(pace), _eta(pace)) if text]
         self._console.print(", ".join(parts), markup=False, soft_wrap=True)
+
+
+def _share(done: int, total: int) -> str:
+    return f"{done}/{total}" if total else f"{done}"
 
 
 def _fps(pace: _Pace) -> str:

@@ -14,7 +14,7 @@ class Progress:
 
     phase: Literal["restoring", "joining"]
     done: int  # frames
-    total: int
+    total: int  # 0 where nobody knows, as of a pipe
     resumed: int = 0  # frames of `done` that an earlier run left finished; they say nothing about speed
 
 

@@ -86,6 +86,19 @@ def test_a_bar_goes_away_with_its_file(monkeypatch: pytest.MonkeyPatch) -> None:
         assert [task.completed for task in bars[0].tasks if task.visible] == [50]
 
 
+def test_a_pipe_has_no_end_that_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All frames were told to be done, nothing to be left, and on a terminal no bar was seen."""
+    monkeypatch.setattr(progress_module, "PLAIN_INTERVAL", 0.0)
+    event = Event(ONE, Progress(phase="restoring", done=10, total=0))
+    plain, bar = io.StringIO(), io.StringIO()
+    for out, mode in ((plain, "plain"), (bar, "rich")):
+        tell = teller(Console(file=out, force_terminal=mode == "rich", width=120), mode)
+        with tell.display():
+            tell(event)
+    assert plain.getvalue() == f"{ONE.source}: restoring 10 frames\n"
+    assert "restoring" in bar.getvalue() and "left" not in bar.getvalue()
+
+
 def test_the_list_of_failures_holds_whole_names() -> None:
     """In a log, where it is 80 columns wide, as on a narrow terminal."""
     out = io.StringIO()
