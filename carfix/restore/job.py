@@ -26,7 +26,7 @@ from carfix.restore.trim import Trim
 from carfix.scratch import scratch
 from carfix.video.breaks import first_break
 from carfix.video.choice import check_stream
-from carfix.video.decode import ReadOtherwiseError, info_from
+from carfix.video.decode import ReadOtherwiseError, check_size, info_from
 from carfix.video.encoder import Encoding, counting, resolve_encoding
 from carfix.video.encoder_settings import EncoderSettings, check_settings, settings_for
 from carfix.video.hwaccel import NONE, check_hwaccel
@@ -203,6 +203,7 @@ class Job:
         timeline = from_first_picture(info, scan(info))
         window = self.trim.window(info)
         times = window.cut(timeline.presentation)
+        check_size(info, timeline, window.start, window.end)
         seen = dataclasses.replace(
             info_from(info, timeline, window.start), user_data=timeline.user_data, rate=timeline.rate
         )

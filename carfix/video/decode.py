@@ -71,17 +71,29 @@ def decode_frames(
         if info.hwaccel is not None:
             frame = planar(frame, info.pix_fmt, info.colour.range)
         if not _is_alike(frame, info):
-            at = f"{_milliseconds(pts, info) / 1000:.3f}"
-            raise CarfixError(
-                f"{info.path}: the video changes from {info.width}x{info.height} {info.pix_fmt} to "
-                f"{frame.width}x{frame.height} {frame.format.name} at {at} s from the beginning; "
-                f"restore what is before it (-to {at}) and what follows (-ss {at}) into two files"
-            )
+            raise _changes(info, f"{frame.width}x{frame.height} {frame.format.name}", pts)
         frame.pts = pts
         frame.dts = None
         frame.time_base = info.time_base
         damage.frames += frame.is_corrupt
         yield frame
+
+
+def check_size(info: SourceInfo, timeline: Timeline, start: int | None, end: int | None) -> None:
+    """Raises `CarfixError` as `decode_frames` would on its way from `start` to `end`, hours later, if headers tell."""
+    pts = timeline.resized
+    if pts is not None and (start is None or start < pts) and (end is None or pts < end):
+        new = info_from(info, timeline, pts)
+        if (new.width, new.height) != (info.width, info.height):
+            raise _changes(info, f"{new.width}x{new.height} {new.pix_fmt}", pts)
+
+
+def _changes(info: SourceInfo, new: str, pts: int) -> CarfixError:
+    at = f"{_milliseconds(pts, info) / 1000:.3f}"
+    return CarfixError(
+        f"{info.path}: the video changes from {info.width}x{info.height} {info.pix_fmt} to {new} at {at} s from the "
+        f"beginning; restore what is before it (-to {at}) and what follows (-ss {at}) into two files"
+    )
 
 
 def info_from(info: SourceInfo, timeline: Timeline, start: int | None) -> SourceInfo:

@@ -64,6 +64,7 @@ class Timeline:
     corrupt: int  # packets that the demuxer flags as damaged, or whose checksums are wrong
     truncated: str | None  # what is missing at the end of the file; None for a whole one
     user_data: UserData  # what rides along in any of the packets
+    resized: int | None  # when a frame is shown that is not of the first one's size; H.264 alone tells
     unreachable: int = 0  # frames that are not shown, since the recording begins between two keyframes
 
     @property
@@ -110,6 +111,7 @@ def _scanned(info: SourceInfo) -> tuple[Timeline, BaseException | None]:
     clean = array.array("q")
     corrupt = 0
     failure: BaseException | None = None
+    size, other_size = None, None  # the first frame's, and the first packet whose frame has another one
     with open_input(info.path) as container:
         stream = video_of(container, info)
         extradata = stream.codec_context.extradata
@@ -130,6 +132,10 @@ def _scanned(info: SourceInfo) -> tuple[Timeline, BaseException | None]:
                 checksums.look(packet)
                 corrupt += packet.is_corrupt
                 is_second = fields is not None and fields.look(packet)
+                if fields is not None and fields.size != size:
+                    if size is not None and other_size is None:
+                        other_size = len(columns[0])
+                    size = size or fields.size
                 for column, value in zip(columns, (*_row(packet), is_second), strict=True):
                     column.append(value)
         except MEDIA_ERRORS as error:
@@ -187,6 +193,7 @@ def _scanned(info: SourceInfo) -> tuple[Timeline, BaseException | None]:
         corrupt=corrupt + checksums.wrong,
         truncated=truncated,
         user_data=search.found(info.user_data),
+        resized=None if other_size is None else int(pts[other_size]),
     )
     return timeline, failure
 

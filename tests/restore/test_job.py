@@ -108,8 +108,10 @@ def test_a_part_of_the_input(clip: Path, tmp_path: Path) -> None:
 def test_both_parts_of_a_video_that_changes_its_size(tmp_path: Path) -> None:
     """One file, told where to cut, restored as two."""
     source = media.write_two_sizes(tmp_path / "in.ts")
+    done: list[Progress] = []
     with pytest.raises(CarfixError, match=r"\(-ss 0\.920\) into two files"):
-        restore(source, tmp_path / "whole.mkv", encoder=LOSSLESS)
+        restore(source, tmp_path / "whole.mkv", encoder=LOSSLESS, progress=done.append)
+    assert not done  # it is told before the work
     shown = media.planes(source)
     parts = (({"end": 0.92}, shown[:12], 64), ({"start": 0.92}, shown[12:], 96))
     for bounds, wanted, width in parts:

@@ -35,6 +35,7 @@ def timeline(pts: list[int], keyframes: list[int]) -> Timeline:
         corrupt=0,
         truncated=None,
         user_data=UserData(),
+        resized=None,
     )
 
 

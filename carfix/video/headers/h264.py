@@ -41,6 +41,7 @@ class _Sps:
     order_bits: int | None  # of pic_order_cnt_lsb; None for the other two ways to count
     order_deltas: bool  # slices tell differences of picture order counts
     frames_only: bool
+    size: tuple[int, int]  # macroblocks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,6 +120,7 @@ class SecondFields(_H264Units[tuple[int, int | None]]):
     def __init__(self, extradata: bytes) -> None:
         super().__init__(extradata)
         self._first: tuple[int, int | None] | None = None  # what waits for its second field
+        self.size: tuple[int, int] | None = None  # of the last picture that was looked at, in macroblocks
 
     def look(self, packet: "Packet[VideoStream]") -> bool:
         """Whether the next packet is a second field, paired with the one before as FFmpeg's decoder pairs them."""
@@ -138,6 +140,7 @@ class SecondFields(_H264Units[tuple[int, int | None]]):
         return False
 
     def _read_slice(self, begun: _Slice, bits: Bits) -> tuple[int, int | None]:
+        self.size = begun.sps.size
         return begun.number, begun.parity
 
 
@@ -233,15 +236,16 @@ def _read_sps(bits: Bits) -> tuple[int, _Sps]:
             bits.se()
     bits.ue()
     bits.skip(1)
-    bits.ue()
-    bits.ue()
+    width, height = bits.ue() + 1, bits.ue() + 1
+    frames_only = bits.flag()
     return number, _Sps(
         chroma=chroma_format != 0 and not separate_planes,
         separate_planes=separate_planes,
         frame_number_bits=frame_number_bits,
         order_bits=order_bits,
         order_deltas=order_deltas,
-        frames_only=bits.flag(),
+        frames_only=frames_only,
+        size=(width, height if frames_only else 2 * height),
     )
 
 
