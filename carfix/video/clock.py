@@ -55,7 +55,7 @@ class ClockRepair:
     ) -> None:
         self.time_base = time_base
         self._turn = round(_TURN / time_base) if format in _MPEG else 0
-        self._longest = round(LONGEST_PAUSE / time_base)
+        self._longest, self._rest = round(LONGEST_PAUSE / time_base), round(_REST / time_base)
         self.found: list[Jump] = []
         self.strays = 0  # single packets whose time was damaged
         self.standing = StandingClock(step)
@@ -126,8 +126,8 @@ class ClockRepair:
         if not self._turn:
             return dts
         dts -= (dts - self._last_raw + self._turn // 2) // self._turn * self._turn
-        starts = dts % self._turn * self.time_base < _START
-        return dts - self._turn if starts and (dts - self._last_raw) * self.time_base >= _REST else dts
+        rests = dts - self._last_raw >= self._rest
+        return dts - self._turn if rests and dts % self._turn * self.time_base < _START else dts
 
     def _is_stray(self, dts: int, following: int | None) -> bool:
         if following is None:
