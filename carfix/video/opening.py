@@ -8,6 +8,9 @@ from carfix.video.decode import Damage, decode_frames
 from carfix.video.source import SourceInfo
 from carfix.video.timeline import Timeline
 
+#: How many frames behind a keyframe may be shown before it, at most.
+_LEADING = 16
+
 
 def from_first_picture(info: SourceInfo, timeline: Timeline) -> Timeline:
     """`timeline` without the frames that need what was sent before the recording began, as television's do.
@@ -16,15 +19,19 @@ def from_first_picture(info: SourceInfo, timeline: Timeline) -> Timeline:
     """
     times = timeline.presentation
     # What is shown from such a keyframe on needs nothing before it: if it is not there, damage took it.
-    whole = timeline.pts[timeline.clean[:1]]
-    if len(times) == 0 or (whole <= times[0]).any():
+    whole = timeline.clean[:1]
+    if len(times) == 0 or (timeline.pts[whole] <= times[0]).any():
         return timeline
+    if (
+        timeline.ordinal
+    ):  # where times are those of decoding; of the frames behind it some are shown before it
+        whole = np.minimum(whole + _LEADING, len(timeline.pts) - 1)
     damage = Damage()
     first = next(decode_frames(info, timeline, damage), None)
     if first is None or damage.packets:
         return timeline
     assert first.pts is not None
-    bound = int(np.append(whole, first.pts).min())
+    bound = int(np.append(timeline.pts[whole], first.pts).min())
     lost = int(np.searchsorted(times, bound))
     if not lost:
         return timeline

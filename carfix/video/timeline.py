@@ -164,7 +164,10 @@ def _scanned(info: SourceInfo) -> tuple[Timeline, BaseException | None]:
     repaired = raw_pts[first] + offsets[first]
     if ordinal:
         slots = _slots(dts, step)
-        pts, strays = slots[_delay(repaired, known_pts, slots) :][: len(dts)], repair.strays
+        # What is ahead of the first keyframe waits for frames that are not in the file.
+        key = int(frame_of[keyframes[0]]) if keyframes else 0
+        delay = _delay(repaired[key:], known_pts[key:], slots[key:])
+        pts, strays = slots[delay:][: len(dts)], repair.strays
     else:
         pts = np.where(known_pts, repaired, NO_TIME)
         strays = _mend(pts, dts, known_pts, known_dts, info.time_base, step)

@@ -4,8 +4,11 @@ from pathlib import Path
 
 import media
 import pytest
+from engines import Adding
 from jobs import restore
 
+from carfix.restore.models import EngineChoice
+from carfix.restore.pipe import restore_pipe
 from carfix.video.encoder_settings import EncoderSettings
 
 
@@ -65,3 +68,26 @@ def test_a_pause_that_readers_of_a_program_stream_miss(tmp_path: Path) -> None:
     report = restore(source, tmp_path / "out.mpg", encoder=encoder, segment_seconds=20)
     assert "players may show frames up to 2.0 s early; .mkv keeps their times" in report.warnings[-1]
     assert len(media.planes(tmp_path / "out.mpg")) == 30
+
+
+def test_a_program_stream_that_begins_between_keyframes(tmp_path: Path) -> None:
+    """It states few times. The first picture came a frame early, and what is shown before it counted as lost."""
+    whole = media.write_clip(
+        tmp_path / "whole.mpg",
+        codec="mpeg2video",
+        format="vob",
+        time_base=1 / media.RATE,
+        frames=60,
+        options={"g": "12", "bf": "2", "b": "100k"},
+        sounds=[media.Sound(codec="mp2", seconds=2.4)],
+    )
+    data = whole.read_bytes()
+    source = tmp_path / "in.mpg"
+    source.write_bytes(data[len(data) // 3 // 2048 * 2048 :])
+    report = restore(source, tmp_path / "file.mkv")
+    assert not report.damaged
+    with source.open("rb") as pipe:
+        choice = EngineChoice(model=Adding(0))
+        restore_pipe(source=pipe, output=tmp_path / "pipe.mkv", format="matroska", choice=choice)
+    assert media.frame_times(tmp_path / "file.mkv") == media.frame_times(tmp_path / "pipe.mkv")
+    assert sum("begins between two keyframes" in line for line in report.warnings) == 1
