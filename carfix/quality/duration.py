@@ -72,15 +72,16 @@ def duration_of(path: Path, container: InputContainer, stream: VideoStream) -> f
 def must_be_counted(path: Path, container: InputContainer, stream: VideoStream) -> bool:
     """Whether packets alone tell how long the opened `path` lasts.
 
-    What is cut, or was never filled, still states the duration of the whole, and where a clock is set FFmpeg knows one
-    side alone.
+    What is cut, or was never filled, still states the duration of the whole, where a clock is set FFmpeg knows one side
+    alone, and what was written into a pipe, or until its recorder stopped at once, states none.
     """
     cut = (
         recorded_size(path) < path.stat().st_size
         or truncation(path, stream) is not None
         or ends_within_tag(path)
     )
-    return cut or is_set(path, container, stream)
+    stopped = container.format.name in UNTIL_THE_END and not container.duration
+    return cut or stopped or is_set(path, container, stream)
 
 
 def _end(path: Path, number: int, latest: float) -> float | None:

@@ -1,4 +1,5 @@
 import dataclasses
+import io
 import json
 import struct
 from fractions import Fraction
@@ -174,6 +175,33 @@ def test_a_file_that_was_cut_lasts_as_long_as_what_is_left(suffix: str, tmp_path
     assert compare_videos(reference=cut, candidates=[cut], frames=1).results[0].bit_rate == pytest.approx(
         8 * cut.stat().st_size / rest.duration
     )
+
+
+@pytest.mark.parametrize("name", ["matroska", "nut"])
+def test_what_states_no_duration_is_counted(name: str, tmp_path: Path) -> None:
+    """From a pipe, or of a recorder that was stopped at once: it had neither bits a pixel, nor time, nor gain."""
+
+    class Unseekable(io.BytesIO):
+        def seekable(self) -> bool:
+            return False
+
+        def seek(self, *_: object) -> int:
+            raise io.UnsupportedOperation("seek")
+
+    options = {"qp": "30", "g": "10", "threads": "1"}
+    clip = write_clip(tmp_path / "in.mp4", moving_picture(50), options=options)
+    piped = Unseekable()
+    with av.open(str(clip)) as source, av.open(piped, "w", format=name) as output:
+        copy = output.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux():
+            if packet.size:
+                packet.stream = copy
+                output.mux(packet)
+    (tmp_path / "piped").write_bytes(piped.getvalue()[: -2000 if name == "nut" else None])
+    found = inspect_file(tmp_path / "piped", seconds_per_pixel=1e-6)
+    with av.open(str(tmp_path / "piped")) as container:
+        assert found.frames == sum(packet.size > 0 for packet in container.demux())
+    assert found.duration == pytest.approx(found.frames / 25) and found.bits_per_pixel and found.seconds
 
 
 def test_too_few_clips_are_an_error() -> None:
