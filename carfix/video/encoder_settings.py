@@ -53,6 +53,9 @@ _CURES = {
     "Valid DNxHD profiles": "sizes from 256x120 on take -x profile=dnxhr_sq -pix_fmt yuv422p",
 }
 
+#: How x264 and x265 only warn of a part of their parameters, or a value, that they do not know.
+_PASSED_OVER = ("parsing option", "nknown option", "Invalid value for")
+
 #: What people call codecs that FFmpeg calls otherwise.
 _NAMES = {"h265": "hevc", "avc": "h264", "xvid": "mpeg4"}
 
@@ -217,8 +220,7 @@ def check_settings(settings: EncoderSettings) -> None:
                 f"device, or use another -c:v such as {DEFAULT_CODEC}"
             )
     failure, lines = _try_picture(settings.codec, settings.pix_fmt or pix_fmt, options)
-    # x264 and x265 only warn of a part of their parameters that they do not know.
-    unknown = [line for line in lines if "parsing option" in line or "nknown option" in line]
+    unknown = [line for line in lines if any(words in line for words in _PASSED_OVER)]
     if failure or unknown:
         raise UsageError(f"the encoder {settings.codec} refuses these options: {failure or unknown[0]}")
 

@@ -45,6 +45,7 @@ def test_and_to_what_they_ask_for_within_the_encoders_own_text(
         (EncoderSettings(codec="copy"), "is not restored"),
         (EncoderSettings(codec="h265"), "did you mean hevc?"),
         (EncoderSettings(codec="libx265", tune="film"), "grain"),
+        (EncoderSettings(codec="libx265", options={"x265-params": "aq-mode=high"}), "aq-mode: high"),
     ],
 )
 def test_habits_of_ffmpegs_users(settings: EncoderSettings, cure: str) -> None:
