@@ -53,6 +53,9 @@ _CURES = {
     "Valid DNxHD profiles": "sizes from 256x120 on take -x profile=dnxhr_sq -pix_fmt yuv422p",
 }
 
+#: Options of the command line that not every encoder has, and what it may have instead, best first.
+_FOR_SOME: Mapping[str, tuple[str, ...]] = {"crf": ("cq", "qp"), "preset": ("cpu-used",), "tune": ()}
+
 #: How x264 and x265 only warn of a part of their parameters, or a value, that they do not know.
 _PASSED_OVER = ("parsing option", "nknown option", "Invalid value for")
 
@@ -122,14 +125,25 @@ class EncoderSettings:
         check_x264(self.codec, options, self.crf)
         for key in options:
             if key not in known:
-                close = difflib.get_close_matches(key, known, 1)
-                hint = f"; did you mean {close[0]}?" if close else ""
+                hint = _instead(self.codec, key, known)
                 raise UsageError(f"the encoder {self.codec} has no option {key!r}{hint}")
         parts = (part for key in _PARAMS_OPTIONS for part in options.get(key, "").split(":"))
         # Of `x264-params=crf=22` and a crf FFmpeg takes the latter.
         if "crf" in known and _RATE_CONTROL.isdisjoint({*options, *(part.split("=")[0] for part in parts)}):
             options["crf"] = f"{DEFAULT_CRF:g}"
         return options
+
+
+def _instead(codec: str, key: str, known: frozenset[str]) -> str:
+    """What may be meant by an option that `codec` has not, as the rest of a sentence."""
+    if key in _FOR_SOME:
+        like = next((f"it has -x {name}=VALUE" for name in _FOR_SOME[key] if name in known), "leave it out")
+        return f"; {like}"
+    if close := difflib.get_close_matches(key, known, 1):
+        return f"; did you mean {close[0]}?"
+    # Of these two FFmpeg's options are but a few.
+    within = PARAMS_OPTION[codec] if codec in ("libx265", "libsvtav1") else None
+    return f"; its own are given by -x {within}={key}=VALUE" if within else ""
 
 
 def settings_for(settings: EncoderSettings, format: str) -> EncoderSettings:

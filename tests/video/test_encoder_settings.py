@@ -45,6 +45,9 @@ def test_and_to_what_they_ask_for_within_the_encoders_own_text(
         (EncoderSettings(codec="copy"), "is not restored"),
         (EncoderSettings(codec="h265"), "did you mean hevc?"),
         (EncoderSettings(codec="libx265", tune="film"), "grain"),
+        (EncoderSettings(codec="ffv1", crf=0), "'crf'; leave it out"),
+        (EncoderSettings(codec="libvpx-vp9", preset="slow"), "-x cpu-used=VALUE"),
+        (EncoderSettings(codec="libx265", options={"lossless": "1"}), "-x x265-params=lossless=VALUE"),
         (EncoderSettings(codec="libx265", options={"x265-params": "aq-mode=high"}), "aq-mode: high"),
     ],
 )
