@@ -151,7 +151,8 @@ class PipeWriter:
         except ValueError as error:
             failure = reason(error)
         if failure is not None:
-            other = "nut" if encoding.codec == RAW or not self._to_file else "matroska"
+            to_nut = (encoding.codec == RAW or not self._to_file) and self._format != "nut"
+            other = "nut" if to_nut else "matroska"
             raise CarfixError(
                 f"{self._container.format.name} cannot hold {encoding.codec} video: {failure}; "
                 f"use {self._named(other)} or another -c:v"

@@ -406,6 +406,20 @@ def test_what_webm_cannot_hold_is_told_with_a_cure(codec: str, why: str, tmp_pat
             )
 
 
+def test_the_cure_is_another_container(clip: Path) -> None:
+    encoder = EncoderSettings(codec="prores_ks", pix_fmt="yuv422p10le")
+    with pytest.raises(
+        CarfixError, match=r"nut cannot hold prores_ks video: .*; use -f matroska or another -c:v"
+    ):
+        restore_pipe(
+            source=Unseekable(clip.read_bytes()),
+            output=Unseekable(),
+            format="nut",
+            encoder=encoder,
+            choice=EngineChoice(model="there is no such network"),
+        )
+
+
 def test_mistakes(clip: Path, tmp_path: Path) -> None:
     data = clip.read_bytes()
     with pytest.raises(UsageError, match="add -f nut"):
