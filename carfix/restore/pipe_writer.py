@@ -99,15 +99,17 @@ class PipeWriter:
             self._later + Fraction(stream.start_time or 0) * (stream.time_base or 0)
             for stream in _others(reader, left)
         ]
+        options = muxer_options(
+            format, reader.container.metadata, timescale=movie_timescale(reader.begins + self._later, starts)
+        )
+        self._onward = not isinstance(output, Path) and not output.seekable()  # nobody goes back in it
+        if self._onward and format == "nut":
+            options["write_index"] = "0"  # which would grow for as long as a camera runs
         self._container: OutputContainer = av.open(
             self._y4m or (address(output) if isinstance(output, Path) else output),
             "w",
             format=format,
-            container_options=muxer_options(
-                format,
-                reader.container.metadata,
-                timescale=movie_timescale(reader.begins + self._later, starts),
-            ),
+            container_options=options,
             **KEEP_ODD_TAGS,
         )
         info = reader.info
@@ -178,7 +180,7 @@ class PipeWriter:
         failure = try_copy(stream, sample, format)
         if failure is None:
             copy = add_copy(self._container, stream)
-            if format in MATROSKA and not isinstance(self._output, Path) and not self._output.seekable():
+            if format in MATROSKA and self._onward:
                 describe_aac(copy)
             self._copies[stream.index] = copy, Ascending(stream, copy), change_of(stream, format)
             self.copied = (*self.copied, stream.index)

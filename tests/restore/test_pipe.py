@@ -65,6 +65,20 @@ def test_nut_keeps_times_and_sound(clip: Path, tmp_path: Path) -> None:
     assert media.packets_digest(output, 1) == media.packets_digest(clip, 1)
 
 
+def test_nut_keeps_no_index_where_nobody_goes_back(clip: Path, tmp_path: Path) -> None:
+    """It grew in memory with every frame, half a gigabyte a day, and was written at the end that a camera has not."""
+    index = b"NX\xdd\x67\x2f\x23\xe6\x4e"
+    through(clip.read_bytes(), tmp_path / "piped.nut", "nut", encoder=EncoderSettings(codec="rawvideo"))
+    assert index not in (tmp_path / "piped.nut").read_bytes()
+    restore_pipe(
+        source=Unseekable(clip.read_bytes()),
+        output=tmp_path / "file.nut",
+        choice=EngineChoice(model=Adding()),
+        encoder=EncoderSettings(codec="rawvideo"),
+    )
+    assert index in (tmp_path / "file.nut").read_bytes()
+
+
 @pytest.mark.parametrize("format", ["matroska", "mpegts"])
 def test_other_containers_that_need_no_seeking(format: str, clip: Path, tmp_path: Path) -> None:
     output = tmp_path / "out.bin"
