@@ -85,8 +85,13 @@ def restore_pipe(
                 )
                 if arriving is not None:
                     arriving.wanted = threads.goes_on
-                threads.run(reader.frames(), lambda items: writer.write(items, threads))
-                writer.finish()
+                try:
+                    threads.run(reader.frames(), lambda items: writer.write(items, threads))
+                    writer.finish()
+                finally:  # a camera's run comes to no other end than an interruption
+                    findings = _findings(reader, writer)
+                    for line in findings:
+                        say(line)
                 if reader.changed is not None:  # once all that came before is written
                     raise CarfixError(reader.changed)
             description = engine.description
@@ -102,18 +107,6 @@ def restore_pipe(
         writer.refused,
         reader.cut_short,
     )
-    findings = [
-        *packet_findings(
-            reader.clock.found, reader.clock.standing.count, reader.clock.strays, reader.corrupt
-        ),
-        *moved_findings(reader.clock.moved),
-        *end_findings(reader.cut_short),
-        *damage_findings(reader.damage),
-        *unflagged_findings(writer.unflagged),
-        *refused_findings(writer.refused),
-    ]
-    for line in findings:
-        say(line)
     return Report(
         source=name,
         output=output if isinstance(output, Path) else PIPE,
@@ -127,6 +120,18 @@ def restore_pipe(
         warnings=(*encoding.warnings, *findings),
         damaged=any(damage),
     )
+
+
+def _findings(reader: PipeReader, writer: PipeWriter) -> list[str]:
+    clock = reader.clock
+    return [
+        *packet_findings(clock.found, clock.standing.count, clock.strays, reader.corrupt),
+        *moved_findings(clock.moved),
+        *end_findings(reader.cut_short),
+        *damage_findings(reader.damage),
+        *unflagged_findings(writer.unflagged),
+        *refused_findings(writer.refused),
+    ]
 
 
 def _format(output: Path | IO[bytes], format: str | None) -> str:

@@ -263,6 +263,20 @@ def test_a_camera_that_was_started_anew_goes_on(tmp_path: Path) -> None:
         assert max(np.diff(times)) < 0.2
 
 
+def test_what_was_found_is_told_of_a_run_that_does_not_come_to_its_end(tmp_path: Path) -> None:
+    part = media.write_clip(tmp_path / "a.ts", frames=25)
+    said: list[str] = []
+    with pytest.raises(KeyboardInterrupt):
+        restore_pipe(
+            source=Unseekable(2 * part.read_bytes()),
+            output=Unseekable(),
+            format="nut",
+            choice=EngineChoice(model=Failing(45, KeyboardInterrupt())),
+            say=said.append,
+        )
+    assert any("the clock jumped back" in line for line in said)
+
+
 def test_what_a_network_lost_is_told(tmp_path: Path) -> None:
     """The decoder conceals it, and gives every frame."""
     data = media.write_clip(tmp_path / "in.ts", frames=25, options=media.X264).read_bytes()
