@@ -14,6 +14,13 @@ def test_type_checkers_are_told_that_there_are_types() -> None:
     assert (importlib.resources.files("carfix") / "py.typed").is_file()
 
 
+def test_the_licence_of_what_comes_along_is_stated() -> None:
+    """Whoever looks through what is installed reads it there."""
+    found = {path.relative_to(ROOT).as_posix() for path in (ROOT / "carfix").rglob("*LICENSE*")}
+    assert found and found <= set(PROJECT["project"]["license-files"])
+    assert "MIT" in PROJECT["project"]["license"]
+
+
 def test_tests_find_in_the_source_archive_what_they_read() -> None:
     assert {"carfix", "weights", "tests", "docs", "bench", "README.md"} <= ARCHIVED
 
