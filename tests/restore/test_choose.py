@@ -1,5 +1,6 @@
 """The choice of a CPU's engine: by time, within one code of fp32, once and for all."""
 
+import importlib.metadata
 import itertools
 import json
 import subprocess
@@ -218,6 +219,19 @@ def test_other_weights_or_threads_are_timed_anew(timings: list[str], monkeypatch
     monkeypatch.setattr("carfix.cpu.available_threads", lambda: 77)
     kind_of_engine(awake_model(seed=0), device="cpu")
     assert len(timings) == 3
+
+
+def test_packages_without_a_version_are_timed_as_others(
+    timings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Built by hand, or frozen into a program: they were told to be not installed."""
+
+    def unknown(package: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(package)
+
+    monkeypatch.setattr(importlib.metadata, "version", unknown)
+    open_engine(awake_model(), device="cpu").close()
+    assert len(timings) == 1
 
 
 def test_without_a_cache_folder_one_process_keeps_its_choice(

@@ -6,7 +6,6 @@ must what several processes compute at the same time.
 
 import contextlib
 import dataclasses
-import importlib.metadata
 import importlib.util
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,7 +18,7 @@ from carfix.errors import CarfixError, MissingPartError, UsageError
 from carfix.net.checkpoint import Model
 from carfix.net.config import margin, multiply_adds_per_pixel
 from carfix.restore.engine import Engine, Planes
-from carfix.restore.engine.machine import facts
+from carfix.restore.engine.machine import facts, version_of
 from carfix.restore.engine.tune_cache import TuneCache, cache_folder
 from carfix.restore.windows import smallest_tile
 
@@ -178,10 +177,7 @@ def _key(model: Model, kinds: Sequence[str]) -> Mapping[str, Any]:
         "what": "engine",
         "weights": model.sha256,
         "candidates": list(kinds),
-        **{
-            library: importlib.metadata.version(library) if library in needed else ""
-            for library in LIBRARIES.values()
-        },
+        **{library: version_of(library) if library in needed else "" for library in LIBRARIES.values()},
     }
 
 

@@ -1,5 +1,6 @@
 """What a timing depends on besides what was timed: the machine's CPU and the versions of what computes."""
 
+import contextlib
 import importlib.metadata
 import os
 from typing import Any
@@ -16,5 +17,12 @@ def facts() -> dict[str, Any]:
     return {
         "cpu": [cpu.name(), *sorted(cpu.flags() & _TELLING), os.environ.get("ATEN_CPU_CAPABILITY", "")],
         "threads": cpu.available_threads(),
-        "versions": [carfix.__version__, importlib.metadata.version("torch")],
+        "versions": [carfix.__version__, version_of("torch")],
     }
+
+
+def version_of(package: str) -> str:
+    """Empty where nobody wrote it down beside the package: what was built by hand, or frozen into a program."""
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        return importlib.metadata.version(package)
+    return ""
