@@ -109,8 +109,8 @@ def test_jobs_must_be_positive(tmp_path: Path) -> None:
 class NoProcess:
     """Stands for a process that fails at once."""
 
-    def __init__(self, task: Task, *_: object) -> None:
-        self.task, self.connection = task, object()
+    def __init__(self, task: Task, *others: object) -> None:
+        self.task, self.connection, self.turn = task, object(), others[-1]
 
     def receive(self) -> Failed:
         return Failed("no process")
