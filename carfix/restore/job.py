@@ -203,7 +203,7 @@ class Job:
         timeline = from_first_picture(info, scan(info))
         window = self.trim.window(info)
         times = window.cut(timeline.presentation)
-        check_size(info, timeline, window.start, window.end)
+        check_size(info, timeline, times)
         seen = dataclasses.replace(
             info_from(info, timeline, window.start), user_data=timeline.user_data, rate=timeline.rate
         )

@@ -12,6 +12,7 @@ from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
+from numpy.typing import NDArray
 
 from carfix.errors import CarfixError
 from carfix.video.colour import matrix_of
@@ -79,10 +80,13 @@ def decode_frames(
         yield frame
 
 
-def check_size(info: SourceInfo, timeline: Timeline, start: int | None, end: int | None) -> None:
-    """Raises `CarfixError` as `decode_frames` would on its way from `start` to `end`, hours later, if headers tell."""
+def check_size(info: SourceInfo, timeline: Timeline, times: NDArray[np.int64]) -> None:
+    """Raises `CarfixError` as `decode_frames` would on its way through the frames at `times`, hours later.
+
+    Only if headers tell, and of the first change in the file.
+    """
     pts = timeline.resized
-    if pts is not None and (start is None or start < pts) and (end is None or pts < end):
+    if pts is not None and times[0] < pts <= times[-1]:
         new = info_from(info, timeline, pts)
         if (new.width, new.height) != (info.width, info.height):
             raise _changes(info, f"{new.width}x{new.height} {new.pix_fmt}", pts)
