@@ -13,17 +13,15 @@ from numpy.typing import NDArray
 from carfix.errors import CarfixError
 from carfix.video.access import is_clean_keyframe
 from carfix.video.checksums import SliceChecksums
-from carfix.video.clock import LARGEST_GAP, ClockRepair, Jump
+from carfix.video.clock import ClockRepair, Jump
 from carfix.video.demux import demux
 from carfix.video.faults import MEDIA_ERRORS, reason, unread
+from carfix.video.guessed import delay_of, filled, mend, slots_of
 from carfix.video.headers.h264 import SecondFields
 from carfix.video.on_disk import checksum
 from carfix.video.source import SourceInfo, open_input, video_of
 from carfix.video.truncation import truncation
 from carfix.video.userdata import UserData, UserDataSearch
-
-#: How many packets later than a frame's own those are decoded at most (H.264 and HEVC: 16) that are shown before it.
-_REORDERED = 17
 
 #: With more than this part of the presentation times missing, the container keeps none (AVI, raw streams); with
 #: fewer, packets were damaged.
@@ -160,17 +158,17 @@ def _scanned(info: SourceInfo) -> tuple[Timeline, BaseException | None]:
     known_pts, known_dts = raw_pts[first] != NO_TIME, raw_dts[first] != NO_TIME
     step = _step(info, durations[durations > 0], timed=bool((known_pts | known_dts).any()))
     ordinal = float((~known_pts & shown[first]).sum()) > MOST_MISSING * float(shown.sum())
-    dts = _filled(dts[first], known_dts, step, round(info.start / info.time_base))
+    dts = filled(dts[first], known_dts, step, round(info.start / info.time_base))
     repaired = raw_pts[first] + offsets[first]
     if ordinal:
-        slots = _slots(dts, step)
+        slots = slots_of(dts, step)
         # What is ahead of the first keyframe waits for frames that are not in the file.
         key = int(frame_of[keyframes[0]]) if keyframes else 0
-        delay = _delay(repaired[key:], known_pts[key:], slots[key:])
+        delay = delay_of(repaired[key:], known_pts[key:], slots[key:])
         pts, strays = slots[delay:][: len(dts)], repair.strays
     else:
         pts = np.where(known_pts, repaired, NO_TIME)
-        strays = _mend(pts, dts, known_pts, known_dts, info.time_base, step)
+        strays = mend(pts, dts, known_pts, known_dts, info.time_base, step)
     moved = 0
     if not ordinal and (raw_pts[first] == raw_dts[first]).all():
         # Nothing is reordered: where the clock steps back a little, pictures keep their order.
@@ -255,80 +253,3 @@ def _repaired(
         offsets.append(offset)
         repaired.append(time or 0)
     return np.frombuffer(offsets, np.int64), np.frombuffer(repaired, np.int64)
-
-
-def _filled(times: NDArray[np.int64], known: NDArray[np.bool_], step: int, start: int) -> NDArray[np.int64]:
-    """`times` with those that are not known a step behind the ones before them, the first one at `start`."""
-    filled = times.copy()
-    for index in np.nonzero(~known)[0].tolist():
-        filled[index] = filled[index - 1] + step if index else start
-    return filled
-
-
-def _slots(dts: NDArray[np.int64], step: int) -> NDArray[np.int64]:
-    """Decoding times, and `_REORDERED` more behind the end, `step` apart: frames are shown when others are decoded."""
-    return np.concatenate([dts, dts[-1] + step * np.arange(1, _REORDERED + 1)])
-
-
-def _delay(pts: NDArray[np.int64], known_pts: NDArray[np.bool_], slots: NDArray[np.int64]) -> int:
-    """How many slots later the first frame is shown than decoded; 0 where none of the first frames tells.
-
-    FFmpeg states the times of frames that others do not wait for (B-frames): of those decoded before the first one, all
-    but the last are shown before it.
-    """
-    told = np.nonzero(known_pts[:_REORDERED])[0]
-    if not len(told):
-        return 0
-    first = int(told[0])
-    delay = int(np.searchsorted(slots, pts[first])) - max(0, first - 1)
-    return delay if 0 <= delay < _REORDERED else 0
-
-
-def _mend(
-    pts: NDArray[np.int64],
-    dts: NDArray[np.int64],
-    known_pts: NDArray[np.bool_],
-    known_dts: NDArray[np.bool_],
-    tick: Fraction,
-    step: int,
-) -> int:
-    """Guess presentation times that are missing or impossibly far from decoding; returns how many were damaged.
-
-    Not its own decoding time bounds a frame's, but that of what is decoded until it is shown: in a time lapse of a
-    frame every 30 s that waits for two others, or behind a pause of minutes that a recorder made between two events,
-    it is shown that much later than it is decoded.
-    """
-    delay = pts - dts
-    gap = int(LARGEST_GAP / tick)
-    # Behind the end it may go on as slowly as anywhere in the last packets.
-    slowest = int(np.diff(dts[-_REORDERED - 1 :]).max(initial=0))
-    latest = _slots(dts, slowest)[_REORDERED:]
-    stray = ~known_pts | (known_dts & ((delay < -gap) | (pts - latest > gap)))
-    if not stray.any():
-        return 0
-    sane = known_dts & ~stray
-    usual = int(np.median(delay[sane])) if sane.any() else 0
-    slots = _slots(dts, step)
-    damaged = 0
-    for index in np.nonzero(stray)[0].tolist():
-        near = slice(max(0, index - _REORDERED), index + _REORDERED + 1)
-        free = _left(slots[index : index + _REORDERED + 1], pts[near][~stray[near]], step, first=index == 0)
-        pts[index] = dts[index] + usual if free is None else free
-        stray[index] = False
-        # Program streams need not state every time: DVDs leave them out where the neighbours tell.
-        damaged += int(known_pts[index] or not known_dts[index] or free is None)
-    return damaged
-
-
-def _left(slots: NDArray[np.int64], taken: NDArray[np.int64], step: int, *, first: bool) -> int | None:
-    """Of `slots` the one that is left when its neighbours have `taken` theirs; None where it is not told."""
-    if not len(taken):
-        return None
-    free = slots[(np.abs(slots[:, None] - taken) >= max(1, step / 2)).all(axis=1)]
-    for sides in (
-        free[(free > taken.min()) & (free < taken.max())],
-        free[free < taken.min()][-1:] if first else free[free > taken.max()],  # at an end of the stream
-    ):
-        if len(sides):
-            return int(sides[0])
-    return None
