@@ -22,9 +22,8 @@ def from_first_picture(info: SourceInfo, timeline: Timeline) -> Timeline:
     whole = timeline.clean[:1]
     if len(times) == 0 or (timeline.pts[whole] <= times[0]).any():
         return timeline
-    if (
-        timeline.ordinal
-    ):  # where times are those of decoding; of the frames behind it some are shown before it
+    if timeline.ordinal:
+        # Times are those of decoding; of the frames behind it some are shown before it.
         whole = np.minimum(whole + _LEADING, len(timeline.pts) - 1)
     damage = Damage()
     first = next(decode_frames(info, timeline, damage), None)
