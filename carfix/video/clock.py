@@ -111,11 +111,11 @@ class ClockRepair:
     def in_order(self, pts: int | None, dts: int | None) -> int | None:
         """The repaired presentation time `pts` of a packet that is decoded at `dts`; call once a packet, in order.
 
-        Where nothing is reordered it is above that of the last packet: where the clock steps back by less than a jump,
-        pictures keep their order.
+        Where nothing is reordered it is not below that of the last packet: where the clock steps back by less than a
+        jump, pictures keep their order. (Frames that VP8 and VP9 do not show share the time of the next.)
         """
         self._reorders = self._reorders or pts is None or pts != dts
-        if pts is not None and not self._reorders and self._shown is not None and pts <= self._shown:
+        if pts is not None and not self._reorders and self._shown is not None and pts < self._shown:
             pts = self._shown + 1
             self.moved += 1
         self._shown = pts

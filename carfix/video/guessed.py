@@ -34,7 +34,8 @@ def delay_of(pts: NDArray[np.int64], known_pts: NDArray[np.bool_], slots: NDArra
     if not len(told):
         return 0
     first = int(told[0])
-    delay = int(np.searchsorted(slots, pts[first])) - max(0, first - 1)
+    nearest = int(np.abs(slots - pts[first]).argmin())  # steps are whole ticks, and frames not
+    delay = nearest - max(0, first - 1)
     return delay if 0 <= delay < _REORDERED else 0
 
 

@@ -170,8 +170,9 @@ def _scanned(info: SourceInfo) -> tuple[Timeline, BaseException | None]:
         pts = np.where(known_pts, repaired, NO_TIME)
         strays = mend(pts, dts, known_pts, known_dts, info.time_base, step)
     moved = 0
-    if not ordinal and (raw_pts[first] == raw_dts[first]).all():
-        # Nothing is reordered: where the clock steps back a little, pictures keep their order.
+    if not ordinal and (raw_pts[first] == raw_dts[first]).all() and (np.diff(dts) < 0).any():
+        # Nothing is reordered: where the clock steps back a little, pictures keep their order. (Frames that VP8 and VP9
+        # do not show share the time of the next.)
         pts = _ascending(dts)
         moved = int((pts != repaired).sum()) - strays
     pts = pts[frame_of]

@@ -14,6 +14,7 @@ import pytest
 import carfix.video.timeline
 from carfix.video.clock import ClockRepair
 from carfix.video.decode import Damage, decode_frames, restart_index
+from carfix.video.guessed import delay_of, slots_of
 from carfix.video.muxed import Muxed
 from carfix.video.source import probe
 from carfix.video.timeline import NO_TIME, scan
@@ -255,6 +256,31 @@ def test_closed_end(tmp_path: Path) -> None:
     frames = list(decode_frames(info, timeline, Damage(), start=int(times[5]), end=int(times[9])))
     assert [frame.pts for frame in frames] == times[5:9].tolist()
     assert np.all(np.diff(times) > 0)
+
+
+def test_frames_that_are_not_shown_move_no_other(tmp_path: Path) -> None:
+    """VP8 and VP9 send such ahead of one that is shown, in a packet of its own with the same time."""
+    path, times = tmp_path / "in.mkv", [0, 40, 80, 80, 120, 160, 160, 200]
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libvpx", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv420p"
+        packets = [*stream.encode(av.VideoFrame(32, 32, "yuv420p")), *stream.encode(None)]
+        for time in times:
+            packet = av.Packet(bytes(packets[0]))
+            packet.pts = packet.dts = time
+            packet.stream, packet.time_base, packet.is_keyframe = stream, MS, time == 0
+            container.mux(packet)
+    timeline = scan(probe(path))
+    assert (timeline.pts.tolist(), timeline.moved) == (times, 0)
+    clock = ClockRepair(MS)
+    assert [clock.in_order(time, time) for time in times] == times
+    assert clock.moved == 0
+
+
+def test_the_first_time_counts_where_frames_are_no_whole_ticks() -> None:
+    """At 59.94 frames a second a slot is 1501 ticks, and four of them end before the frame that they stand for."""
+    slots = slots_of(np.array([89_999]), 1501)
+    assert delay_of(np.array([96_005]), np.array([True]), slots) == 4
 
 
 def test_a_packet_takes_few_bytes(tmp_path: Path) -> None:
