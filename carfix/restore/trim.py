@@ -46,7 +46,10 @@ class Trim:
         first, last = (
             None if bound is None else math.ceil(bound / info.time_base) for bound in self.on_clock_of(info)
         )
-        return Window(start=first, end=last, video=str(info.path))
+        tick = info.time_base
+        return Window(
+            start=first, end=last, video=str(info.path), begin=round(info.start / tick), second=1 / tick
+        )
 
 
 def _exact(seconds: float) -> Fraction:

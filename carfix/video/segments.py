@@ -23,17 +23,27 @@ class Window:
 
     start: int | None = None
     end: int | None = None
-    video: str = "the video"  # for messages
+    # For messages: what is cut, and from which tick on seconds are counted, of how many ticks each.
+    video: str = "the video"
+    begin: int = 0
+    second: Fraction = Fraction(1)
 
     def cut(self, times: NDArray[np.int64]) -> NDArray[np.int64]:
         """Those of `times` that lie in it. Raises `CarfixError` if none does."""
-        if self.start is not None:
-            times = times[times >= self.start]
-        if self.end is not None:
-            times = times[times < self.end]
         if len(times) == 0:
-            raise CarfixError(f"no frame of {self.video} lies in the wanted range (-ss, -t, -to)")
-        return times
+            raise CarfixError(f"no frame of {self.video} is shown: an edit list leaves all of them out")
+        wanted = times
+        if self.start is not None:
+            wanted = wanted[wanted >= self.start]
+        if self.end is not None:
+            wanted = wanted[wanted < self.end]
+        if len(wanted) == 0:
+            first, last = (float((int(time) - self.begin) / self.second) for time in times[[0, -1]])
+            raise CarfixError(
+                f"no frame of {self.video} lies in the wanted range (-ss, -t, -to): they begin at {first:.3f} s, and "
+                f"the last one is at {last:.3f} s"
+            )
+        return wanted
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

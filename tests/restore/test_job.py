@@ -123,7 +123,7 @@ def test_both_parts_of_a_video_that_changes_its_size(tmp_path: Path) -> None:
 
 
 def test_a_range_without_frames(clip: Path, tmp_path: Path) -> None:
-    with pytest.raises(CarfixError, match=r"no frame of .*in\.mp4 lies in the wanted range"):
+    with pytest.raises(CarfixError, match=r"no frame of .*in\.mp4 lies .* begin at 0\.000 s, .* at 1\.160 s"):
         restore(clip, tmp_path / "out.mp4", start=50.0)
     assert names(tmp_path) == {"in.mp4"}
 

@@ -69,6 +69,8 @@ def test_window() -> None:
     assert sum(segment.frames for segment in segments) == 5
     with pytest.raises(CarfixError, match="no frame"):
         plan_segments(line, TICK, window=Window(start=500))
+    with pytest.raises(CarfixError, match="no frame of the video is shown"):
+        Window().cut(np.array([], np.int64))
 
 
 @pytest.mark.parametrize("seconds", [0, -1, float("nan")])
