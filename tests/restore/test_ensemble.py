@@ -6,17 +6,20 @@ from pathlib import Path
 import media
 import numpy as np
 import pytest
-from backends import FAST, exact, fused_engine, picture
+import torch
+from backends import FAST, cuda_engine, exact, fused_engine, picture
 from engines import Adding, Late, Overlapped
 from faults import ENCODER
 from networks import awake_model
 from skimage.metrics import peak_signal_noise_ratio as psnr
 
 import carfix
+import carfix.restore.engine.cuda_engine as cuda_module
 from carfix.errors import CarfixError, UsageError
 from carfix.net.catalog import load_model
 from carfix.quality.reader import read_frames
 from carfix.restore.engine import Engine, Planes, Strengths, Wanted, open_engine
+from carfix.restore.engine.cuda_streams import Queues
 from carfix.restore.engine.ensemble import in_orientations
 from carfix.restore.engine.overlap import begin
 from carfix.restore.models import EngineChoice
@@ -79,7 +82,7 @@ def test_only_what_moves_is_asked_for_in_each_orientation() -> None:
     moving = np.zeros((20, 30), np.uint8)
     moving[3, 7] = 1
     begin(in_orientations(Selective(1, batch=1, depth=2), 4), picture(20, 30), 8, None, [moving])()
-    assert asked == [(3, 7), (3, 22), (7, 3), (22, 3)]
+    assert asked == [(3, 7), (7, 3), (3, 22), (22, 3)]
 
 
 def test_an_engine_that_overlaps_goes_on_doing_so() -> None:
@@ -144,3 +147,20 @@ def test_a_restore_takes_the_mean(tmp_path: Path) -> None:
     assert [line for line in said if "mean of 2 orientations" in line]
     with pytest.raises(CarfixError, match="--ensemble"):
         carfix.restore_video(source=source, output=tmp_path / "3.mkv", ensemble=3)
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_a_gpu_s_memory_is_made_once(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[tuple[int, ...]] = []
+    slot = cuda_module._Slot
+
+    def counted(queues: Queues, device: torch.device, shape: tuple[int, ...], dtype: torch.dtype) -> object:
+        made.append(shape)
+        return slot(queues, device, shape, dtype)
+
+    monkeypatch.setattr(cuda_module, "_Slot", counted)
+    engine = in_orientations(cuda_engine(awake_model(FAST)), count)
+    for _ in range(3):
+        engine.restore(picture(32, 44, count=2), 8)
+    assert sorted(made) == [(2, 32, 44), (2, 44, 32)]
+    engine.close()

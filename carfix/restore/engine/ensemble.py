@@ -21,12 +21,13 @@ if TYPE_CHECKING:
 Array = TypeVar("Array", Planes, Wanted)
 
 #: How many orientations there may be, and which: whether a picture's sides are swapped and whether it is mirrored
-#: first. Of all eight, two that differ in both gain most for two; upside down is worth least, since no training had it,
-#: and all eight gain no more than these four (`bench/orientations.py`).
+#: first. Swapped sides are worth most beside the picture as it lies, upside down is worth least, since no training had
+#: it, and all eight gain little more than these four (`bench/orientations.py`). Sizes take turns, as a GPU's two
+#: batches under way do: memory for each need not be made anew.
 WAYS: dict[int, tuple[tuple[bool, bool], ...]] = {
     1: ((False, False),),
     2: ((False, False), (True, False)),
-    4: ((False, False), (False, True), (True, False), (True, True)),
+    4: ((False, False), (True, False), (False, True), (True, True)),
 }
 #: Bits of the codes that a network gets and gives: each result is rounded, and so is their mean.
 _BITS = 16
