@@ -3,6 +3,9 @@
 A message is one line that says what is wrong, with which file, and what to do about it.
 """
 
+import contextlib
+from collections.abc import Iterator
+
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_MISSING_PART = 3
@@ -31,6 +34,15 @@ class Interrupted(CarfixError):
     """The user stopped the work (Ctrl-C, SIGTERM); finished segments are kept. Exit code 130."""
 
     exit_code = EXIT_INTERRUPTED
+
+
+@contextlib.contextmanager
+def needing(what: str, package: str, cure: str) -> Iterator[None]:
+    """For the import of a `package` that not every installation has. Raises `MissingPartError` where it fails."""
+    try:
+        yield
+    except ImportError as error:
+        raise MissingPartError(f"{what} needs the package {package} ({error}); {cure}") from error
 
 
 #: What libraries say that have no type of their own for it.

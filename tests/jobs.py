@@ -1,11 +1,14 @@
 """Jobs as tests want them: quick, in several segments, with an engine whose results are known."""
 
+import io
 from pathlib import Path
 
 import pytest
 from engines import Adding, Failing
 
+from carfix.restore.models import EngineChoice
 from carfix.restore.one_file import restore_video
+from carfix.restore.pipe import restore_pipe
 from carfix.restore.report import Report
 from carfix.video.encoder_settings import EncoderSettings
 
@@ -27,3 +30,27 @@ def interrupted(clip: Path, output: Path, **options: object) -> None:
     with pytest.raises(KeyboardInterrupt):
         restore(clip, output, model=Failing(13, KeyboardInterrupt()), **options)
     assert not output.exists()
+
+
+class Unseekable(io.BytesIO):
+    """Bytes that can be read or written once, as a pipe's."""
+
+    def seekable(self) -> bool:
+        return False
+
+    def seek(self, *_: object) -> int:
+        raise io.UnsupportedOperation("seek")
+
+
+def through(data: bytes, path: Path, format: str, *, add: int = 0, **options: object) -> Report:
+    """Restore `data` from a pipe into a pipe, what comes out of which is written to `path`."""
+    target = Unseekable()
+    report = restore_pipe(
+        source=Unseekable(data),
+        output=target,
+        format=format,
+        choice=EngineChoice(model=Adding(add)),
+        **options,  # type: ignore[arg-type]
+    )
+    path.write_bytes(target.getvalue())
+    return report

@@ -283,3 +283,16 @@ def video_properties(path: Path) -> dict[str, Any]:
             "field_order": max(context.field_order, 1),  # unknown counts as progressive
             "interlaced": frame.interlaced_frame,
         }
+
+
+def with_silence(source: Path, path: Path, *, after: int, ticks: int) -> Path:
+    """A copy of `source` whose sound pauses for so many ticks once its times are above `after`."""
+    with av.open(str(source)) as container, av.open(str(path), "w") as output:
+        copies = [output.add_stream_from_template(stream, opaque=True) for stream in container.streams]
+        for packet in container.demux():
+            if packet.size:
+                if packet.stream.type == "audio" and packet.pts > after:
+                    packet.pts = packet.dts = packet.pts + ticks
+                packet.stream = copies[packet.stream_index]
+                output.mux(packet)
+    return path

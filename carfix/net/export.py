@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from carfix import __version__
-from carfix.errors import CarfixError, MissingPartError, UsageError
+from carfix.errors import CarfixError, UsageError, needing
 from carfix.net.arch import CarCnn, FastNet, ResidualBlock, RestorationNet
 from carfix.net.catalog import SUFFIX
 from carfix.net.checkpoint import Model
@@ -61,13 +61,9 @@ def _same_file(weights: Path, output: Path) -> bool:
 
 def onnx_model(model: Model) -> "ModelProto":
     """`model` as a checked ONNX model. Raises `MissingPartError` if the package onnx is not installed."""
-    try:
+    with needing("this", "onnx", 'install it with `pip install "carfix[export]"`'):
         import onnx
         from onnx import checker, helper
-    except ImportError as error:
-        raise MissingPartError(
-            f'this needs the package onnx ({error}); install it with `pip install "carfix[export]"`'
-        ) from error
     graph = _Graph()
     graph.network(model.net)
     dimensions: list[str | int | None] = ["batch", 1, "height", "width"]

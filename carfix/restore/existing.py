@@ -15,7 +15,7 @@ from carfix.restore.tasks import Task
 from carfix.video.decode import Damage, decode_frames
 from carfix.video.faults import reason as media_reason
 from carfix.video.muxer import WITHOUT_TIMES, tells_date
-from carfix.video.opening import from_first_picture
+from carfix.video.opening import reachable
 from carfix.video.source import probe, probe_restored
 from carfix.video.timeline import scan
 from carfix.video.verify import lateness
@@ -80,7 +80,7 @@ def why_unfinished(task: Task, options: Mapping[str, Any]) -> str | None:
     if any(options.get(name) is not None for name in PARTS):
         return "a part of the input was asked for"
     source = probe(task.source, options.get("stream"))
-    wanted = from_first_picture(source, scan(source))
+    wanted = reachable(source)
     try:
         output = probe_restored(task.output, source)
         got = scan(output)

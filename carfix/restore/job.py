@@ -31,14 +31,14 @@ from carfix.video.encoder import Encoding, counting, resolve_encoding
 from carfix.video.encoder_settings import EncoderSettings, check_settings, settings_for
 from carfix.video.hwaccel import NONE, check_hwaccel
 from carfix.video.muxer import BARE, check_movflags, output_format, stays_bluray
-from carfix.video.opening import from_first_picture
+from carfix.video.opening import reachable
 from carfix.video.output import OutputPlan
 from carfix.video.rehearsal import rehearse_output
 from carfix.video.segments import DEFAULT_SEGMENT_SECONDS, Segment, plan_segments
 from carfix.video.sink import JoinedSegments, SegmentFile
 from carfix.video.source import SourceInfo, decoded_by, probe
 from carfix.video.streams import COPY, check_audio, plan_copy
-from carfix.video.timeline import Timeline, is_steady, scan
+from carfix.video.timeline import Timeline, is_steady
 
 #: Called often, from any of the job's threads.
 ProgressCallback = Callable[[Progress], None]
@@ -200,7 +200,7 @@ class Job:
             interlaced=encoding.interlaced,
             video_tags={"encoder": f"carfix {__version__} {encoding.codec}"},
         )
-        timeline = from_first_picture(info, scan(info))
+        timeline = reachable(info)
         window = self.trim.window(info)
         times = window.cut(timeline.presentation)
         check_size(info, timeline, times)
@@ -210,7 +210,9 @@ class Job:
         if seen != info:
             info, encoding = seen, resolve_encoding(seen, settings_for(self.encoder, format), format)
         outcome = dataclasses.replace(info, colour=encoding.colour)
-        plan = dataclasses.replace(plan, info=outcome, jumps=timeline.jumps)
+        plan = dataclasses.replace(
+            plan, info=outcome, jumps=timeline.jumps, cut_short=timeline.truncated is not None
+        )
         # A bare stream has no times that could differ from the rate.
         steady = format in BARE or is_steady(times, info.rate, info.time_base)
         encoding = counting(encoding, steady=steady)
@@ -220,9 +222,7 @@ class Job:
             rehearsed = rehearse_output(plan, encoding, times, timeline.last_duration, target)
         for note in plan.streams.notes:
             self.say(note)
-        cut_short = timeline.truncated is not None
-        plan = dataclasses.replace(plan, cut_short=cut_short, rehearsed=rehearsed)
-        return info, encoding, plan, timeline
+        return info, encoding, dataclasses.replace(plan, rehearsed=rehearsed), timeline
 
     def cut(self, info: SourceInfo, timeline: Timeline) -> list[Segment]:
         """The plan of the wanted part of the input."""

@@ -20,10 +20,10 @@ from carfix.video.choice import check_stream
 from carfix.video.encoder_settings import RAW, EncoderSettings, check_settings
 from carfix.video.hwaccel import NONE, check_hwaccel
 from carfix.video.luma import luma_format, write_luma
-from carfix.video.opening import from_first_picture
+from carfix.video.opening import reachable
 from carfix.video.segments import Segment, plan_segments
 from carfix.video.source import SourceInfo, decoded_by, probe
-from carfix.video.timeline import Timeline, scan
+from carfix.video.timeline import Timeline
 
 #: Finished frames that wait for the caller: enough that a slow look at one does not halt the network at once.
 _WAITING = 4
@@ -127,7 +127,7 @@ def _prepared(
     info = decoded_by(probe(source, stream), hwaccel, say)
     pix_fmt = pix_fmt or info.pix_fmt
     luma_format(pix_fmt, source)
-    timeline = from_first_picture(info, scan(info))
+    timeline = reachable(info)
     for line in timeline_findings(timeline):
         say(line)
     # What is held, and what a frame's share follows, begins anew with a segment, here as in a file that is written.

@@ -7,13 +7,14 @@ from typing import IO
 
 from av.video.stream import VideoStream
 
+from carfix.video.truncation import BOX_HEAD, box_at
+
 #: From a track's box to the descriptions of what is in it; what stands before the first of them, within its box.
 _TO_DESCRIPTIONS, _COUNT = (b"mdia", b"minf", b"stbl", b"stsd"), 8
 #: What stands in a description of video before the boxes within it, its own head included.
 _DESCRIPTION = 86
 #: Where a track's header states its number, by the version that it begins with.
 _NUMBER = {0: 12, 1: 20}
-_HEAD = 8
 
 
 def shown_size(path: Path, stream: VideoStream) -> tuple[int, int] | None:
@@ -58,15 +59,11 @@ def _shown(file: IO[bytes], track: tuple[int, int]) -> Iterator[tuple[int, int]]
 
 def _within(file: IO[bytes], start: int, end: int, path: Sequence[bytes]) -> Iterator[tuple[int, int]]:
     """Beginning and end of what is in each box that `path` leads to, kind by kind."""
-    while start + _HEAD <= end:
-        file.seek(start)
-        head = file.read(2 * _HEAD)
-        length, before = int.from_bytes(head[:4], "big"), _HEAD
-        if length == 1:  # it does not fit into four bytes
-            length, before = int.from_bytes(head[8:16], "big"), 2 * _HEAD
+    while start + BOX_HEAD <= end:
+        kind, before, length = box_at(file, start)
         if length < before:
             return
-        if head[4:8] == path[0]:
+        if kind == path[0]:
             inside = start + before, min(end, start + length)
             yield from [inside] if len(path) == 1 else _within(file, *inside, path[1:])
         start += length

@@ -6,17 +6,18 @@ import numpy as np
 
 from carfix.video.decode import Damage, decode_frames
 from carfix.video.source import SourceInfo
-from carfix.video.timeline import Timeline
+from carfix.video.timeline import Timeline, scan
 
 #: How many frames behind a keyframe may be shown before it, at most.
 _LEADING = 16
 
 
-def from_first_picture(info: SourceInfo, timeline: Timeline) -> Timeline:
-    """`timeline` without the frames that need what was sent before the recording began, as television's do.
+def reachable(info: SourceInfo) -> Timeline:
+    """See `scan`, without the frames that need what was sent before the recording began, as television's do.
 
-    Raises `CarfixError` as decoding does.
+    Raises `CarfixError` as scanning and decoding do.
     """
+    timeline = scan(info)
     times = timeline.presentation
     # What is shown from such a keyframe on needs nothing before it: if it is not there, damage took it.
     whole = timeline.clean[:1]

@@ -13,6 +13,8 @@ _EBML_HEADER = b"\x1a\x45\xdf\xa3"
 _SEGMENT = b"\x18\x53\x80\x67"
 #: Enough for the EBML header and the head of the segment behind it.
 _HEAD = 4096
+#: Bytes of an MP4's box that state its kind and its length, if that fits into four.
+BOX_HEAD = 8
 #: What ends within its header is shorter than this.
 _STUB = 1 << 16
 
@@ -78,18 +80,24 @@ def boxes(file: IO[bytes]) -> Iterator[tuple[bytes, int]]:
     """
     size = file.seek(0, os.SEEK_END)
     position = 0
-    while position + 8 <= size:
-        file.seek(position)
-        head = file.read(16)
-        length, kind = int.from_bytes(head[:4], "big"), head[4:8]
-        if length == 1:  # it does not fit into four bytes
-            length = int.from_bytes(head[8:16], "big")
-        elif length == 0 and kind == b"mdat":  # up to the end of the file
+    while position + BOX_HEAD <= size:
+        kind, _, length = box_at(file, position)
+        if length == 0 and kind == b"mdat":  # up to the end of the file
             length = size - position
         if length < 8 or not kind.isalnum():
             return
         position += length
         yield kind, position
+
+
+def box_at(file: IO[bytes], position: int) -> tuple[bytes, int, int]:
+    """The kind of an MP4's box, the bytes of its head, and of all of it as it states them."""
+    file.seek(position)
+    head = file.read(2 * BOX_HEAD)
+    length = int.from_bytes(head[:4], "big")
+    if length == 1:  # it does not fit into four bytes
+        return head[4:8], 2 * BOX_HEAD, int.from_bytes(head[8:], "big")
+    return head[4:8], BOX_HEAD, length
 
 
 def _riff_end(head: bytes) -> int | None:

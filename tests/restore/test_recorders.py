@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import recorders
 from engines import Adding
-from jobs import LOSSLESS, restore
+from jobs import LOSSLESS, restore, through
 
 from carfix.restore.existing import what_is_there
 from carfix.restore.models import EngineChoice
@@ -54,16 +54,8 @@ def test_a_clock_that_tells_the_date(name: str, tmp_path: Path) -> None:
 
 def test_a_clock_that_tells_the_date_in_a_pipe(tmp_path: Path) -> None:
     source = recorders.write_dav(tmp_path / "in.dav", TIMES)
-    target = io.BytesIO()
     said: list[str] = []
-    restore_pipe(
-        source=io.BytesIO(source.read_bytes()),
-        output=target,
-        format="matroska",
-        choice=EngineChoice(model=Adding(0)),
-        say=said.append,
-    )
-    (tmp_path / "out.mkv").write_bytes(target.getvalue())
+    through(source.read_bytes(), tmp_path / "out.mkv", "matroska", say=said.append)
     assert media.frame_times(tmp_path / "out.mkv") == [Fraction(i, 25) for i in range(30)]
     assert DATE in said
 
@@ -112,15 +104,7 @@ def test_pictures_keep_their_order_where_a_clock_steps_back_a_little(piped: bool
     source = recorders.write_hxvs(tmp_path / "in.264", times, index=False)
     output = tmp_path / "out.mkv"
     if piped:
-        target = io.BytesIO()
-        report = restore_pipe(
-            source=io.BytesIO(source.read_bytes()),
-            output=target,
-            format="matroska",
-            choice=EngineChoice(model=Adding(0)),
-            encoder=LOSSLESS,
-        )
-        output.write_bytes(target.getvalue())
+        report = through(source.read_bytes(), output, "matroska", encoder=LOSSLESS)
     else:
         report = restore(source, output, encoder=LOSSLESS)
     assert any("frames were moved so that times ascend" in line for line in report.warnings)
@@ -137,7 +121,7 @@ def test_pictures_without_times_begin_with_their_sound(piped: bool, stamped: boo
     source = recorders.write_hikvision(tmp_path / "in.mp4", 30, begin=90_000 * 3600, stamped=stamped)
     output = tmp_path / "out.mkv"
     if piped:
-        target = io.BytesIO()
+        target = io.BytesIO()  # in which FFmpeg goes back; where it cannot, pictures begin at 0
         restore_pipe(
             source=io.BytesIO(source.read_bytes()),
             output=target,

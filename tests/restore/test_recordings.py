@@ -1,6 +1,5 @@
 """Recordings as recorders leave them: tags of another alphabet, clocks that run over, pauses, streams that change."""
 
-import io
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -10,15 +9,12 @@ import media
 import pytest
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
-from engines import Adding
-from jobs import LOSSLESS, restore
+from jobs import LOSSLESS, restore, through
 from media import Sound
 
 from carfix.errors import CarfixError
 from carfix.restore.existing import what_is_there
 from carfix.restore.findings import packet_findings
-from carfix.restore.models import EngineChoice
-from carfix.restore.pipe import restore_pipe
 from carfix.restore.tasks import Task
 from carfix.video.clock import Jump
 from carfix.video.encoder_settings import EncoderSettings
@@ -48,14 +44,8 @@ def test_tags_in_another_encoding_stay_as_they_are(suffix: str, tmp_path: Path) 
     restore(source, tmp_path / f"out{suffix}")
     assert b"Caf\xe9" in (tmp_path / f"out{suffix}").read_bytes()
     if suffix == ".mkv":
-        target = io.BytesIO()
-        restore_pipe(
-            source=io.BytesIO(source.read_bytes()),
-            output=target,
-            format="matroska",
-            choice=EngineChoice(model=Adding(0)),
-        )
-        assert b"Caf\xe9" in target.getvalue()
+        through(source.read_bytes(), tmp_path / "piped.mkv", "matroska")
+        assert b"Caf\xe9" in (tmp_path / "piped.mkv").read_bytes()
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts", ".nut"])
@@ -107,15 +97,8 @@ def test_a_camera_that_starts_anew_in_the_middle(tmp_path: Path) -> None:
     late = [time - frame for time, frame in zip(sound_times(output), sound_times(parts[0]), strict=False)]
     assert max(late) == min(late)
     assert 7200 < sound_times(output)[-1] < 7201
-    through = io.BytesIO()
-    restore_pipe(
-        source=io.BytesIO(source.read_bytes()),
-        output=through,
-        format="matroska",
-        choice=EngineChoice(model=Adding(0)),
-    )
     piped = tmp_path / "piped.mkv"
-    piped.write_bytes(through.getvalue())
+    through(source.read_bytes(), piped, "matroska")
     assert media.frame_times(piped) == media.frame_times(output)
 
 

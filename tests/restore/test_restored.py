@@ -146,7 +146,7 @@ def test_what_takes_long_before_the_first_frame_is_done_where_ctrl_c_ends_it(
     monkeypatch.setattr(choose, "_chosen", {})
     monkeypatch.setattr(choose, "candidates", lambda _: (choose.TORCH_FP32, choose.TORCH_BF16))
     monkeypatch.setattr(choose, "measure", seen("timing", measured))
-    monkeypatch.setattr("carfix.restore.restored.scan", seen("look", scan))
+    monkeypatch.setattr("carfix.video.opening.scan", seen("look", scan))
     assert sum(1 for _ in carfix.restored_frames(clip, model=weights, device="cpu")) == 10
     assert where == ["look", "timing"]
 

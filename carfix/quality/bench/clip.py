@@ -19,9 +19,9 @@ from carfix.video.address import address
 from carfix.video.decode import Damage, decode_frames
 from carfix.video.hwaccel import NONE, check_hwaccel
 from carfix.video.luma import Luma, LumaFormat, luma_format, read_luma
-from carfix.video.opening import from_first_picture
+from carfix.video.opening import reachable
 from carfix.video.source import SourceInfo, decoded_by, probe
-from carfix.video.timeline import Timeline, scan
+from carfix.video.timeline import Timeline
 
 #: Frames kept in memory, at most, and bytes that they may fill: an encoder's lookahead (x264: 40 frames) must fit in.
 SAMPLE_FRAMES = 72
@@ -84,7 +84,7 @@ def open_sample(path: Path, *, generated: bool = False, hwaccel: str = NONE) -> 
             f"{path}: bench restores video as it is, and the pixel format {info.pix_fmt} has to be converted first: "
             "ffmpeg -i CLIP -pix_fmt yuv444p -c:v ffv1 CONVERTED.mkv"
         ) from None
-    timeline = from_first_picture(info, scan(info))
+    timeline = reachable(info)
     frames: list[VideoFrame] = []
     size = 0
     for frame in decode_frames(info, timeline, Damage()):

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from carfix.cpu import cores
-from carfix.errors import CarfixError, MissingPartError
+from carfix.errors import CarfixError, MissingPartError, needing
 from carfix.net.checkpoint import Model
 from carfix.net.config import margin
 from carfix.net.export import INPUT, OUTPUT, onnx_model
@@ -77,12 +77,8 @@ def onnxruntime(model: Model, device: str) -> Restore:
 
     Raises `MissingPartError` if the exporter, onnxruntime or its part for `device` is not installed.
     """
-    try:
+    with needing("this", "onnxruntime", "`pip install onnxruntime`"):
         import onnxruntime as runtime
-    except ImportError as error:
-        raise MissingPartError(
-            f"this needs the package onnxruntime ({error}); `pip install onnxruntime`"
-        ) from error
     kind, _, number = device.partition(":")
     provider = PROVIDERS[kind]
     if provider not in runtime.get_available_providers():

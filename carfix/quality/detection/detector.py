@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from carfix.errors import CarfixError, MissingPartError
+from carfix.errors import CarfixError, needing
 from carfix.quality.detection.boxes import Detections, Floats, without_repeats
 from carfix.quality.detection.classes import class_names
 from carfix.quality.detection.decoding import Layout, check_scores, check_task, recognised
@@ -117,12 +117,8 @@ class Detector:
 
 def _session(path: Path, data: bytes, device: str) -> tuple[Any, str]:
     """onnxruntime's session, and where it runs."""
-    try:
+    with needing("a detector", "onnxruntime", 'install it with `pip install "carfix[detect]"`'):
         import onnxruntime as runtime
-    except ImportError as error:
-        raise MissingPartError(
-            f'a detector needs the package onnxruntime ({error}); install it with `pip install "carfix[detect]"`'
-        ) from error
     providers = ["CPUExecutionProvider"]
     if device == "auto" or device.startswith("cuda"):
         cuda = "CUDAExecutionProvider"

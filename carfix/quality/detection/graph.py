@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from carfix.errors import CarfixError, MissingPartError
+from carfix.errors import CarfixError, needing
 
 #: A node's inputs, None where one is left out, and its attributes.
 Operator = Callable[[list[Tensor | None], Mapping[str, Any]], Tensor | tuple[Tensor, ...]]
@@ -26,14 +26,9 @@ class Graph:
     """
 
     def __init__(self, path: Path) -> None:
-        try:
+        with needing("training with a detector", "onnx", 'install it with `pip install "carfix[export]"`'):
             import onnx
             from onnx import numpy_helper
-        except ImportError as error:
-            raise MissingPartError(
-                f"training with a detector needs the package onnx ({error}); "
-                'install it with `pip install "carfix[export]"`'
-            ) from error
         try:
             model = onnx.load(str(path))
         except OSError as error:

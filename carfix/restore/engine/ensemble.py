@@ -40,8 +40,7 @@ def check_ensemble(count: int) -> None:
 
 
 def in_orientations(engine: Engine, count: int) -> Engine:
-    """`engine`, or what takes the mean of its results in `count` orientations. Raises `UsageError`."""
-    check_ensemble(count)
+    """`engine`, or what takes the mean of its results in `count` orientations, which `check_ensemble` allows."""
     return engine if count == 1 else Ensemble(engine, count)
 
 
