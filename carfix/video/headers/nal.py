@@ -49,6 +49,10 @@ class NalHeaders(abc.ABC, Generic[T]):
         """Keep what a parameter set says; something of a slice, None for all other units."""
 
 
+#: The luma quantizers that slices can state: of HEVC's 16 bits the lowest, H.264 goes to 14.
+LOWEST, HIGHEST = -48, 51
+
+
 class SliceQuantizers(NalHeaders[int]):
     """Reads the quantizers of slices."""
 
@@ -58,7 +62,8 @@ class SliceQuantizers(NalHeaders[int]):
         None if it cannot be read.
         """
         found = next(self.slices(packet), None)
-        return None if found is None else float(found)
+        # Damage may make up any number.
+        return float(found) if found is not None and LOWEST <= found <= HIGHEST else None
 
 
 def parameters(unit: bytes, head: int) -> Bits:
